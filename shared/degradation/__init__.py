@@ -1,0 +1,1 @@
+"""The second-order degradation model: ranges (`space`), one sample's numbers (`plan`), and what executes them (`cpu`)."""
