@@ -1,0 +1,1 @@
+"""The generator: photographs -> pairs -> tar files and a manifest. Knows nothing of training."""

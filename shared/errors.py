@@ -9,21 +9,21 @@ class UsageError(ValueError):
     """The request cannot be meant: an unknown name, a wrong type, settings that exclude each other (exit code 2)."""
 
 
-class Failure(RuntimeError):
+class RunError(RuntimeError):
     """The request is sound but could not be carried out, or only in part (exit code 1)."""
 
 
 def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
     """Run a command line tool and turn its errors into one line on stderr and an exit code.
 
-    Returns 0 on success, 1 on `Failure` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C.
+    Returns 0 on success, 1 on `RunError` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C.
     Anything else is a fault of ours and keeps its traceback.
     """
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
         return _report(error, 2)
-    except Failure as error:
+    except RunError as error:
         return _report(error, 1)
     except BrokenPipeError:
         # The reader of our output has gone (`... | head`): nothing is left to say, not even at interpreter exit.

@@ -1,0 +1,123 @@
+"""A dataset folder from end to end: what is there, what is missing, and the commit of what has been rendered."""
+
+import hashlib
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from gen.card import dataset_card
+from gen.photos import PhotoSet
+from gen.recipe import Recipe
+from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished
+from shared.atomic import write_bytes, write_text
+from shared.errors import RunError, UsageError
+from shared.format import num_shards
+from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+
+VERSIONED = ("numpy", "opencv-python", "turbojpeg", "scipy")
+"""Libraries whose version can change a pixel."""
+
+
+@dataclass(frozen=True)
+class DatasetJob:
+    """One dataset to bring to `rows` rows; `specs` are all of its shards, finished or not."""
+
+    folder: Path
+    recipe: Recipe
+    photos: PhotoSet
+    rows: int
+    generation: int
+    specs: tuple[ShardSpec, ...]
+
+    def missing(self) -> list[ShardSpec]:
+        """The shards that are not finished."""
+        return [spec for spec in self.specs if not finished(spec)]
+
+
+def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> DatasetJob:
+    """What has to be done so that the dataset holds `count` rows, or as many as it holds already.
+
+    Raises `UsageError` when the folder holds a dataset of another recipe, naming what differs.
+    """
+    folder = out / dataset_name(recipe.subspace, recipe.split)
+    rows, generation = count, 1
+    if (folder / MANIFEST).exists():
+        existing = load_manifest(folder)
+        if existing.digest != recipe.digest():
+            changed = "; ".join(Recipe(**existing.recipe).differences(recipe))
+            raise UsageError(
+                f"{folder} holds a dataset of another recipe ({changed}): choose another --out, or delete that folder"
+            )
+        rows = max(count, existing.rows)
+        generation = existing.generation + (rows > existing.rows)
+    per_shard = recipe.rows_per_shard
+    specs = tuple(
+        ShardSpec(str(folder), recipe, photos.photographs, index, min(per_shard, rows - index * per_shard))
+        for index in range(num_shards(rows, per_shard))
+    )
+    return DatasetJob(folder, recipe, photos, rows, generation, specs)
+
+
+def commit(job: DatasetJob) -> Manifest:
+    """Write the manifest over the finished shards, and the files around it. Idempotent.
+
+    Raises `RunError` when a shard is not finished.
+    """
+    done = [finished(spec) for spec in job.specs]
+    entries = [shard.entry for shard in done if shard]
+    if len(entries) < len(done):
+        raise RunError(f"{job.folder}: {len(done) - len(entries)} of {len(done)} shards are not finished")
+    manifest = Manifest(
+        name=dataset_name(job.recipe.subspace, job.recipe.split),
+        subspace=job.recipe.subspace,
+        split=job.recipe.split,
+        digest=job.recipe.digest(),
+        recipe=asdict(job.recipe),
+        rows=job.rows,
+        generation=job.generation,
+        licence=", ".join(sorted({photo.licence for photo in job.photos.photographs})),
+        versions={name: version(name) for name in VERSIONED} | {"machine": platform.machine()},
+        photographs=[
+            {"id": p.id, "sha256": p.sha256, "height": p.height, "width": p.width, "licence": p.licence}
+            for p in job.photos.photographs
+        ],
+        skipped=job.photos.skipped,
+        shardlist=entries,
+    )
+    write_text(job.folder / "config.yaml", yaml.safe_dump({**asdict(job.recipe), "count": job.rows}, sort_keys=False))
+    write_text(job.folder / "README.md", dataset_card(manifest))
+    manifest.save(job.folder)
+    _remove_unlisted(job.folder, manifest)
+    _write_checksums(job.folder, manifest)
+    return manifest
+
+
+def rendering_seconds(specs: Sequence[ShardSpec]) -> float:
+    """Worker seconds that the finished ones among the shards took."""
+    return sum(shard.seconds for shard in map(finished, specs) if isinstance(shard, DoneShard))
+
+
+def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Remove shards that the manifest does not list: a superseded short one, or those of an abandoned recipe."""
+    listed = {Path(entry.url).stem for entry in manifest.shardlist}
+    pattern = re.compile(re.escape(manifest.subspace) + r"-x\d+-[0-9a-f]{6}-\d{6}(-n\d{5})?")
+    for path in [*folder.glob("*.tar"), *folder.glob("*.idx"), *(folder / DONE_FOLDER).glob("*.json")]:
+        if path.stem not in listed and pattern.fullmatch(path.stem):
+            path.unlink()
+
+
+def _write_checksums(folder: Path, manifest: Manifest) -> None:
+    """`SHA256SUMS`, for `sha256sum --check`."""
+    hashes = {entry.url: entry.sha256 for entry in manifest.shardlist}
+    for name in [Path(entry.url).stem + ".idx" for entry in manifest.shardlist] + [
+        "README.md",
+        "config.yaml",
+        MANIFEST,
+    ]:
+        hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    write_bytes(folder / "SHA256SUMS", "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode())

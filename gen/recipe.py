@@ -1,0 +1,57 @@
+"""The recipe of a dataset: everything that decides its bytes, and the digest that names its shards."""
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+
+from shared.degradation.partition import Subspace, get_subspace
+from shared.degradation.space import get_space
+from shared.errors import UsageError
+from shared.format import FORMAT, canonical_json
+
+MIN_PATCH = 74
+"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `gen.render` was asked for, resolved. Change anything and the digest changes; the row count is not in it.
+
+    photographs: sha256 of the list of HR pictures with their hashes. usm: LR is made from the sharpened HR.
+    """
+
+    space: str
+    partition: str
+    subspace: str
+    split: str
+    photographs: str
+    patch: int = 256
+    scale: int = 4
+    seed: int = 0
+    rows_per_shard: int = 500
+    usm: bool = False
+    codec: str = "png"
+    backend: str = "cpu"
+    format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for values no dataset can have."""
+        if self.patch < MIN_PATCH or self.patch % self.scale:
+            raise UsageError(
+                f"patch is {self.patch}: it must be at least {MIN_PATCH} and a multiple of the scale {self.scale}"
+            )
+        if self.rows_per_shard < 1:
+            raise UsageError(f"rows_per_shard is {self.rows_per_shard}: it must be at least 1")
+        self.box()
+
+    def box(self) -> Subspace:
+        """The subspace that plans are drawn from. Raises `UsageError` for unknown names."""
+        return get_subspace(get_space(self.space), self.partition, self.subspace)
+
+    def digest(self) -> str:
+        """Six hex digits of the hash of all fields."""
+        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:6]
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """The fields in which two recipes differ, as `name: mine -> theirs`."""
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(Recipe))
+        return [f"{name}: {mine} -> {theirs}" for name, mine, theirs in pairs if mine != theirs]

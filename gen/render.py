@@ -1,0 +1,154 @@
+"""Render LR-HR pairs of one degradation subspace, or of all, into WebDataset shards.
+
+With no options but --subspace it uses the photographs that scikit-image carries, so it works without any download.
+Running the same command again renders only what is missing; a larger --count appends rows.
+"""
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from gen.dataset import DatasetJob, commit, plan_dataset
+from gen.engines import ENGINES
+from gen.photos import PhotoSet, find_photographs
+from gen.recipe import Recipe
+from gen.shards import ShardSpec, render_rows
+from shared.atomic import locked, remove_temporaries
+from shared.config import option, parse
+from shared.degradation.partition import get_subspace, partition
+from shared.degradation.space import get_space
+from shared.errors import RunError, UsageError, run_command
+from shared.format import encode_pair
+
+DEFAULT_COUNT = {"train": 1000, "val": 100}
+CALIBRATION_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gen.render` can be asked for."""
+
+    subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
+    hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = those of scikit-image")
+    val_hr: str | None = option(None, "folder of validation pictures; default: 1 in 20 of --hr, chosen by hash")
+    out: str = option("shards", "folder that gets one dataset folder per subspace and split")
+    split: Literal["train", "val"] = option("train", "which photographs to use")
+    count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")
+    patch: int = option(256, "side of the HR crop in pixels")
+    scale: int = option(4, "HR side / LR side")
+    seed: int = option(0, "seed of all draws")
+    space: str = option("paper", "degradation space: paper, paper-realesrgan or realesrgan")
+    partition: str | None = option(None, "cut of the space: 2x2, BxN or full (default: the space's own)")
+    usm: bool = option(False, "make LR from the sharpened HR, as Real-ESRGAN; never for val")
+    rows_per_shard: int = option(500, "rows in one tar")
+    engine: str = option("local", f"where shards are rendered: {', '.join(ENGINES)}")
+    workers: int = option(
+        lambda: len(os.sched_getaffinity(0)), "worker processes, one thread each (default: all cores)"
+    )
+    dry_run: bool = option(False, "say what would be done and stop")
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
+    _check(settings)
+    photos = find_photographs(settings.hr, settings.split, settings.patch, settings.val_hr)
+    jobs = [_job(settings, name, photos) for name in _subspaces(settings)]
+    missing = [spec for job in jobs for spec in job.missing()]
+    _announce(settings, photos, jobs, missing)
+    if settings.dry_run:
+        return 0
+    with ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(locked(job.folder, "gen.render"))
+            remove_temporaries(job.folder)
+        failures = _render(settings, missing)
+        for job in jobs:
+            if not job.missing():
+                commit(job)
+                print(f"{job.folder}: {job.rows} rows in {len(job.specs)} shards")
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(missing)} shards failed; run the same command again to retry only those"
+        )
+    return 0
+
+
+def _check(settings: Settings) -> None:
+    for name in ("count", "workers", "scale"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}: it must be at least 1")
+    if settings.engine not in ENGINES:
+        raise UsageError(f"unknown engine {settings.engine!r}: choose one of {', '.join(ENGINES)}")
+    if settings.usm and settings.split == "val":
+        raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
+
+
+def _subspaces(settings: Settings) -> list[str]:
+    space = get_space(settings.space)
+    if settings.subspace == "all":
+        return [subspace.name for subspace in partition(space, settings.partition)]
+    return [get_subspace(space, settings.partition, settings.subspace).name]
+
+
+def _job(settings: Settings, subspace: str, photos: PhotoSet) -> DatasetJob:
+    recipe = Recipe(
+        space=settings.space,
+        partition=settings.partition or get_space(settings.space).default_partition,
+        subspace=subspace,
+        split=settings.split,
+        photographs=photos.digest(),
+        patch=settings.patch,
+        scale=settings.scale,
+        seed=settings.seed,
+        rows_per_shard=settings.rows_per_shard,
+        usm=settings.usm,
+    )
+    return plan_dataset(Path(settings.out), recipe, photos, settings.count or DEFAULT_COUNT[settings.split])
+
+
+def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:
+    """Say what will be done before it is done."""
+    for note in photos.notes:
+        print(note)
+    skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
+    print(f"{len(photos.photographs)} photographs for {settings.split}{skipped}")
+    for job in jobs:
+        todo = len(job.missing())
+        state = "complete" if not todo else f"{todo} of {len(job.specs)} shards to render"
+        print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
+    if missing:
+        rows = sum(spec.rows for spec in missing)
+        seconds, size = _calibrate(missing[0])
+        workers = min(settings.workers, len(missing))
+        seconds, megabytes = rows * seconds / workers, rows * size / 1e6
+        print(f"to render: {rows} rows, about {megabytes:.0f} MB, {seconds:.0f} s on {workers} workers")
+
+
+def _calibrate(spec: ShardSpec) -> tuple[float, float]:
+    """Seconds and bytes of one row, from a few rendered ones."""
+    sample = replace(spec, rows=min(spec.rows, CALIBRATION_ROWS))
+    start = time.perf_counter()
+    sizes = [sum(map(len, encode_pair(*pair).values())) for pair in render_rows(sample)]
+    return (time.perf_counter() - start) / len(sizes), sum(sizes) / len(sizes)
+
+
+def _render(settings: Settings, missing: list[ShardSpec]) -> list[str]:
+    failures = []
+    with tqdm(total=sum(spec.rows for spec in missing), unit="pair", disable=not missing) as bar:
+        for outcome in ENGINES[settings.engine](missing, settings.workers, lambda rows: bar.update(rows) and None):
+            if not outcome.done:
+                failures.append(outcome.spec.name)
+                bar.write(f"failed: {outcome.spec.name}: {outcome.reason}", file=sys.stderr)
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

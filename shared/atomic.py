@@ -1,0 +1,78 @@
+"""Files that are whole or absent: written beside their place, made durable, then renamed into it."""
+
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import RunError
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Leftovers of a killed writer carry this prefix; being hidden, no dataset reader takes them for data."""
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[io.BufferedRandom]:
+    """Open a temporary beside `path`; on success fsync and rename it into place, on any error remove it.
+
+    The temporary's name holds the process, so that two writers never share one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file atomically, and not at all when it already holds `data`."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` for text, UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder. Call it only while no other writer is at work there."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold a folder's lock file for one writer. Raises `RunError` when another process holds it.
+
+    The lock is the kernel's and ends with the process, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                f"{folder} is being written by another process ({purpose}): wait for it or stop it"
+            ) from error
+        yield

@@ -1,0 +1,170 @@
+"""The shard format (docs/format.md): names, members, the flat JSON of a row, the index, one row's bytes.
+
+Everything that writes or reads a shard goes through this file, and nothing in it touches a disk.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+
+from shared.errors import RunError
+from shared.images import decode, encode_png, png_size
+
+FORMAT = "realsr-pairs-v1"
+EXTENSIONS = ("hr.png", "json", "lr.png")
+"""Members of a row in the order they lie in the tar."""
+INDEX_HEADER = "v1.2"
+"""DALI's text index of that version."""
+TAR_BLOCK = 512
+MAX_MEMBER_BYTES = 64 << 20
+"""Members larger than this are refused unread."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The JSON of one pair: flat, every key always there, one type each.
+
+    row: number of the row in its subspace and split. hr_id: the photograph, by its path below the HR folder.
+    crop_y, crop_x: top left corner in it. patch: HR side, pixels. plan: the `Plan` as a JSON string.
+    """
+
+    subspace: str
+    split: str
+    seed: int
+    row: int
+    hr_id: str
+    hr_sha256: str
+    crop_y: int
+    crop_x: int
+    patch: int
+    scale: int
+    plan: str
+    space: str
+    licence: str
+    format: str = FORMAT
+
+    def to_json(self) -> bytes:
+        """UTF-8, keys sorted, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> "Row":
+        """Raises ValueError that names the first key that is missing, superfluous or of another type."""
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise ValueError("the json of a row must be an object")
+        types = get_type_hints(Row)
+        for key in types.keys() ^ values.keys():
+            raise ValueError(f"json key {key!r} is {'missing' if key in types else 'not in the format'}")
+        for key, value in values.items():
+            if type(value) is not types[key]:
+                raise ValueError(f"json key {key!r} is {value!r}: it must be {types[key].__name__}")
+        if values["format"] != FORMAT:
+            raise ValueError(f"format is {values['format']!r}: this program reads {FORMAT!r}")
+        return Row(**values)
+
+
+class Pair(NamedTuple):
+    """One decoded row. hr: uint8 [patch, patch, 3]; lr: uint8 [patch / scale, patch / scale, 3]; RGB."""
+
+    hr: np.ndarray
+    lr: np.ndarray
+    row: Row
+
+
+class Member(NamedTuple):
+    """One line of the index: where a member's data lies in the tar, in bytes."""
+
+    extension: str
+    offset: int
+    size: int
+    name: str
+
+
+def shard_name(subspace: str, scale: int, digest: str, index: int) -> str:
+    """Name of a shard without its ending; no dots, because index tools cut names at the first one."""
+    return f"{subspace}-x{scale}-{digest}-{index:06d}"
+
+
+def row_key(subspace: str, shard: int, row_in_shard: int) -> str:
+    """Key of a row: the part of its members' names before the first dot."""
+    return f"{subspace}-{shard:06d}-{row_in_shard:05d}"
+
+
+def num_shards(rows: int, rows_per_shard: int) -> int:
+    """Shards that `rows` rows fill, the last one perhaps in part."""
+    return math.ceil(rows / rows_per_shard)
+
+
+def write_index(members: Iterable[Member]) -> bytes:
+    """DALI's text index v1.2: a header, then `ext offset size name` for each member."""
+    lines = [f"{extension} {offset} {size} {name}" for extension, offset, size, name in members]
+    return "\n".join([f"{INDEX_HEADER} {len(lines)}", *lines, ""]).encode()
+
+
+def read_index(data: bytes) -> list[Member]:
+    """Parse an index. Raises ValueError for another version, a wrong count, unsafe names or impossible offsets."""
+    lines = data.decode().splitlines()
+    header = lines[0].split() if lines else []
+    if len(header) != 2 or header[0] != INDEX_HEADER or header[1] != str(len(lines) - 1):
+        raise ValueError(f"index header is {' '.join(header)!r}: expected '{INDEX_HEADER} {len(lines) - 1}'")
+    members, end = [], 0
+    for line in lines[1:]:
+        found = re.fullmatch(r"(\S+) (\d+) (\d+) ([a-z0-9-]+\.\S+)", line)
+        if not found or "/" in found[4]:
+            raise ValueError(f"index line {line!r} is not 'ext offset size name'")
+        member = Member(found[1], int(found[2]), int(found[3]), found[4])
+        if member.offset < end + TAR_BLOCK or member.offset % TAR_BLOCK or member.size > MAX_MEMBER_BYTES:
+            raise ValueError(f"index line {line!r} overlaps its neighbour or is too large")
+        members.append(member)
+        end = member.offset + member.size
+    return members
+
+
+def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
+    """The members of each row, in order. Raises ValueError when one is missing, doubled or out of place."""
+    if len(members) % 3:
+        raise ValueError(f"{len(members)} members are not a multiple of {len(EXTENSIONS)}")
+    rows = []
+    for first in range(0, len(members), 3):
+        hr, meta, lr = members[first : first + 3]
+        key = hr.name.partition(".")[0]
+        if [m.name for m in (hr, meta, lr)] != [f"{key}.{extension}" for extension in EXTENSIONS]:
+            raise ValueError(f"members of row {key!r} are {hr.name}, {meta.name}, {lr.name}")
+        rows.append((hr, meta, lr))
+    return rows
+
+
+def encode_pair(hr: np.ndarray, lr: np.ndarray, row: Row) -> dict[str, bytes]:
+    """The bytes of each member of a row, by extension."""
+    return {"hr.png": encode_png(hr), "json": row.to_json(), "lr.png": encode_png(lr)}
+
+
+def decode_picture(data: bytes | memoryview, side: int, name: str) -> np.ndarray:
+    """Decode a PNG member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not."""
+    if png_size(data) != (side, side):
+        raise ValueError(f"{name} is {png_size(data)} pixels: the row says {side} x {side}")
+    return decode(data, name)
+
+
+def decode_pair(hr: bytes | memoryview, meta: bytes, lr: bytes | memoryview, key: str) -> Pair:
+    """Decode the members of one row. Raises `RunError` that names the row when they are damaged."""
+    try:
+        row = Row.from_json(bytes(meta))
+        return Pair(
+            decode_picture(hr, row.patch, f"{key}.hr.png"),
+            decode_picture(lr, row.patch // row.scale, f"{key}.lr.png"),
+            row,
+        )
+    except ValueError as error:
+        raise RunError(f"row {key} is damaged: {error}") from error
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: for digests and for files that must be equal byte for byte."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"

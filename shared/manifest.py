@@ -1,0 +1,94 @@
+"""The manifest of a dataset: what is in it. A tar that the manifest does not list does not exist.
+
+The file is a `wids-shard-index-v1` with our fields beside; it holds no time, host or worker, so that equal work gives
+equal bytes.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from shared.atomic import write_bytes
+from shared.errors import RunError
+from shared.format import FORMAT, canonical_json
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard: relative url of the tar, rows in it, size in bytes, checksums of the tar."""
+
+    url: str
+    nsamples: int
+    filesize: int
+    md5sum: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset folder holds and how it was made.
+
+    recipe: everything that decides the bytes (`gen.recipe.Recipe`). digest: its hash, part of every shard's name.
+    photographs: id, sha256, height, width, licence of every HR picture the rows were cut from. skipped: how many
+    pictures were passed over, by reason. generation: goes up whenever rows are added.
+    """
+
+    name: str
+    subspace: str
+    split: str
+    digest: str
+    recipe: dict[str, Any]
+    rows: int
+    generation: int
+    licence: str
+    versions: dict[str, str]
+    photographs: list[dict[str, Any]]
+    skipped: dict[str, int]
+    shardlist: list[ShardEntry] = field(default_factory=list)
+    format: str = FORMAT
+
+    def to_json(self) -> bytes:
+        """The bytes of `manifest.json`."""
+        return canonical_json({"__kind__": "wids-shard-index-v1", "wids_version": 1, **asdict(self)})
+
+    def identity(self) -> str:
+        """A hash of what the dataset holds: equal for equal rows, whatever their shards' names."""
+        return hashlib.sha256(canonical_json([entry.sha256 for entry in self.shardlist])).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest: the commit point of everything listed in it."""
+        write_bytes(folder / MANIFEST, self.to_json())
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of a dataset folder. Raises `RunError` when it is absent or not a manifest."""
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_bytes())
+        if values.get("format") != FORMAT:
+            raise ValueError(f"format is {values.get('format')!r}, this program reads {FORMAT!r}")
+        names = {field.name for field in fields(Manifest)}
+        entries = [ShardEntry(**entry) for entry in values["shardlist"]]
+        manifest = Manifest(**{**{k: v for k, v in values.items() if k in names}, "shardlist": entries})
+        for entry in entries:
+            if not re.fullmatch(r"[a-z0-9-]+\.tar", entry.url):
+                raise ValueError(f"shard url {entry.url!r} is not a plain file name")
+        if sum(entry.nsamples for entry in entries) != manifest.rows:
+            raise ValueError(f"rows is {manifest.rows}, the shards hold {sum(entry.nsamples for entry in entries)}")
+        return manifest
+    except FileNotFoundError as error:
+        raise RunError(
+            f"no dataset at {folder}: {MANIFEST} is missing; render one with python -m gen.render"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} is not a manifest of this format: {error}") from error
+
+
+def dataset_name(subspace: str, split: str) -> str:
+    """Folder of a dataset below the shards folder: the subspace, with `-val` for the validation split."""
+    return subspace if split == "train" else f"{subspace}-{split}"

@@ -1,0 +1,80 @@
+"""Random access to the rows of a shard on a local disk: one `pread` a row through the index."""
+
+import os
+from pathlib import Path
+
+from shared.errors import RunError
+from shared.format import Member, Pair, decode_pair, group_rows, read_index
+from shared.manifest import Manifest, load_manifest
+
+
+class ShardFile:
+    """One open tar with its index; `shard[i]` is row i, decoded. Safe to read from several threads."""
+
+    def __init__(self, tar: Path, num_rows: int) -> None:
+        """Raises `RunError` when a file is missing or the index does not fit the tar or the manifest's row count."""
+        self.path = tar
+        try:
+            self._rows: list[tuple[Member, Member, Member]] = group_rows(
+                read_index(tar.with_suffix(".idx").read_bytes())
+            )
+            self._file = os.open(tar, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise RunError(
+                f"shard file {error.filename} is missing: render again or run python -m gen.verify"
+            ) from error
+        except ValueError as error:
+            raise RunError(f"index of {tar} is damaged: {error}") from error
+        last = self._rows[-1][-1] if self._rows else None
+        if len(self._rows) != num_rows or (last and last.offset + last.size > os.fstat(self._file).st_size):
+            raise RunError(
+                f"{tar} is cut short or not the one in the manifest ({num_rows} rows): run python -m gen.verify"
+            )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Pair:
+        """Raises `RunError` that names the shard and the row when its bytes are damaged."""
+        members = self._rows[row]
+        start, end = members[0].offset, members[-1].offset + members[-1].size
+        data = memoryview(os.pread(self._file, end - start, start))
+        hr, meta, lr = (data[m.offset - start : m.offset - start + m.size] for m in members)
+        try:
+            return decode_pair(hr, bytes(meta), lr, members[0].name.partition(".")[0])
+        except RunError as error:
+            raise RunError(f"{self.path}: {error}") from error
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
+class Dataset:
+    """A dataset folder as a sequence of rows; shards are opened when first used."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `RunError` when the folder holds no readable manifest."""
+        self.folder = folder
+        self.manifest: Manifest = load_manifest(folder)
+        self._open: dict[int, ShardFile] = {}
+        self._starts = [0]
+        for entry in self.manifest.shardlist:
+            self._starts.append(self._starts[-1] + entry.nsamples)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __getitem__(self, row: int) -> Pair:
+        """Row by its number in the dataset. Raises IndexError past the end, `RunError` for a damaged row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} in {self.folder}")
+        shard = row // self.manifest.recipe["rows_per_shard"]
+        return self.shard(shard)[row - self._starts[shard]]
+
+    def shard(self, index: int) -> ShardFile:
+        """The open shard of that number."""
+        if index not in self._open:
+            entry = self.manifest.shardlist[index]
+            self._open[index] = ShardFile(self.folder / entry.url, entry.nsamples)
+        return self._open[index]
