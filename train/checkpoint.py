@@ -1,0 +1,160 @@
+"""Checkpoints: whole or absent, never a pickle that executes; `latest` is the pointer, written last.
+
+A checkpoint folder holds model.safetensors, ema.safetensors (both with the network's name and options in their
+metadata), network.pth (params and params_ema in official keys, for other tools), optimizer.pt and state.json.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from shared.atomic import TEMPORARY_PREFIX, sync_folder, write_text
+from shared.errors import RunError, UsageError
+from train.networks import build_network
+
+STATE_FORMAT = 1
+LATEST = "latest"
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass
+class State:
+    """All that a run must remember beside tensors; plain data without a rank in it.
+
+    step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
+    decided at the interval's beginning (quotas, coefficients, evidence); None at a border. datasets: identity of each
+    task's rows.
+    """
+
+    step: int
+    consumed: list[int]
+    record: dict[str, Any] | None = None
+    datasets: dict[str, str] = field(default_factory=dict)
+    format: int = STATE_FORMAT
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network a weights file belongs to."""
+
+    name: str
+    options: dict[str, int]
+    scale: int
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """A freshly initialised network."""
+        return build_network(self.name, self.options, self.scale, seed)
+
+
+def save_checkpoint(
+    run: Path, state: State, spec: NetworkSpec, model: Weights, ema: Weights, optimizer: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of `state.step`, point `latest` at it, drop all but the last `keep`. Returns its folder."""
+    folder = run / "checkpoints" / f"step-{state.step:08d}"
+    temporary = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    model, ema = ({k: v.detach().cpu().contiguous() for k, v in weights.items()} for weights in (model, ema))
+    metadata = {"network": json.dumps(asdict(spec))}
+    save_file(model, temporary / "model.safetensors", metadata)
+    save_file(ema, temporary / "ema.safetensors", metadata)
+    torch.save({"params": model, "params_ema": ema}, temporary / "network.pth")
+    torch.save(optimizer, temporary / "optimizer.pt")
+    (temporary / "state.json").write_text(json.dumps(asdict(state)))
+    for path in temporary.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    sync_folder(folder.parent)
+    write_text(run / LATEST, folder.name)
+    for old in sorted(folder.parent.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The folder that `latest` points at, None for a run without a checkpoint. Raises `RunError` if it is missing."""
+    if not (run / LATEST).is_file():
+        return None
+    folder = run / "checkpoints" / (run / LATEST).read_text().strip()
+    if not (folder / "state.json").is_file():
+        raise RunError(f"{run / LATEST} points at {folder}, which is not there: restore it or delete {run}")
+    return folder
+
+
+def load_state(folder: Path) -> State:
+    """Raises `RunError` for another state format."""
+    values = json.loads((folder / "state.json").read_text())
+    if values.get("format") != STATE_FORMAT:
+        raise RunError(f"{folder} has state format {values.get('format')}: this program reads {STATE_FORMAT}")
+    return State(**values)
+
+
+def load_optimizer(folder: Path) -> dict[str, Any]:
+    """State of the optimiser; tensors and plain values only."""
+    return torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+
+
+def load_weights(path: Path) -> Weights:
+    """Tensors of a .safetensors or .pth file; of a .pth, `params_ema` before `params` before the file itself.
+
+    Raises `UsageError` when the file is not there, `RunError` when it is not a weights file. Never runs code from it.
+    """
+    if not path.is_file():
+        raise UsageError(f"no weights file {path}: put one there (.pth in official keys, or .safetensors)")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise RunError(f"{path} is not a weights file that can be read without running code: {error}") from error
+    for key in ("params_ema", "params"):
+        if isinstance(content, Mapping) and key in content:
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise RunError(f"{path} holds no tensors under params_ema, params or at its top level")
+    return dict(content)
+
+
+def fill(network: nn.Module, weights: Weights, source: str) -> None:
+    """Load weights into a network. Raises `RunError` that names the first key or shape that does not fit."""
+    own = network.state_dict()
+    for key in own.keys() | weights.keys():
+        if key not in own or key not in weights:
+            raise RunError(
+                f"{source} does not fit the network: key {key!r} is {'not in the file' if key in own else 'unknown'}"
+            )
+        if own[key].shape != weights[key].shape:
+            shapes = f"{tuple(weights[key].shape)} in the file, {tuple(own[key].shape)} in the network"
+            raise RunError(f"{source} does not fit the network: {key!r} is {shapes}")
+    network.load_state_dict(weights)
+
+
+def read_spec(path: Path) -> NetworkSpec | None:
+    """The network that a .safetensors file of ours names, else None."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get("network")
+    return NetworkSpec(**json.loads(text)) if text else None
+
+
+def weights_digest(weights: Weights) -> str:
+    """sha256 over names and values."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(weights[key].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

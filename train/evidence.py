@@ -1,0 +1,63 @@
+"""Evidence: what is measured at a border between intervals, and the measuring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from shared.metrics import psnr_y
+from shared.shardfile import Dataset
+from train.estimator import Estimate
+
+MEASURE_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a policy may look at. Tables are float64 [n tasks, m images], PSNR in dB.
+
+    shared_db: the network in training, EMA weights. reference_db: single-task networks at the same iteration, if any.
+    photographs: the HR picture of each image. estimate: gaps and weights, if there are references.
+    """
+
+    interval: int
+    tasks: list[str]
+    shared_db: np.ndarray
+    photographs: list[str]
+    reference_db: np.ndarray | None = None
+    estimate: Estimate | None = None
+
+
+def to_float(image: torch.Tensor) -> torch.Tensor:
+    """uint8 0 .. 255 to float32 0 .. 1."""
+    return image.float().div_(255)
+
+
+def to_8bit_values(image: torch.Tensor) -> torch.Tensor:
+    """What remains of a picture in [0, 1] after a file of 8 bits, still as float."""
+    return image.clamp(0, 1).mul(255).round().div(255)
+
+
+@torch.no_grad()
+def measure(network: nn.Module, rows: Dataset, numbers: Sequence[int], device: torch.device) -> list[float]:
+    """PSNR on Y, border of `scale` pixels cropped, of the network's 8-bit output on the given rows, dB.
+
+    `network` maps RGB float [B, 3, h, w] in [0, 1] to [B, 3, H, W].
+    """
+    psnr_db: list[float] = []
+    scale = rows.manifest.recipe["scale"]
+    for first in range(0, len(numbers), MEASURE_BATCH):
+        pairs = [rows[number] for number in numbers[first : first + MEASURE_BATCH]]
+        lr, hr = (
+            to_float(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
+            for images in zip(*((pair.lr, pair.hr) for pair in pairs), strict=True)
+        )
+        psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).tolist()
+    return psnr_db
+
+
+def photographs_of(rows: Dataset) -> list[str]:
+    """The photograph of every validation row, by its hash."""
+    return [rows[number].row.hr_sha256 for number in range(len(rows))]
