@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES
 from gen.photos import PhotoSet, find_photographs
@@ -25,6 +23,7 @@ from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, run_command
 from shared.format import encode_pair
+from shared.progress import progress_bar
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
 CALIBRATION_ROWS = 8
@@ -142,7 +141,7 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
 
 def _render(settings: Settings, missing: list[ShardSpec]) -> list[str]:
     failures = []
-    with tqdm(total=sum(spec.rows for spec in missing), unit="pair", disable=not missing) as bar:
+    with progress_bar(sum(spec.rows for spec in missing), "pair", disable=not missing) as bar:
         for outcome in ENGINES[settings.engine](missing, settings.workers, lambda rows: bar.update(rows) and None):
             if not outcome.done:
                 failures.append(outcome.spec.name)
