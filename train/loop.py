@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from tqdm import tqdm
 
 from shared.atomic import locked, remove_temporaries
 from shared.errors import RunError
 from shared.manifest import Manifest
+from shared.progress import progress_bar
 from shared.runlog import JsonLines
 from train.checkpoint import (
     NetworkSpec,
@@ -159,11 +159,11 @@ class Run:
         delivered = np.array(record.setdefault("delivered", [0] * len(self.spec.tasks)))
         window = Window(len(self.spec.tasks))
         number, batches = self.interval, iter(self.loader)
-        with tqdm(
-            total=settings.interval_steps,
+        with progress_bar(
+            settings.interval_steps,
+            "step",
             initial=first,
             desc=f"{self.spec.title} {number + 1}/{settings.iterations // settings.interval_steps}",
-            unit="step",
             disable=not self.accelerator.is_main_process,
             leave=False,
         ) as bar:
@@ -199,12 +199,8 @@ class Run:
         if not np.isfinite(value):
             names = [task.name for task in self.spec.tasks]
             tickets = zip(batch.task.tolist(), batch.ordinal.tolist(), losses.tolist(), strict=True)
-            bad = [f"{names[t]}:{ordinal}" for t, ordinal, one in tickets if not np.isfinite(one)] or [
-                "another process"
-            ]
-            raise RunError(
-                f"loss is {value} at step {self.step + 1}, samples {', '.join(bad)}: lower --lr or check them"
-            )
+            bad = ", ".join(f"{names[t]}:{ordinal}" for t, ordinal, one in tickets if not np.isfinite(one))
+            raise RunError(f"loss is {value} at step {self.step + 1}, samples {bad}: lower --lr or check them")
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.optimizer.step()

@@ -4,6 +4,7 @@ With no options: reads shards/, trains the single-task references that are missi
 runs/default. Running the same command again resumes where it stopped.
 """
 
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -38,6 +39,8 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             f"batch_size is {settings.batch_size}: not a multiple of the {accelerator.num_processes} processes"
         )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
     plan = Plan(settings, tasks)
     if settings.mode == "shared":
         runs = [*plan.missing_references(), plan.shared]
