@@ -5,7 +5,7 @@ wrong type is a `UsageError` that names it. jsonargparse does the work.
 """
 
 from dataclasses import MISSING, Field, field, fields
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import jsonargparse
 
@@ -22,6 +22,11 @@ def option(default: Any, help: str) -> Any:
         if callable(default)
         else field(default=default, metadata=metadata)
     )
+
+
+def argument(help: str) -> Any:
+    """A dataclass field that is given by its place on the command line, without a flag, and must be given."""
+    return field(metadata={"help": help, "positional": True})
 
 
 class _Parser(jsonargparse.ArgumentParser):
@@ -47,9 +52,14 @@ def parse(settings: type[C], argv: list[str], prog: str, description: str) -> C:
 
 
 def _add(parser: jsonargparse.ArgumentParser, entry: Field, kind: Any) -> None:
+    if entry.metadata.get("positional"):
+        parser.add_argument(entry.name, type=kind, help=entry.metadata["help"])
+        return
     default = entry.default if entry.default_factory is MISSING else entry.default_factory()
     flag, text = f"--{entry.name.replace('_', '-')}", entry.metadata.get("help", "")
     if kind is bool:
         parser.add_argument(flag, action=jsonargparse.ActionYesNo(no_prefix="no-"), default=default, help=text)
+    elif list[str] in (kind, *get_args(kind)):
+        parser.add_argument(flag, type=str, nargs="+", default=default, help=text)
     else:
         parser.add_argument(flag, type=kind, default=default, help=text)
