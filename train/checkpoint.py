@@ -107,6 +107,16 @@ def load_optimizer(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
 
 
+def weights_file(checkpoint: Path) -> Path:
+    """The averaged weights of a run or checkpoint folder, or the file itself."""
+    if not checkpoint.is_dir():
+        return checkpoint
+    folder = latest_checkpoint(checkpoint) or checkpoint
+    if not (folder / "ema.safetensors").is_file():
+        raise UsageError(f"{checkpoint} is neither a run nor a checkpoint folder: it holds no ema.safetensors")
+    return folder / "ema.safetensors"
+
+
 def load_weights(path: Path) -> Weights:
     """Tensors of a .safetensors or .pth file; of a .pth, `params_ema` before `params` before the file itself.
 

@@ -23,7 +23,7 @@ from shared.config import option, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.progress import progress_bar
 from shared.shardfile import Dataset
-from train.checkpoint import NetworkSpec, fill, latest_checkpoint, load_weights, read_spec
+from train.checkpoint import NetworkSpec, fill, load_weights, read_spec, weights_file
 from train.evidence import MEASURE_BATCH, measure
 from train.settings import NetworkSettings
 
@@ -87,16 +87,6 @@ def load_network(checkpoint: Path, named: NetworkSettings | None, scale: int) ->
     network = spec.build()
     fill(network, load_weights(file), str(file))
     return network.eval()
-
-
-def weights_file(checkpoint: Path) -> Path:
-    """The averaged weights of a run or checkpoint folder, or the file itself."""
-    if not checkpoint.is_dir():
-        return checkpoint
-    folder = latest_checkpoint(checkpoint) or checkpoint
-    if not (folder / "ema.safetensors").is_file():
-        raise UsageError(f"{checkpoint} is neither a run nor a checkpoint folder: it holds no ema.safetensors")
-    return folder / "ema.safetensors"
 
 
 def evaluate(network: nn.Module, testsets: dict[str, Dataset], device: torch.device) -> list[ImageResult]:

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from shared.config import parse
 from shared.errors import UsageError, run_command
-from train.checkpoint import NetworkSpec, Weights, fill, load_weights, weights_digest
+from train.checkpoint import NetworkSpec, Weights, fill, load_weights, weights_digest, weights_file
 from train.evidence import to_float
 from train.loop import RunSpec, is_finished, train
 from train.losses import l1
@@ -73,7 +73,7 @@ class Plan:
         )
         network = self.spec.build(settings.seed)
         if settings.init:
-            fill(network, load_weights(Path(settings.init)), settings.init)
+            fill(network, load_weights(weights_file(Path(settings.init))), settings.init)
         self.initial: Weights = network.state_dict()
 
     @property

@@ -42,7 +42,7 @@ class Settings:
     references: str | None = option(
         None, "folder of the references' runs (default: RUN/references, trained if missing)"
     )
-    init: str | None = option(None, "weights that all networks start from, .pth or .safetensors (default: random)")
+    init: str | None = option(None, "weights that all networks start from: run folder, .pth or .safetensors (default: random)")
     network: NetworkSettings = option(NetworkSettings, "the network")
     policy: str = option("rebalance", "how volumes are decided each interval: rebalance (the paper) or uniform")
     iterations: int = option(400_000, "optimiser steps of every network")
