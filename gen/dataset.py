@@ -1,11 +1,9 @@
 """A dataset folder from end to end: what is there, what is missing, and the commit of what has been rendered."""
 
 import hashlib
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import yaml
@@ -13,14 +11,11 @@ import yaml
 from gen.card import dataset_card
 from gen.photos import PhotoSet
 from gen.recipe import Recipe
-from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished
+from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished, versions
 from shared.atomic import write_bytes, write_text
 from shared.errors import RunError, UsageError
 from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
-
-VERSIONED = ("numpy", "opencv-python", "turbojpeg", "scipy")
-"""Libraries whose version can change a pixel."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> Dat
     if (folder / MANIFEST).exists():
         existing = load_manifest(folder)
         if existing.digest != recipe.digest():
-            changed = "; ".join(Recipe(**existing.recipe).differences(recipe))
+            changed = "; ".join(_recipe_of(existing, folder).differences(recipe))
             raise UsageError(
                 f"{folder} holds a dataset of another recipe ({changed}): choose another --out, or delete that folder"
             )
@@ -63,15 +58,21 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> Dat
     return DatasetJob(folder, recipe, photos, rows, generation, specs)
 
 
+def _recipe_of(manifest: Manifest, folder: Path) -> Recipe:
+    try:
+        return Recipe.from_dict(manifest.recipe)
+    except ValueError as error:
+        raise RunError(f"{folder / MANIFEST} was made by another version of this program: {error}") from error
+
+
 def commit(job: DatasetJob) -> Manifest:
     """Write the manifest over the finished shards, and the files around it. Idempotent.
 
     Raises `RunError` when a shard is not finished.
     """
-    done = [finished(spec) for spec in job.specs]
-    entries = [shard.entry for shard in done if shard]
-    if len(entries) < len(done):
-        raise RunError(f"{job.folder}: {len(done) - len(entries)} of {len(done)} shards are not finished")
+    done = [shard for shard in map(finished, job.specs) if shard]
+    if len(done) < len(job.specs):
+        raise RunError(f"{job.folder}: {len(job.specs) - len(done)} of {len(job.specs)} shards are not finished")
     manifest = Manifest(
         name=dataset_name(job.recipe.subspace, job.recipe.split),
         subspace=job.recipe.subspace,
@@ -81,13 +82,13 @@ def commit(job: DatasetJob) -> Manifest:
         rows=job.rows,
         generation=job.generation,
         licence=", ".join(sorted({photo.licence for photo in job.photos.photographs})),
-        versions={name: version(name) for name in VERSIONED} | {"machine": platform.machine()},
+        versions=_versions(done),
         photographs=[
             {"id": p.id, "sha256": p.sha256, "height": p.height, "width": p.width, "licence": p.licence}
             for p in job.photos.photographs
         ],
         skipped=job.photos.skipped,
-        shardlist=entries,
+        shardlist=[shard.entry for shard in done],
     )
     write_text(job.folder / "config.yaml", yaml.safe_dump({**asdict(job.recipe), "count": job.rows}, sort_keys=False))
     write_text(job.folder / "README.md", dataset_card(manifest))
@@ -95,6 +96,11 @@ def commit(job: DatasetJob) -> Manifest:
     _remove_unlisted(job.folder, manifest)
     _write_checksums(job.folder, manifest)
     return manifest
+
+
+def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
+    """What the shards were rendered with; more than one version of a library if they differ."""
+    return {name: ", ".join(sorted({shard.versions[name] for shard in shards})) for name in versions()}
 
 
 def rendering_seconds(specs: Sequence[ShardSpec]) -> float:

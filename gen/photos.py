@@ -4,6 +4,7 @@ import bisect
 import fnmatch
 import hashlib
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,8 +129,13 @@ def _scan(folder: Path, patch: int, held_out: bool) -> PhotoSet:
 
 
 def _excluded(parents: Sequence[str], held_out: bool) -> str | None:
-    patterns = ("*LR*", ".*") if held_out else ("*LR*", ".*", "*[vV]alid*", "*[tT]est*")
-    return next((p for p in patterns if any(fnmatch.fnmatchcase(name, p) for name in parents)), None)
+    """The pattern of folder names that keeps a picture out; `valid` and `test` in any case."""
+    for name in parents:
+        patterns = (("*LR*", name), (".*", name), ("*valid*", name.lower()), ("*test*", name.lower()))
+        for pattern, written in patterns[:2] if held_out else patterns:
+            if fnmatch.fnmatchcase(written, pattern):
+                return pattern
+    return None
 
 
 def _load(files: Sequence[Path], folder: Path, patch: int) -> tuple[tuple[Photograph, ...], dict[str, int]]:
@@ -143,7 +149,8 @@ def _load(files: Sequence[Path], folder: Path, patch: int) -> tuple[tuple[Photog
             return "unreadable"
         if min(height, width) < patch:
             return "smaller than the patch"
-        name, digest = path.relative_to(folder).as_posix(), hashlib.sha256(data).hexdigest()
+        name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        digest = hashlib.sha256(data).hexdigest()
         return Photograph(name, str(path), digest, height, width, height * width, NOT_GIVEN)
 
     with ThreadPoolExecutor() as pool:

@@ -1,7 +1,9 @@
 """The recipe of a dataset: everything that decides its bytes, and the digest that names its shards."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
 
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.space import get_space
@@ -35,6 +37,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values no dataset can have."""
+        if self.scale < 1:
+            raise UsageError(f"scale is {self.scale}: it must be at least 1")
         if self.patch < MIN_PATCH or self.patch % self.scale:
             raise UsageError(
                 f"patch is {self.patch}: it must be at least {MIN_PATCH} and a multiple of the scale {self.scale}"
@@ -42,6 +46,17 @@ class Recipe:
         if self.rows_per_shard < 1:
             raise UsageError(f"rows_per_shard is {self.rows_per_shard}: it must be at least 1")
         self.box()
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Recipe":
+        """The recipe in a manifest. Raises ValueError for a field that is unknown, missing or of another type."""
+        types = get_type_hints(Recipe)
+        for name in sorted(types.keys() ^ values.keys()):
+            raise ValueError(f"recipe field {name!r} is {'missing' if name in types else 'unknown to this program'}")
+        for name, value in values.items():
+            if type(value) is not types[name]:
+                raise ValueError(f"recipe field {name!r} is {value!r}: it must be {types[name].__name__}")
+        return Recipe(**values)
 
     def box(self) -> Subspace:
         """The subspace that plans are drawn from. Raises `UsageError` for unknown names."""

@@ -16,7 +16,7 @@ from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES
 from gen.photos import PhotoSet, find_photographs
 from gen.recipe import Recipe
-from gen.shards import ShardSpec, render_rows
+from gen.shards import DONE_FOLDER, ShardSpec, render_rows
 from shared.atomic import locked, remove_temporaries
 from shared.config import option, parse
 from shared.degradation.partition import get_subspace, partition
@@ -57,16 +57,20 @@ def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
     _check(settings)
+    recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
     photos = find_photographs(settings.hr, settings.split, settings.patch, settings.val_hr)
-    jobs = [_job(settings, name, photos) for name in _subspaces(settings)]
-    missing = [spec for job in jobs for spec in job.missing()]
-    _announce(settings, photos, jobs, missing)
+    recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
+    jobs = _plan(settings, recipes, photos)
+    _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])
     if settings.dry_run:
         return 0
     with ExitStack() as locks:
         for job in jobs:
             locks.enter_context(locked(job.folder, "gen.render"))
             remove_temporaries(job.folder)
+            remove_temporaries(job.folder / DONE_FOLDER)
+        jobs = _plan(settings, recipes, photos)  # again: only now can no other command change the folders
+        missing = [spec for job in jobs for spec in job.missing()]
         failures = _render(settings, missing)
         for job in jobs:
             if not job.missing():
@@ -97,20 +101,28 @@ def _subspaces(settings: Settings) -> list[str]:
     return [get_subspace(space, settings.partition, settings.subspace).name]
 
 
-def _job(settings: Settings, subspace: str, photos: PhotoSet) -> DatasetJob:
-    recipe = Recipe(
-        space=settings.space,
-        partition=settings.partition or get_space(settings.space).default_partition,
-        subspace=subspace,
-        split=settings.split,
-        photographs=photos.digest(),
-        patch=settings.patch,
-        scale=settings.scale,
-        seed=settings.seed,
-        rows_per_shard=settings.rows_per_shard,
-        usm=settings.usm,
-    )
-    return plan_dataset(Path(settings.out), recipe, photos, settings.count or DEFAULT_COUNT[settings.split])
+def _recipes(settings: Settings) -> list[Recipe]:
+    """The recipe of each dataset, still without the photographs."""
+    return [
+        Recipe(
+            space=settings.space,
+            partition=settings.partition or get_space(settings.space).default_partition,
+            subspace=subspace,
+            split=settings.split,
+            photographs="",
+            patch=settings.patch,
+            scale=settings.scale,
+            seed=settings.seed,
+            rows_per_shard=settings.rows_per_shard,
+            usm=settings.usm,
+        )
+        for subspace in _subspaces(settings)
+    ]
+
+
+def _plan(settings: Settings, recipes: list[Recipe], photos: PhotoSet) -> list[DatasetJob]:
+    count = settings.count or DEFAULT_COUNT[settings.split]
+    return [plan_dataset(Path(settings.out), recipe, photos, count) for recipe in recipes]
 
 
 def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import json
+import platform
 import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from shared.images import decode
 from shared.manifest import ShardEntry
 
 DONE_FOLDER = ".done"
+VERSIONED = ("numpy", "opencv-python", "turbojpeg", "scipy")
+"""Libraries whose version can change a pixel."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,11 @@ class ShardSpec:
 
 @dataclass(frozen=True)
 class DoneShard:
-    """A finished shard and the seconds it took; timings live here, so that tars and manifests hold none."""
+    """A finished shard, what it was rendered with and the seconds it took; tars and manifests hold no timings."""
 
     entry: ShardEntry
     seconds: float
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,14 +82,20 @@ class Outcome:
     reason: str = ""
 
 
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """What decides how a pixel is rounded here: library versions and the kind of machine."""
+    return {name: version(name) for name in VERSIONED} | {"machine": platform.machine()}
+
+
 def finished(spec: ShardSpec) -> DoneShard | None:
     """The done record of a shard whose tar and index are there in full size, else None."""
     try:
         values = json.loads(spec.done_record.read_bytes())
-        done = DoneShard(ShardEntry(**values["entry"]), values["seconds"])
+        done = DoneShard(**{**values, "entry": ShardEntry(**values["entry"])})
         whole = spec.tar.stat().st_size == done.entry.filesize and spec.tar.with_suffix(".idx").is_file()
-        return done if whole else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return done if whole and done.versions.keys() == versions().keys() else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -98,7 +110,7 @@ def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> 
     start, members = time.perf_counter(), []
     with atomic_write(spec.tar) as file:
         stream = _HashingStream(file)
-        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for number, pair in zip(spec.row_numbers, render_rows(spec), strict=True):
                 key = row_key(spec.recipe.subspace, spec.index, number - spec.row_numbers.start)
                 for extension, data in encode_pair(*pair).items():
@@ -108,7 +120,7 @@ def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> 
         entry = ShardEntry(spec.tar.name, spec.rows, stream.size, stream.md5.hexdigest(), stream.sha256.hexdigest())
         _read_back(file, entry)
     write_bytes(spec.tar.with_suffix(".idx"), write_index(members))
-    done = DoneShard(entry, round(time.perf_counter() - start, 3))
+    done = DoneShard(entry, round(time.perf_counter() - start, 3), versions())
     write_bytes(spec.done_record, canonical_json(asdict(done)))
     return done
 
@@ -193,7 +205,10 @@ def _read_photograph(photograph: Photograph) -> np.ndarray:
         raise RunError(f"HR file {photograph.path} was listed but cannot be read now: {error}") from error
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise RunError(f"HR file {photograph.path} has changed since it was listed: run the same command again")
-    return decode(data, photograph.path)
+    try:
+        return decode(data, photograph.path)
+    except ValueError as error:
+        raise RunError(f"HR file {error}, although it could be when it was listed: is memory short?") from error
 
 
 def _tar_header(member: Member) -> tarfile.TarInfo:
@@ -215,6 +230,9 @@ class _HashingStream(io.RawIOBase):
         self.md5.update(data)
         self.size += len(data)
         return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.size
 
 
 def _read_back(file: io.BufferedRandom, entry: ShardEntry) -> None:

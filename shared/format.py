@@ -3,6 +3,7 @@
 Everything that writes or reads a shard goes through this file, and nothing in it touches a disk.
 """
 
+import itertools
 import json
 import math
 import re
@@ -23,6 +24,8 @@ INDEX_HEADER = "v1.2"
 TAR_BLOCK = 512
 MAX_MEMBER_BYTES = 64 << 20
 """Members larger than this are refused unread."""
+MAX_PATCH = 8192
+"""Pictures with longer sides are refused before they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,24 @@ class Row:
 
     @staticmethod
     def from_json(data: bytes) -> "Row":
-        """Raises ValueError that names the first key that is missing, superfluous or of another type."""
-        values = json.loads(data)
+        """Raises ValueError that names the first key that is missing, superfluous, of another type or impossible."""
+        try:
+            values = json.loads(data)
+        except RecursionError:
+            raise ValueError("the json of a row must be flat") from None
         if not isinstance(values, dict):
             raise ValueError("the json of a row must be an object")
         types = get_type_hints(Row)
-        for key in types.keys() ^ values.keys():
+        for key in sorted(types.keys() ^ values.keys()):
             raise ValueError(f"json key {key!r} is {'missing' if key in types else 'not in the format'}")
         for key, value in values.items():
             if type(value) is not types[key]:
                 raise ValueError(f"json key {key!r} is {value!r}: it must be {types[key].__name__}")
         if values["format"] != FORMAT:
             raise ValueError(f"format is {values['format']!r}: this program reads {FORMAT!r}")
+        patch, scale = values["patch"], values["scale"]
+        if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
+            raise ValueError(f"patch is {patch}, scale {scale}: patch must be a multiple of scale, at most {MAX_PATCH}")
         return Row(**values)
 
 
@@ -78,12 +87,17 @@ class Pair(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One line of the index: where a member's data lies in the tar, in bytes."""
+    """One entry of the index: where a member's data lies in the tar, in bytes."""
 
     extension: str
     offset: int
     size: int
     name: str
+
+    @property
+    def key(self) -> str:
+        """Key of the row that the member belongs to."""
+        return self.name.partition(".")[0]
 
 
 def shard_name(subspace: str, scale: int, digest: str, index: int) -> str:
@@ -102,28 +116,41 @@ def num_shards(rows: int, rows_per_shard: int) -> int:
 
 
 def write_index(members: Iterable[Member]) -> bytes:
-    """DALI's text index v1.2: a header, then `ext offset size name` for each member."""
-    lines = [f"{extension} {offset} {size} {name}" for extension, offset, size, name in members]
+    """DALI's text index v1.2: a header with the number of rows, then one line a row.
+
+    A line holds `ext offset size name` of each member of the row, one after the other.
+    """
+    rows = [list(row) for _, row in itertools.groupby(members, lambda member: member.key)]
+    lines = [" ".join(f"{m.extension} {m.offset} {m.size} {m.name}" for m in row) for row in rows]
     return "\n".join([f"{INDEX_HEADER} {len(lines)}", *lines, ""]).encode()
 
 
 def read_index(data: bytes) -> list[Member]:
     """Parse an index. Raises ValueError for another version, a wrong count, unsafe names or impossible offsets."""
-    lines = data.decode().splitlines()
-    header = lines[0].split() if lines else []
-    if len(header) != 2 or header[0] != INDEX_HEADER or header[1] != str(len(lines) - 1):
-        raise ValueError(f"index header is {' '.join(header)!r}: expected '{INDEX_HEADER} {len(lines) - 1}'")
-    members, end = [], 0
+    lines = data.decode().removesuffix("\n").split("\n")
+    if lines[0] != f"{INDEX_HEADER} {len(lines) - 1}":
+        raise ValueError(f"index header is {lines[0][:80]!r}: expected '{INDEX_HEADER} {len(lines) - 1}'")
+    members: list[Member] = []
+    end = 0
     for line in lines[1:]:
-        found = re.fullmatch(r"(\S+) (\d+) (\d+) ([a-z0-9-]+\.\S+)", line)
-        if not found or "/" in found[4]:
-            raise ValueError(f"index line {line!r} is not 'ext offset size name'")
-        member = Member(found[1], int(found[2]), int(found[3]), found[4])
-        if member.offset < end + TAR_BLOCK or member.offset % TAR_BLOCK or member.size > MAX_MEMBER_BYTES:
-            raise ValueError(f"index line {line!r} overlaps its neighbour or is too large")
-        members.append(member)
-        end = member.offset + member.size
+        words = line.split(" ")
+        if len(words) % 4:
+            raise ValueError(f"index line {line[:200]!r} is not 'ext offset size name' for each member")
+        for first in range(0, len(words), 4):
+            member = _parse_member(*words[first : first + 4])
+            if member.offset < end + TAR_BLOCK or member.offset % TAR_BLOCK or member.size > MAX_MEMBER_BYTES:
+                raise ValueError(f"index entry of {member.name!r} overlaps its neighbour or is too large")
+            members.append(member)
+            end = member.offset + member.size
     return members
+
+
+def _parse_member(extension: str, offset: str, size: str, name: str) -> Member:
+    numbers = all(re.fullmatch("[0-9]{1,18}", word) for word in (offset, size))
+    if not numbers or not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9.]+", name) or name.partition(".")[2] != extension:
+        entry = " ".join((extension, offset, size, name))[:200]
+        raise ValueError(f"index entry {entry!r} is not 'ext offset size name'")
+    return Member(extension, int(offset), int(size), name)
 
 
 def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
@@ -133,7 +160,7 @@ def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]
     rows = []
     for first in range(0, len(members), 3):
         hr, meta, lr = members[first : first + 3]
-        key = hr.name.partition(".")[0]
+        key = hr.key
         if [m.name for m in (hr, meta, lr)] != [f"{key}.{extension}" for extension in EXTENSIONS]:
             raise ValueError(f"members of row {key!r} are {hr.name}, {meta.name}, {lr.name}")
         rows.append((hr, meta, lr))

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from shared.atomic import write_bytes
 from shared.errors import RunError
@@ -75,9 +75,11 @@ def load_manifest(folder: Path) -> Manifest:
         names = {field.name for field in fields(Manifest)}
         entries = [ShardEntry(**entry) for entry in values["shardlist"]]
         manifest = Manifest(**{**{k: v for k, v in values.items() if k in names}, "shardlist": entries})
+        _check_types(manifest)
         for entry in entries:
-            if not re.fullmatch(r"[a-z0-9-]+\.tar", entry.url):
-                raise ValueError(f"shard url {entry.url!r} is not a plain file name")
+            _check_entry(entry)
+        if len({entry.url for entry in entries}) < len(entries):
+            raise ValueError("a shard is listed twice")
         if sum(entry.nsamples for entry in entries) != manifest.rows:
             raise ValueError(f"rows is {manifest.rows}, the shards hold {sum(entry.nsamples for entry in entries)}")
         return manifest
@@ -85,8 +87,23 @@ def load_manifest(folder: Path) -> Manifest:
         raise RunError(
             f"no dataset at {folder}: {MANIFEST} is missing; render one with python -m gen.render"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is not a manifest of this format: {error}") from error
+
+
+def _check_entry(entry: ShardEntry) -> None:
+    _check_types(entry)
+    if not re.fullmatch(r"[a-z0-9-]+\.tar", entry.url):
+        raise ValueError(f"shard url {entry.url!r} is not a plain file name")
+    if entry.nsamples < 1 or entry.filesize < 0:
+        raise ValueError(f"{entry.url} is said to hold {entry.nsamples} rows in {entry.filesize} bytes")
+
+
+def _check_types(record: Manifest | ShardEntry) -> None:
+    for name, hint in get_type_hints(type(record)).items():
+        kind, value = get_origin(hint) or hint, getattr(record, name)
+        if type(value) is not kind:
+            raise ValueError(f"{name} is {value!r}: it must be {kind.__name__}")
 
 
 def dataset_name(subspace: str, split: str) -> str:

@@ -1,5 +1,6 @@
 """Random access to the rows of a shard on a local disk: one `pread` a row through the index."""
 
+import bisect
 import os
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class ShardFile:
         data = memoryview(os.pread(self._file, end - start, start))
         hr, meta, lr = (data[m.offset - start : m.offset - start + m.size] for m in members)
         try:
-            return decode_pair(hr, bytes(meta), lr, members[0].name.partition(".")[0])
+            return decode_pair(hr, bytes(meta), lr, members[0].key)
         except RunError as error:
             raise RunError(f"{self.path}: {error}") from error
 
@@ -69,7 +70,7 @@ class Dataset:
         """Row by its number in the dataset. Raises IndexError past the end, `RunError` for a damaged row."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} in {self.folder}")
-        shard = row // self.manifest.recipe["rows_per_shard"]
+        shard = bisect.bisect_right(self._starts, row) - 1
         return self.shard(shard)[row - self._starts[shard]]
 
     def shard(self, index: int) -> ShardFile:

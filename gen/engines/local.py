@@ -32,8 +32,9 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
         try:
             while pending:
                 done, _ = wait(pending, timeout=POLL_SECONDS)
-                on_rows(counter.value - seen)
-                seen = counter.value
+                now = counter.value
+                on_rows(now - seen)
+                seen = now
                 for future in done:
                     spec = pending.pop(future)
                     try:
