@@ -256,6 +256,7 @@ class Run:
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
     """Train one network to the end, from wherever its folder says it is."""
+    require_resumable(spec.folder, spec.settings)
     if is_finished(spec.folder, spec.settings):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return
@@ -314,7 +315,6 @@ def _sole_writer(spec: RunSpec, accelerator: Accelerator) -> Iterator[None]:
         yield
         return
     with locked(spec.folder, "train/run.py"):
-        require_resumable(spec.folder, spec.settings)
         spec.settings.save(spec.folder)
         remove_temporaries(spec.folder)
         yield
