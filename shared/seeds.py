@@ -1,7 +1,7 @@
 """The one module that makes random numbers: counter-based streams named by a key, never a global state.
 
 A stream is Philox keyed by a hash of (seed, names, indices), so any row, epoch or ticket can be drawn anywhere,
-in any order. Only raw bits of NumPy's Philox are used: bit streams are stable between NumPy versions,
+in any order. Only raw bits of NumPy's generators are used: bit streams are stable between NumPy versions,
 `Generator` methods are not.
 """
 
@@ -17,8 +17,12 @@ T = TypeVar("T")
 
 def philox(*key: Key) -> np.random.Philox:
     """The bit generator named by `key`; equal keys give equal streams on every machine."""
+    return np.random.Philox(key=_hash(key))
+
+
+def _hash(key: tuple[Key, ...]) -> int:
     name = "\x1f".join(f"{type(part).__name__}:{part}" for part in key).encode()
-    return np.random.Philox(key=int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little"))
+    return int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
 
 
 class Draws:
@@ -62,8 +66,8 @@ class Draws:
 
 
 def words16(count: int, *key: Key) -> np.ndarray:
-    """`count` uniform 16-bit words, uint16 [count]."""
-    return philox(*key).random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
+    """`count` uniform 16-bit words, uint16 [count]; for fields of noise, so from SFC64, twice as fast as Philox."""
+    return np.random.SFC64(_hash(key)).random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
 
 
 def permutation(count: int, *key: Key) -> np.ndarray:

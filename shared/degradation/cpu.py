@@ -16,7 +16,7 @@ from shared.degradation.noise import RATE_BITS, normal_table, poisson_table
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.seeds import words16
 
-LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
+LUMA = np.array([[0.2989, 0.587, 0.114]], np.float32)
 SEPARABLE_COST = 2.6
 """One separable pass costs as much as this many rows of a full 2-D filter (measured, 256 x 256 x 3)."""
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
@@ -138,12 +138,13 @@ def _gaussian_field(image: np.ndarray, parameters: Noise) -> np.ndarray:
 
 def _poisson_field(image: np.ndarray, parameters: Noise) -> np.ndarray:
     """Poisson(v q)/q - v for the 8-bit picture v and q = 2^ceil(log2(number of distinct values))."""
-    levels = to_8bit(image @ LUMA if parameters.grey else image)
-    distinct = int(np.count_nonzero(np.bincount(levels.reshape(-1), minlength=256)))
+    levels = to_8bit(cv2.transform(image, LUMA) if parameters.grey else image)
+    distinct = cv2.countNonZero(cv2.calcHist([levels.reshape(len(levels), -1)], [0], None, [256], [0, 256]))
     quantum = 1 << (distinct - 1).bit_length()
     bits = words16(levels.size, parameters.seed).reshape(levels.shape)
-    index = (levels.astype(np.uint32) << RATE_BITS) | (bits >> (16 - RATE_BITS))
-    return np.take(poisson_table(quantum), index, mode="clip")
+    index = np.left_shift(levels, RATE_BITS, dtype=np.intp)
+    index += bits >> (16 - RATE_BITS)
+    return poisson_table(quantum)[index]
 
 
 NOISE_KINDS: Mapping[str, Callable[[np.ndarray, Noise], np.ndarray]] = {
