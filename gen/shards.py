@@ -27,8 +27,8 @@ from shared.images import decode
 from shared.manifest import ShardEntry
 
 DONE_FOLDER = ".done"
-VERSIONED = ("numpy", "opencv-python", "turbojpeg", "scipy")
-"""Libraries whose version can change a pixel."""
+VERSIONED = ("numpy", "opencv-python", "turbojpeg", "scipy", "isal")
+"""Libraries whose version can change a pixel or a byte."""
 
 
 @dataclass(frozen=True)
