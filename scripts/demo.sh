@@ -19,7 +19,7 @@ launch=(accelerate launch --num_processes 1 --num_machines 1 --mixed_precision n
 
 echo "== 1/5 render four subspaces from scikit-image's photographs"
 python -m gen.render --subspace all --out "$shards" --patch 96 --count $rows --rows-per-shard 100
-python -m gen.render --subspace all --out "$shards" --patch 96 --split val --count 64
+python -m gen.render --subspace all --out "$shards" --patch 160 --split val --count 48
 
 echo "== 2/5 pre-train one small network on all of them"
 "${launch[@]}" "${settings[@]}" --run "$run/pretrained" --init null --policy uniform --lr 1e-3 \

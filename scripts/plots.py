@@ -33,6 +33,11 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _legend(axes: Axes) -> None:
+    """Below the axis, where no line can run through it."""
+    axes.legend(frameon=False, ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
 def weights(records: Sequence[Record]) -> Figure:
     """Weights at every border with their bootstrap intervals."""
     figure, axes = _figure("Weights (Eq. 4)", "step", "share of the next interval's samples")
@@ -44,7 +49,7 @@ def weights(records: Sequence[Record]) -> Figure:
         axes.plot(steps, value, color=colour(task), marker="o", markersize=3, label=name)
         axes.fill_between(steps, low, high, color=colour(task), alpha=0.13, linewidth=0)
     axes.axhline(1 / len(records[0]["tasks"]), color="black", linewidth=0.8, linestyle=":")
-    axes.legend(frameon=False, ncols=4, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -59,7 +64,7 @@ def gaps(records: Sequence[Record]) -> Figure:
         steps = np.array([record["step"] for record in records]) + shift
         axes.errorbar(steps, value, errors, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
-    axes.legend(frameon=False, ncols=4, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -73,7 +78,7 @@ def psnr(records: Sequence[Record]) -> Figure:
             single = [np.mean(r["reference_db"][task]) for r in records]
             axes.plot(steps, single, color=colour(task), linestyle="--", alpha=0.8)
     axes.plot([], [], color="grey", linestyle="--", label="single-task")
-    axes.legend(frameon=False, ncols=3, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -88,5 +93,5 @@ def quotas(records: Sequence[Record]) -> Figure:
         for number, base, count in zip(numbers, bottom, delivered, strict=True):
             axes.text(number, base + count / 2, str(count), ha="center", va="center", color="white", fontsize=7)
         bottom += delivered
-    axes.legend(frameon=False, ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    _legend(axes)
     return figure

@@ -27,8 +27,8 @@ from train.evaluate import load_network
 from train.evidence import to_8bit_values, to_float
 from train.tasks import find_tasks
 
-SHEET_ROWS_PER_TASK = 2
-TILE = 192
+SHEET_PHOTOGRAPHS = 2
+TILE = 160
 """Side of a tile of the sheet, pixels."""
 
 
@@ -95,30 +95,34 @@ def _png(figure: Figure) -> bytes:
 
 @torch.no_grad()
 def sheet(run: RunData) -> bytes:
-    """PNG of crops of every task: LR, bicubic, the shared network's output, HR."""
+    """PNG with a line for each task: LR, bicubic, the shared network's output and HR of a few crops side by side."""
     tasks = find_tasks(Path(run.settings["shards"]), run.settings["tasks"])
     network = load_network(run.folder, None, tasks[0].val_manifest.recipe["scale"])
-    names = ("LR", "bicubic", "output", "HR")
-    margin, label, header = 8, 74, 26
-    rows = [(task.name, task.val_rows(), number) for task in tasks for number in _spread(task.val_rows())]
-    size = (label + len(names) * (TILE + margin), header + len(rows) * (TILE + margin))
-    canvas = Image.new("RGB", size, "white")
+    numbers = _most_detailed(tasks[0].val_rows())
+    names = ("LR", "bicubic", "output", "HR") * len(numbers)
+    margin, label, header = 6, 64, 26
+    canvas = Image.new("RGB", (label + len(names) * (TILE + margin), header + len(tasks) * (TILE + margin)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=15)
     for column, name in enumerate(names):
         draw.text((label + column * (TILE + margin) + TILE / 2, 4), name, "black", font, anchor="ma")
-    for line, (name, dataset, number) in enumerate(rows):
-        top = header + line * (TILE + margin)
-        draw.text((4, top + TILE / 2), name, "black", font, anchor="lm")
-        for column, tile in enumerate(_tiles(network, dataset, number)):
+    for line, task in enumerate(tasks):
+        top, rows = header + line * (TILE + margin), task.val_rows()
+        draw.text((4, top + TILE / 2), task.name, "black", font, anchor="lm")
+        for column, tile in enumerate(tile for number in numbers for tile in _tiles(network, rows, number)):
             canvas.paste(Image.fromarray(tile), (label + column * (TILE + margin), top))
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _spread(rows: Dataset) -> list[int]:
-    """Rows that all tasks show, evenly spread."""
-    return [len(rows) * (2 * i + 1) // (2 * SHEET_ROWS_PER_TASK) for i in range(SHEET_ROWS_PER_TASK)]
+def _most_detailed(rows: Dataset) -> list[int]:
+    """The row with the most contrast of each of the first few photographs; all tasks show the same crops."""
+    best: dict[str, tuple[float, int]] = {}
+    for number in range(len(rows)):
+        pair = rows[number]
+        candidate = (float(pair.hr.std()), number)
+        best[pair.row.hr_sha256] = max(candidate, best.get(pair.row.hr_sha256, candidate))
+    return [number for _, number in sorted(best.values(), reverse=True)[:SHEET_PHOTOGRAPHS]]
 
 
 def _tiles(network: torch.nn.Module, rows: Dataset, number: int) -> list[np.ndarray]:
@@ -170,7 +174,7 @@ details pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; }}
 <div class="figures">{figures}</div>
 <h2>What it looks like</h2>
 {_image(pictures["sheet"], "crops")}
-<p class="note">Enlarged by nearest neighbour; two validation crops, the same in every task.</p>
+<p class="note">Enlarged by nearest neighbour; the same validation crops in every task.</p>
 <h2>Settings</h2>
 <details><summary>config.yaml</summary><pre>{html.escape(yaml.safe_dump(run.settings, sort_keys=False))}</pre></details>
 </body></html>
