@@ -140,7 +140,7 @@ def _tiles(network: torch.nn.Module, rows: Dataset, number: int) -> list[np.ndar
 def page_html(run: RunData, pictures: dict[str, bytes]) -> str:
     """The page, with every picture inside it."""
     captions = {
-        "weights": "Bands: 95 % bootstrap over photographs. They hold no training noise: that is the spread over seeds.",
+        "weights": "Bands: 95 % bootstrap over photographs, without training noise: that is the spread over seeds.",
         "gaps": "Bars: 1.96 standard errors, photographs as clusters.",
         "psnr": "Solid: shared network. Dashed: single-task networks at the same step. Averaged weights.",
         "quotas": "Delivered equals the quotas exactly; the run stops otherwise.",
@@ -238,11 +238,12 @@ def _caution(run: RunData) -> str:
         for gap, error in zip(estimate["gaps_db"], estimate["errors_db"], strict=True)
         if error
     )
+    ranked, total = 100 * estimate["ranking_share"], len(estimate["gaps_db"])
     return (
-        f"{text} The intervals speak about {estimate['band']}; the order of the weights held in "
-        f"{100 * estimate['ranking_share']:.0f} % of bootstrap replicates. {resolved} of {len(estimate['gaps_db'])} gaps "
-        "exceed 1.96 standard errors, and training noise, the spread over seeds, is not in them: no ranking of tasks "
-        "follows from one small run. The weights were set on these same crops."
+        f"{text} The intervals speak about {estimate['band']}; the order of the weights held in {ranked:.0f} % of "
+        f"bootstrap replicates. {resolved} of {total} gaps exceed 1.96 standard errors, and training noise, the spread "
+        "over seeds, is not in them: no ranking of tasks follows from one small run. Weights were set on these very "
+        "crops."
     )
 
 

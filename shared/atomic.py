@@ -68,7 +68,7 @@ def locked(folder: Path, purpose: str) -> Iterator[None]:
     The lock is the kernel's and ends with the process, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

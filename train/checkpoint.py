@@ -62,8 +62,9 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of `state.step`, point `latest` at it, drop all but the last `keep`. Returns its folder."""
     folder = run / "checkpoints" / f"step-{state.step:08d}"
+    for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
+        shutil.rmtree(leftover)
     temporary = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     model, ema = ({k: v.detach().cpu().contiguous() for k, v in weights.items()} for weights in (model, ema))
     metadata = {"network": json.dumps(asdict(spec))}
@@ -75,11 +76,13 @@ def save_checkpoint(
     for path in temporary.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    sync_folder(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     sync_folder(folder.parent)
     write_text(run / LATEST, folder.name)
-    for old in sorted(folder.parent.glob("step-*"))[:-keep]:
+    done = sorted(path for path in folder.parent.glob("step-*") if path <= folder)  # later ones: of a crashed future
+    for old in done[:-keep]:
         shutil.rmtree(old)
     return folder
 
@@ -141,7 +144,7 @@ def load_weights(path: Path) -> Weights:
 def fill(network: nn.Module, weights: Weights, source: str) -> None:
     """Load weights into a network. Raises `RunError` that names the first key or shape that does not fit."""
     own = network.state_dict()
-    for key in own.keys() | weights.keys():
+    for key in sorted(own.keys() | weights.keys()):
         if key not in own or key not in weights:
             raise RunError(
                 f"{source} does not fit the network: key {key!r} is {'not in the file' if key in own else 'unknown'}"

@@ -42,7 +42,7 @@ from train.progress import Window
 from train.quotas import apportion
 from train.references import References, Trace
 from train.settings import Settings, require_resumable
-from train.sources import Batch, TicketDataset, make_loader
+from train.sources import Batch, TicketDataset, batches, make_loader
 from train.tasks import Task
 from train.tickets import TicketSampler
 
@@ -100,9 +100,11 @@ class Run:
     def _adopt_datasets(self) -> None:
         """Rows must not change under a run: ordinals would mean other samples."""
         now = {f"{t.name}/{m.split}": m.identity() for t in self.spec.tasks for m in _manifests(t)}
-        for name, identity in self.state.datasets.items():
-            if now.get(name) != identity:
-                raise RunError(f"dataset {name} has changed since {self.spec.folder} was begun: use another --run")
+        begun = self.state.datasets or now
+        for name in sorted(begun.keys() | now.keys()):
+            if now.get(name) != begun.get(name):
+                change = "has changed" if name in begun else "was added"
+                raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
         self.state.datasets = now
 
     @property
@@ -149,8 +151,8 @@ class Run:
 
     # ---- train the interval
 
-    def train_interval(self, interrupt: Interrupt) -> None:
-        """Train to the next border, or to an interruption, saving on the way."""
+    def train_interval(self, interrupt: Interrupt) -> bool:
+        """Train to the next border, or to an interruption, saving on the way. Returns whether it was interrupted."""
         record, settings = self.state.record, self.settings
         assert record is not None
         first = self.step - self.interval * settings.interval_steps
@@ -158,7 +160,7 @@ class Run:
         coefficients = torch.tensor(record["c"], device=self.accelerator.device)
         delivered = np.array(record.setdefault("delivered", [0] * len(self.spec.tasks)))
         window = Window(len(self.spec.tasks))
-        number, batches = self.interval, iter(self.loader)
+        number, stream = self.interval, batches(self.loader)
         with progress_bar(
             settings.interval_steps,
             "step",
@@ -169,24 +171,25 @@ class Run:
         ) as bar:
             for _ in range(settings.interval_steps - first):
                 start = time.perf_counter()
-                batch: Batch = next(batches)
+                batch = next(stream)
                 waited = time.perf_counter() - start
                 loss = self.training_step(batch, coefficients)
-                counts = self._count_tasks(batch)
+                counts, interrupted = self._agree(batch, interrupt)
                 delivered += counts
                 record["delivered"] = delivered.tolist()
                 self.state.step += 1
                 window.add(loss, counts, waited, time.perf_counter() - start)
                 at_border = self.step % settings.interval_steps == 0
-                saves = at_border or interrupt.requested or self.step % settings.save_steps == 0
+                saves = at_border or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
                     bar.set_postfix(window.postfix(settings.batch_size), refresh=False)
                     self._log(window.flush(self.step, settings))
                 if saves and not at_border:
                     self.save()
                 bar.update()
-                if interrupt.requested:
-                    return
+                if interrupted:
+                    return True
+        return False
 
     def training_step(self, batch: Batch, coefficients: torch.Tensor) -> float:
         """One optimiser step on sum_i c_i l_i / B. Raises `RunError`, before the step, when the loss is not finite."""
@@ -213,9 +216,12 @@ class Run:
         current = list(self.accelerator.unwrap_model(self.network).parameters())
         torch._foreach_lerp_(averaged, current, 1 - self.settings.ema)
 
-    def _count_tasks(self, batch: Batch) -> np.ndarray:
-        counts = torch.bincount(batch.task, minlength=len(self.spec.tasks)).to(self.accelerator.device)
-        return self.accelerator.reduce(counts, "sum").cpu().numpy()
+    def _agree(self, batch: Batch, interrupt: Interrupt) -> tuple[np.ndarray, bool]:
+        """Samples of each task in the global batch; whether any rank was asked to stop, so that all stop together."""
+        counts = torch.bincount(batch.task, minlength=len(self.spec.tasks))
+        numbers = torch.cat([counts, torch.tensor([interrupt.requested])]).to(self.accelerator.device)
+        *totals, asked = self.accelerator.reduce(numbers, "sum").tolist()
+        return np.array(totals), asked > 0
 
     # ---- log and save
 
@@ -264,17 +270,17 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         run = Run(spec, accelerator)
         if accelerator.is_main_process:
             run.metrics.rewind("step", run.step)
-            run.intervals.rewind("step", run.step - 1)
+            run.intervals.rewind("step", run.interval * spec.settings.interval_steps - 1)
         while run.step < spec.settings.iterations:
             if run.state.record is None:
                 evidence = run.gather_evidence()
                 run.record_trace(evidence.shared_db)
                 run.state.record = run.decide(evidence)
                 _announce(run, accelerator)
-            run.train_interval(interrupt)
+            interrupted = run.train_interval(interrupt)
             if run.step % spec.settings.interval_steps == 0:
                 run.close_interval()
-            if interrupt.requested:
+            if interrupted:
                 raise RunError(f"stopped at step {run.step}, saved; run the same command again to go on")
         evidence = run.gather_evidence()
         run.record_trace(evidence.shared_db)

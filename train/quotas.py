@@ -1,6 +1,8 @@
 """From weights to counts, and from counts to an order of slots (paper Eq. 12): integers, exact, free of state."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -10,25 +12,27 @@ from shared.seeds import Draws
 def apportion(weights: Sequence[float], total: int) -> list[int]:
     """Quotas N_i of `total` samples in proportion to the weights, by largest remainder; their sum is exactly `total`.
 
-    Zero weights get zero. Equal remainders go to the earlier task. Raises ValueError for negative, non-finite or
-    all-zero weights.
+    Zero weights get zero. Equal remainders go to the earlier task; exact arithmetic finds them equal when they are.
+    Raises ValueError for negative, non-finite or all-zero weights.
     """
-    shares = np.asarray(weights, np.float64)
-    if not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise ValueError(f"weights are {list(weights)}: they must be finite, not negative and not all zero")
-    shares = shares / shares.sum() * total
-    counts = np.floor(shares).astype(np.int64)
-    by_remainder = np.argsort(counts - shares, kind="stable")
-    positive = by_remainder[shares[by_remainder] > 0]
-    counts[positive[: total - counts.sum()]] += 1
-    return counts.tolist()
+    exact = [Fraction(float(weight)) for weight in weights]
+    shares = [weight / sum(exact) * total for weight in exact]
+    counts = [math.floor(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda task: counts[task] - shares[task])
+    for task in by_remainder[: total - sum(counts)]:
+        counts[task] += 1
+    return counts
 
 
 def order(quotas: Sequence[int], seed: int, interval: int) -> np.ndarray:
     """The task of every slot of an interval, int64 [sum of quotas].
 
     Slot j of task i has the key (j + u_i) / N_i with one offset u_i a task and interval; slots are sorted by key. So
-    every task is spread evenly: its count in any stretch is within n/2 of its ratio, for n tasks.
+    every task is spread evenly: in any stretch the count of a task of share r is within 1 + r (n - 2) of r times the
+    stretch's length, n being the number of tasks with slots. (Between two keys a task's count is less than 1 away from
+    its expectation; the length of a stretch carries the errors of all tasks.)
     """
     keys = [
         (np.arange(quota) + Draws(seed, "slots", interval, task).unit()) / max(quota, 1)

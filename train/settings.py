@@ -1,5 +1,6 @@
 """Settings of a run: one typed dataclass for YAML and command line."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +43,9 @@ class Settings:
     references: str | None = option(
         None, "folder of the references' runs (default: RUN/references, trained if missing)"
     )
-    init: str | None = option(None, "weights that all networks start from: run folder, .pth or .safetensors (default: random)")
+    init: str | None = option(
+        None, "weights that all networks start from: run folder, .pth or .safetensors (default: random)"
+    )
     network: NetworkSettings = option(NetworkSettings, "the network")
     policy: str = option("rebalance", "how volumes are decided each interval: rebalance (the paper) or uniform")
     iterations: int = option(400_000, "optimiser steps of every network")
@@ -70,6 +73,8 @@ class Settings:
             )
         if self.mode == "single" and not self.task:
             raise UsageError("--mode single needs --task, the task to train on")
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"lr is {self.lr}: it must be positive")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema is {self.ema}: it must be in [0, 1)")
         if self.workers < 0:

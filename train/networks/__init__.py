@@ -25,6 +25,9 @@ def build_network(name: str, options: Mapping[str, Any], scale: int, seed: int) 
     for option in options:
         if option not in known:
             raise UsageError(f"unknown network option {option!r}: {name} has {', '.join(sorted(known))}")
+    for option, size in options.items():
+        if size < 1:
+            raise UsageError(f"network option {option} is {size}: it must be at least 1")
     with torch.random.fork_rng(devices=[]):  # PyTorch's layers initialise from the global generator: lend it a seed
         torch.manual_seed(seed)
         return NETWORKS[name](scale=scale, **options)
