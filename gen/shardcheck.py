@@ -139,7 +139,7 @@ def _check_rows(
             findings.problems.append(f"{tar.name}: row {first_row + position} ({key}): {fault}")
         else:
             findings.good.append(row)
-        last = max([last, *found])
+        last = found[0] if found else last
         on_row()
     if present < count:
         findings.problems.append(f"{tar.name}: rows {first_row + present} to {first_row + count - 1} are missing")

@@ -91,7 +91,11 @@ def find_datasets(path: Path) -> list[Path]:
 
 
 def _looks_like_dataset(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() or any(folder.glob("*.tar"))
+    return (folder / MANIFEST).is_file() or any(_visible(folder, ".tar"))
+
+
+def _visible(folder: Path, suffix: str) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
 
 
 def _num_rows(folder: Path) -> int:
@@ -195,7 +199,7 @@ def _check_sums(report: Report, manifest: Manifest) -> None:
 
 def _note_strangers(report: Report, manifest: Manifest) -> None:
     listed = {Path(entry.url).stem for entry in manifest.shardlist}
-    for path in sorted([*report.folder.glob("*.tar"), *report.folder.glob("*.idx")]):
+    for path in _visible(report.folder, ".tar") + _visible(report.folder, ".idx"):
         if path.stem not in listed:
             report.notes.append(f"{path.name} is not in the manifest: readers ignore it, and so can you")
     if leftovers := len(list(report.folder.rglob(f"{TEMPORARY_PREFIX}*"))):

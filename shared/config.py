@@ -4,6 +4,7 @@ Field names are flags with hyphens and YAML keys with underscores; field metadat
 wrong type is a `UsageError` that names it. jsonargparse does the work.
 """
 
+import argparse
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -51,6 +52,29 @@ def parse(settings: type[C], argv: list[str], prog: str, description: str) -> C:
     return settings(**{entry.name: getattr(values, entry.name) for entry in fields(settings)})  # type: ignore[arg-type]
 
 
+class _Truth:
+    """The type of a switch: YAML's true and false. As jsonargparse's own switch it would not name the key."""
+
+    def __call__(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{value!r} is not true or false")
+        return value
+
+    def __repr__(self) -> str:
+        return "bool"
+
+
+class _Switch(argparse.Action):
+    """`--name` and `--no-name`."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        flag = option_strings[0]
+        super().__init__([flag, flag.replace("--", "--no-", 1)], dest, nargs=0, **settings)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, not (option_string or "").startswith("--no-"))
+
+
 def _add(parser: jsonargparse.ArgumentParser, entry: Field, kind: Any) -> None:
     if entry.metadata.get("positional"):
         parser.add_argument(entry.name, type=kind, help=entry.metadata["help"])
@@ -58,7 +82,7 @@ def _add(parser: jsonargparse.ArgumentParser, entry: Field, kind: Any) -> None:
     default = entry.default if entry.default_factory is MISSING else entry.default_factory()
     flag, text = f"--{entry.name.replace('_', '-')}", entry.metadata.get("help", "")
     if kind is bool:
-        parser.add_argument(flag, action=jsonargparse.ActionYesNo(no_prefix="no-"), default=default, help=text)
+        parser.add_argument(flag, action=_Switch, type=_Truth(), default=default, help=text)
     elif list[str] in (kind, *get_args(kind)):
         parser.add_argument(flag, type=str, nargs="+", default=default, help=text)
     else:

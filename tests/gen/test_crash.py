@@ -1,0 +1,135 @@
+"""A render that is killed anywhere leaves only whole shards, and the same command finishes it to the same bytes."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from gen.verify import check_dataset
+from shared.seeds import Draws
+
+NUM_ROWS, NUM_KILLS = 96, 10
+DEADLINE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def undisturbed(render, tmp_path_factory) -> tuple[Path, dict]:
+    """A dataset of six rows to start from, and what it grows to without any accident."""
+    start = tmp_path_factory.mktemp("start")
+    render(start, "--count", "6")
+    grown = shutil.copytree(start, tmp_path_factory.mktemp("grown") / "out")
+    return start, render(grown, "--count", str(NUM_ROWS))
+
+
+def num_finished(folder: Path) -> int:
+    return len(list((folder / ".done").glob("noise-*.json")))
+
+
+def poll(condition) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.001)
+
+
+def group_is_alive(group: int) -> bool:
+    """Whether a process of the group still runs; zombies do not count."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(process_group) == group and state not in "ZX":
+            return True
+    return False
+
+
+def assert_all_that_is_listed_is_whole(folder: Path) -> None:
+    """`SHA256SUMS` is the one file that may lag behind the manifest."""
+    report = check_dataset(folder)
+    assert [problem for problem in report.problems if not problem.startswith("SHA256SUMS")] == []
+    assert len(report.good) == report.rows in (6, NUM_ROWS)
+
+
+def kill_points():
+    """When to strike: after so many finished shards, pseudo-random, one in each tenth of the run."""
+    shards = NUM_ROWS // 4
+    for number in range(NUM_KILLS):
+        point = 2 + (number + Draws(0, "kill", number).unit()) * (shards - 2) / NUM_KILLS
+        yield pytest.param(int(point), number % 2 == 1, id=f"{int(point)}-shards-{'parent' if number % 2 else 'all'}")
+
+
+@pytest.mark.parametrize(("finished", "parent_only"), [*kill_points()])
+def test_a_killed_render_finishes_to_the_same_bytes(
+    finished, parent_only, undisturbed, start, render, contents, tmp_path
+):
+    origin, expected = undisturbed
+    folder = shutil.copytree(origin, tmp_path / "out") / "noise"
+    process = start(tmp_path / "out", "--count", str(NUM_ROWS), "--workers", "2")
+    poll(lambda: num_finished(folder) >= finished or process.poll() is not None)
+    (os.kill if parent_only else os.killpg)(process.pid, signal.SIGKILL)
+    process.wait()
+    assert_all_that_is_listed_is_whole(folder)
+    render(tmp_path / "out", "--count", str(NUM_ROWS))  # orphaned workers may still be at work
+    poll(lambda: not group_is_alive(process.pid))
+    assert contents(folder) == contents(expected)
+    render(tmp_path / "out", "--count", str(NUM_ROWS))
+    assert contents(folder) == contents(expected)
+    assert list(folder.rglob(".tmp-*")) == []
+
+
+@pytest.mark.parametrize("finished", [2, 20])
+def test_a_terminated_render_finishes_to_the_same_bytes(finished, undisturbed, start, render, contents, tmp_path):
+    origin, expected = undisturbed
+    folder = shutil.copytree(origin, tmp_path / "out") / "noise"
+    process = start(tmp_path / "out", "--count", str(NUM_ROWS), "--workers", "2")
+    poll(lambda: num_finished(folder) >= finished or process.poll() is not None)
+    process.terminate()
+    process.wait()
+    poll(lambda: not group_is_alive(process.pid))
+    assert_all_that_is_listed_is_whole(folder)
+    render(tmp_path / "out", "--count", str(NUM_ROWS))
+    assert contents(folder) == contents(expected)
+    assert list(folder.rglob(".tmp-*")) == []
+
+
+class Crash(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("strike", range(1, 23))
+def test_a_crash_at_any_rename_leaves_a_true_manifest(strike, undisturbed, render, contents, tmp_path, monkeypatch):
+    """18 rows: four shards are new, with three renames each, then four files around them: 16 renames and 2 removals."""
+    count = 18
+    origin, _ = undisturbed
+    folder = shutil.copytree(origin, tmp_path / "out") / "noise"
+    steps = iter(range(1, 1000))
+
+    def counted(function):
+        def call(*arguments, **options):
+            if next(steps) == strike:
+                raise Crash
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", counted(Path.replace))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        try:
+            render(tmp_path / "out", "--count", str(count))
+        except Crash:
+            crashed = True
+        else:
+            crashed = False
+    assert crashed == (strike <= 19)
+    report = check_dataset(folder)
+    assert [problem for problem in report.problems if not problem.startswith("SHA256SUMS")] == []
+    assert len(report.good) == report.rows in (6, count)
+    render(tmp_path / "out", "--count", str(count))
+    fresh = contents(render(shutil.copytree(origin, tmp_path / "fresh"), "--count", str(count)))
+    assert contents(folder) == fresh
+    assert list(folder.rglob(".tmp-*")) == []

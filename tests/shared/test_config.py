@@ -1,0 +1,94 @@
+"""Settings: defaults, then a YAML file, then the command line; whatever is wrong is named."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from shared.config import argument, option, parse
+from shared.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    path: str = argument("where")
+    count: int | None = option(None, "how many")
+    rate: float = option(0.5, "how fast")
+    split: Literal["train", "val"] = option("train", "which")
+    big_patch: int = option(lambda: 6 * 7, "how large")
+    dry_run: bool = option(False, "only say")
+
+
+def settings(*argv):
+    return parse(Settings, list(argv), "program", "What it does.")
+
+
+def test_defaults():
+    assert settings("here") == Settings("here", None, 0.5, "train", 42, False)
+
+
+def test_flags_have_hyphens():
+    given = settings("here", "--count", "3", "--rate", "2", "--split", "val", "--big-patch", "7", "--dry-run")
+    assert given == Settings("here", 3, 2.0, "val", 7, True)
+    assert settings("here", "--dry-run", "--no-dry-run").dry_run is False
+
+
+def test_a_file_has_underscores_and_flags_win_over_it(tmp_path):
+    (tmp_path / "s.yaml").write_text("count: 3\nbig_patch: 8\ndry_run: true\n")
+    config = ("--config", str(tmp_path / "s.yaml"))
+    assert settings("here", *config) == Settings("here", 3, 0.5, "train", 8, True)
+    assert settings("here", *config, "--count", "4", "--no-dry-run") == Settings("here", 4, 0.5, "train", 8, False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "path"),
+        (["here", "there"], "there"),
+        (["here", "--coutn", "3"], "--coutn"),
+        (["here", "--count", "many"], "count"),
+        (["here", "--count", "1.5"], "count"),
+        (["here", "--rate", "fast"], "rate"),
+        (["here", "--split", "test"], "split"),
+        (["here", "--count"], "count"),
+        (["here", "--config", "/no/such/file.yaml"], "/no/such/file.yaml"),
+    ],
+)
+def test_a_wrong_flag_is_named(argv, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        settings(*argv)
+    assert "\n" not in str(caught.value)
+    assert "<class" not in str(caught.value)
+    assert str(caught.value).endswith("(see --help)")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("coutn: 3", "coutn"),
+        ("count: many", "count"),
+        ("count: 1.5", "count"),
+        ("count: true", "count"),
+        ("rate: [1]", "rate"),
+        ("split: 3", "split"),
+        ("dry_run: maybe", "dry_run.*'maybe' is not true or false"),
+        ("dry_run: 1", "dry_run"),
+        ("- 3", "config"),
+        ("count: {", "config"),
+        ("", "config"),
+    ],
+)
+def test_a_wrong_key_in_a_file_is_named(text, words, tmp_path):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        settings("here", "--config", str(tmp_path / "s.yaml"))
+
+
+def test_help_shows_every_setting_and_exits_0(capsys):
+    with pytest.raises(SystemExit) as caught:
+        settings("--help")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "What it does." in text
+    for words in ("how many", "--rate RATE", "{train,val}", "(type: int, default: 42)", "--no-dry-run", "where"):
+        assert words in text
