@@ -1,0 +1,175 @@
+"""Random streams: named by their key alone, the same on every machine and in every version, and uniform.
+
+Statistics: each test rejects a true generator with probability below 1e-6 at a fresh key; the keys here are fixed.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from shared.seeds import Draws, permutation, philox, words16
+
+ALPHA = 1e-6
+NUM_DRAWS = 100_000
+
+
+def first_words(*key, count=4):
+    return philox(*key).random_raw(count).tolist()
+
+
+def test_equal_keys_give_equal_streams():
+    assert first_words(7, "plan", "paper", 3, count=1000) == first_words(7, "plan", "paper", 3, count=1000)
+    assert np.array_equal(words16(1000, 7, "noise"), words16(1000, 7, "noise"))
+    assert np.array_equal(permutation(1000, 7, "rows"), permutation(1000, 7, "rows"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "b"), ("ab",)),
+        (("a", "b"), ("b", "a")),
+        (("a", "bc"), ("ab", "c")),
+        (("a", ""), ("a",)),
+        ((1,), ("1",)),
+        ((1, 2), (12,)),
+        ((1, 23), (12, 3)),
+        ((0,), (1,)),
+        ((1,), (-1,)),
+        ((0,), (2**64,)),
+        (("a",), ("A",)),
+        ((), ("",)),
+    ],
+)
+def test_different_keys_give_different_streams(one, other):
+    assert not set(first_words(*one)) & set(first_words(*other))
+    assert not np.array_equal(words16(64, *one), words16(64, *other))
+    assert not np.array_equal(permutation(64, *one), permutation(64, *other))
+
+
+def test_ten_thousand_neighbouring_keys_start_with_different_words():
+    assert len({first_words(seed, "plan", row, count=1)[0] for seed in range(100) for row in range(100)}) == 10_000
+
+
+def test_the_global_generator_is_neither_read_nor_set():
+    before = np.random.get_state()[1].tobytes()  # noqa: NPY002 - the state that nobody may touch
+    Draws(0).word()
+    words16(9, 0)
+    permutation(9, 0)
+    assert np.random.get_state()[1].tobytes() == before  # noqa: NPY002
+
+
+# The literals below were read off once. Plans and shards of years ago are rebuilt from them: they must never change.
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (("a", 1), [0x20CC40E3E49D2832, 0x11A5C7A3FD490EC8, 0xFBC6D6C9CF910CD7]),
+        ((0, "plan", "paper", "noise", "train", 0), [0xED4CE2378CFBCBAF, 0xEDA5EF59BCE8B7F6]),
+    ],
+)
+def test_first_words_of_philox_are_pinned(key, words):
+    assert first_words(*key, count=len(words)) == words
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [(("a", 1), [59760, 35080, 4990, 48915, 23063, 21939]), ((7,), [53893, 56879, 52052, 17452, 34531, 45161])],
+)
+def test_first_words_of_words16_are_pinned(key, words):
+    assert words16(6, *key).tolist() == words
+
+
+def test_a_permutation_is_pinned():
+    assert permutation(8, "a", 1).tolist() == [1, 0, 5, 4, 6, 3, 7, 2]
+
+
+def test_scalar_draws_are_the_words_of_the_stream():
+    draws = Draws("a", 1)
+    assert draws.word() == 0x20CC40E3E49D2832
+    assert draws.unit() == (0x11A5C7A3FD490EC8 >> 11) / 2**53
+    assert draws.integer(10) == 0xFBC6D6C9CF910CD7 * 10 >> 64
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 1023])
+def test_words16_gives_the_number_asked_for_and_a_prefix_of_the_longer_field(count):
+    words = words16(count, "prefix")
+    assert words.dtype == np.uint16
+    assert words.shape == (count,)
+    assert np.array_equal(words, words16(4096, "prefix")[:count])
+
+
+def test_words16_are_uniform_and_neighbours_independent():
+    words = words16(1 << 20, "uniform")
+    assert stats.chisquare(np.bincount(words >> 8, minlength=256)).pvalue > ALPHA
+    assert stats.chisquare(np.bincount(words & 255, minlength=256)).pvalue > ALPHA
+    neighbours = (words[:-1:2] >> 12).astype(int) * 16 + (words[1::2] >> 12)
+    assert stats.chisquare(np.bincount(neighbours, minlength=256)).pvalue > ALPHA
+
+
+def test_uniform_draws_are_uniform_within_their_bounds():
+    draws = Draws("uniform")
+    values = np.array([draws.uniform(-2.0, 3.0) for _ in range(NUM_DRAWS)])
+    assert -2 <= values.min() < values.max() < 3
+    assert stats.kstest(values, stats.uniform(-2, 5).cdf).pvalue > ALPHA
+
+
+def test_unit_draws_lie_in_the_half_open_unit_interval(monkeypatch):
+    draws = Draws("unit")
+    monkeypatch.setattr(draws, "word", lambda: 2**64 - 1)
+    assert draws.unit() == 1 - 2**-53
+    monkeypatch.setattr(draws, "word", lambda: 0)
+    assert draws.unit() == 0
+
+
+@pytest.mark.parametrize("probability", [0.03, 0.1, 0.5, 0.8])
+def test_a_coin_falls_with_its_probability(probability):
+    draws = Draws("coin", str(probability))
+    heads = sum(draws.coin(probability) for _ in range(NUM_DRAWS))
+    assert stats.binomtest(heads, NUM_DRAWS, probability).pvalue > ALPHA
+
+
+def test_a_coin_of_probability_0_never_falls_and_of_1_always():
+    draws = Draws("sure")
+    assert not any(draws.coin(0.0) for _ in range(1000))
+    assert all(draws.coin(1.0) for _ in range(1000))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 66])
+def test_integers_are_equally_likely(count):
+    draws = Draws("integer", count)
+    values = [draws.integer(count) for _ in range(NUM_DRAWS)]
+    assert set(values) == set(range(count))
+    assert count == 1 or stats.chisquare(np.bincount(values)).pvalue > ALPHA
+
+
+def test_choices_are_equally_likely():
+    draws = Draws("choice")
+    values = [draws.choice(("area", "bilinear", "bicubic")) for _ in range(NUM_DRAWS)]
+    assert stats.chisquare([values.count(mode) for mode in ("area", "bilinear", "bicubic")]).pvalue > ALPHA
+
+
+def test_names_are_picked_with_their_probabilities():
+    probabilities = {"iso": 0.45, "aniso": 0.25, "generalized": 0.15, "rare": 0.03, "never": 0.0, "last": 0.12}
+    draws = Draws("pick")
+    values = [draws.pick(probabilities) for _ in range(NUM_DRAWS)]
+    assert "never" not in values
+    names = [name for name in probabilities if name != "never"]
+    expected = [probabilities[name] * NUM_DRAWS for name in names]
+    assert stats.chisquare([values.count(name) for name in names], expected).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 100, 4097])
+def test_a_permutation_holds_every_index_once(count):
+    order = permutation(count, "rows", count)
+    assert order.dtype == np.int64
+    assert np.array_equal(np.sort(order), np.arange(count))
+
+
+def test_all_permutations_of_four_are_equally_likely():
+    seen = [tuple(permutation(4, "four", i).tolist()) for i in range(12_000)]
+    counts = [seen.count(order) for order in set(seen)]
+    assert len(counts) == math.factorial(4)
+    assert stats.chisquare(counts).pvalue > ALPHA
