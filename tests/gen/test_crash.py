@@ -96,6 +96,13 @@ def test_a_terminated_render_finishes_to_the_same_bytes(finished, undisturbed, s
     assert list(folder.rglob(".tmp-*")) == []
 
 
+def test_leftovers_of_a_killed_render_are_removed_by_the_next(render, dataset):
+    for leftover in (".tmp-1-noise.tar", ".done/.tmp-1-noise.json"):
+        (dataset / leftover).write_text("half")
+    render(dataset.parent)
+    assert list(dataset.rglob(".tmp-*")) == []
+
+
 class Crash(BaseException):
     """Stands for the end of the process."""
 
