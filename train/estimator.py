@@ -55,7 +55,8 @@ def estimate(
     """
     if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (len(photographs),):
         raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {len(photographs)} images")
-    differences = np.where(reference_db == shared_db, 0.0, reference_db - shared_db)  # equal and infinite is no gap
+    differences = np.zeros(reference_db.shape)
+    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
     if not np.isfinite(differences).all():
         raise ValueError("a PSNR is not a finite number")
     gaps = differences.mean(axis=1)

@@ -1,0 +1,76 @@
+"""Tiny shards, references and an uninterrupted run, each made once for all tests of the trainer (also under xdist)."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gen.render import main as render
+from tests.train.command import flags, succeed
+from train.tasks import Task, find_tasks
+
+TASKS = ["mild", "noise", "severe"]
+PATCH, ROWS, VAL_ROWS, ROWS_PER_SHARD = 76, 28, 8, 8
+"""28 rows in shards of 8: the last one is short."""
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder unless another test process has made it."""
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = common / name, common / f"{name}.done"
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shards(once: Once) -> Path:
+    """Train and val datasets of three tasks."""
+
+    def fill(folder: Path) -> None:
+        for task in TASKS:
+            for split, count in (("train", ROWS), ("val", VAL_ROWS)):
+                sizes = ["--patch", str(PATCH), "--count", str(count), "--rows-per-shard", str(ROWS_PER_SHARD)]
+                render(["--subspace", task, "--split", split, "--out", str(folder), *sizes, "--workers", "1"])
+
+    return once("shards", fill)
+
+
+@pytest.fixture(scope="session")
+def tasks(shards: Path) -> list[Task]:
+    """The tasks of the shards, in the order of their partition."""
+    return find_tasks(shards)
+
+
+@pytest.fixture(scope="session")
+def references(once: Once, shards: Path) -> Path:
+    """Single-task references of all tasks, made by --mode references."""
+
+    def fill(folder: Path) -> None:
+        succeed(flags(mode="references", shards=shards, references=folder), folder)
+
+    return once("references", fill)
+
+
+@pytest.fixture(scope="session")
+def whole_run(once: Once, shards: Path, references: Path) -> Path:
+    """A shared run of three intervals that nothing has interrupted."""
+
+    def fill(folder: Path) -> None:
+        succeed(flags(shards=shards, references=references, run=folder), folder)
+
+    return once("whole-run", fill)
