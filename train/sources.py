@@ -81,7 +81,7 @@ def batches(loader: DataLoader) -> Iterator[Batch]:
     """One pass over the loader: the batches of an interval. Raises the `RunError` of a worker as its own."""
     for batch in loader:
         if isinstance(batch, RunError):
-            raise RunError(*batch.args)  # not `batch`: a frame that holds its own exception lingers, and its workers too
+            raise RunError(*batch.args)  # a frame that holds its own exception lingers, and its workers too
         yield batch
 
 

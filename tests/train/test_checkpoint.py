@@ -1,0 +1,271 @@
+"""Checkpoints are whole or absent, readable by other tools, and never run code."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from shared.errors import RunError, UsageError
+from train import checkpoint
+from train.checkpoint import (
+    NetworkSpec,
+    State,
+    fill,
+    latest_checkpoint,
+    load_optimizer,
+    load_state,
+    load_weights,
+    read_spec,
+    save_checkpoint,
+    weights_digest,
+    weights_file,
+)
+
+SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
+
+
+@cache
+def weights(seed: int) -> dict[str, torch.Tensor]:
+    return SPEC.build(seed).state_dict()
+
+
+@cache
+def optimizer_state(seed: int) -> dict[str, Any]:
+    network = SPEC.build(seed)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def save(run: Path, step: int, keep: int = 3) -> Path:
+    """The checkpoint of a step, with contents of that step alone."""
+    record = {"quotas": [step, 1], "delivered": [0, 1]}
+    state = State(step, [step, 2 * step], record, {"noise/train": "abc"})
+    return save_checkpoint(run, state, SPEC, weights(step), weights(step + 100), optimizer_state(step), keep)
+
+
+def require_complete(folder: Path, step: int) -> None:
+    """Everything that `save` wrote, bit by bit."""
+    assert load_state(folder).step == step
+    assert weights_digest(load_weights(folder / "model.safetensors")) == weights_digest(weights(step))
+    assert weights_digest(load_weights(folder / "ema.safetensors")) == weights_digest(weights(step + 100))
+    loaded, expected = load_optimizer(folder)["state"], optimizer_state(step)["state"]
+    assert all(torch.equal(loaded[i]["exp_avg_sq"], expected[i]["exp_avg_sq"]) for i in expected)
+
+
+def test_a_checkpoint_is_read_back_bit_by_bit(tmp_path: Path) -> None:
+    folder = save(tmp_path, 7)
+    require_complete(folder, 7)
+    assert load_state(folder) == State(7, [7, 14], {"quotas": [7, 1], "delivered": [0, 1]}, {"noise/train": "abc"})
+    assert read_spec(folder / "ema.safetensors") == SPEC
+    params = torch.load(folder / "network.pth", weights_only=True)
+    assert list(params) == ["params", "params_ema"]
+    assert weights_digest(params["params"]) == weights_digest(weights(7))
+    assert weights_digest(params["params_ema"]) == weights_digest(weights(107))
+
+
+def test_latest_names_the_last_checkpoint_and_the_last_few_are_kept(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path) is None
+    for step in (2, 4, 6, 8):
+        folder = save(tmp_path, step, keep=2)
+        assert latest_checkpoint(tmp_path) == folder
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+
+
+def test_a_checkpoint_of_an_abandoned_future_never_displaces_the_latest(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+    (tmp_path / "latest").write_text("step-00000005")  # killed between the folder and the pointer
+    resumed = save(tmp_path, 7, keep=1)
+    assert latest_checkpoint(tmp_path) == resumed
+    require_complete(resumed, 7)
+
+
+def test_a_checkpoint_that_latest_names_must_be_there(tmp_path: Path) -> None:
+    shutil.rmtree(save(tmp_path, 3))
+    with pytest.raises(RunError, match="step-00000003, which is not there"):
+        latest_checkpoint(tmp_path)
+
+
+class Crash(BaseException):
+    """The end of the process: nothing that could be caught, and no file operation after it."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
+    """Let the given file operation of a save, and every later one, fail. Returns a count of the operations."""
+    count = 0
+
+    def patch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def operation(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > number:
+                raise Crash
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, operation)
+
+    for name in ("mkdir", "write_text", "rename", "replace", "unlink"):
+        patch(Path, name)
+    patch(checkpoint, "save_file")
+    patch(torch, "save")
+    patch(os, "fsync")
+    patch(shutil, "rmtree")
+    return lambda: count
+
+
+def test_a_crash_at_any_file_operation_leaves_a_usable_checkpoint(tmp_path: Path) -> None:
+    ends = {4: 0, 6: 0}
+    for number in range(100):
+        run = tmp_path / f"{number}"
+        save(run, 2, keep=2)
+        save(run, 4, keep=2)
+        with pytest.MonkeyPatch.context() as patches:
+            patches_count = crash_at(patches, number)
+            try:
+                save(run, 6, keep=2)
+                crashed = False
+            except Crash:
+                crashed = True
+            assert crashed == (patches_count() > number)
+        folder = latest_checkpoint(run)
+        step = load_state(folder).step
+        ends[step] += 1
+        require_complete(folder, step)
+        save(run, 6, keep=2)  # the resumed run comes by again
+        require_complete(latest_checkpoint(run), 6)
+        assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+        if not crashed:
+            break
+    else:
+        pytest.fail("the save never came to its end")
+    assert ends[4] >= 12  # folder, five files, six or more fsyncs, rename: all before the pointer moves
+    assert ends[6] >= 2
+
+
+def test_the_state_is_small_plain_json_that_names_no_rank(tmp_path: Path) -> None:
+    folder = save(tmp_path, 7)
+    text = (folder / "state.json").read_text()
+    assert len(text) < 1000
+    assert sorted(json.loads(text)) == ["consumed", "datasets", "format", "record", "step"]
+    assert not {"rank", "process", "worker", "world"} & set(text.replace('"', " ").split())
+
+
+def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path, 7)
+    values = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**values, "format": 99}))
+    with pytest.raises(RunError, match="state format 99: this program reads 1"):
+        load_state(folder)
+
+
+# ---- weights files of others
+
+
+@pytest.mark.parametrize("layout", ["params_ema", "params", "bare", "both"])
+def test_official_layouts_load(tmp_path: Path, layout: str) -> None:
+    good = weights(1)
+    content = {"params_ema": good, "params": weights(2)} if layout == "both" else {layout: good}
+    torch.save(good if layout == "bare" else content, tmp_path / "net.pth")
+    network = SPEC.build(3)
+    fill(network, load_weights(tmp_path / "net.pth"), "net.pth")
+    assert weights_digest(network.state_dict()) == weights_digest(good)
+
+
+def test_safetensors_load(tmp_path: Path) -> None:
+    save_file(weights(1), tmp_path / "net.safetensors")
+    assert weights_digest(load_weights(tmp_path / "net.safetensors")) == weights_digest(weights(1))
+    assert read_spec(tmp_path / "net.safetensors") is None
+
+
+def test_a_run_folder_and_a_checkpoint_folder_stand_for_their_averaged_weights(tmp_path: Path) -> None:
+    folder = save(tmp_path, 7)
+    assert weights_file(tmp_path) == weights_file(folder) == folder / "ema.safetensors"
+    assert weights_file(Path("x.pth")) == Path("x.pth")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"neither a run nor a checkpoint folder: it holds no ema\.safetensors"):
+        weights_file(tmp_path / "empty")
+
+
+def with_key_renamed(content: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.replace("conv_last.bias", "conv_final.bias"): value for key, value in content.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_key_renamed, "net.pth does not fit the network: key 'conv_final.bias' is unknown"),
+        (lambda w: {k: v for k, v in w.items() if k != "upconv1.weight"}, "key 'upconv1.weight' is not in the file"),
+        (
+            lambda w: {**w, "conv_hr.weight": torch.zeros(4, 8, 3, 3)},
+            r"'conv_hr.weight' is \(4, 8, 3, 3\) in the file, \(4, 4, 3, 3\) in the network",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_key_or_shape(change: Callable, message: str) -> None:
+    network = SPEC.build(0)
+    before = weights_digest(network.state_dict())
+    with pytest.raises(RunError, match=message):
+        fill(network, change(weights(1)), "net.pth")
+    assert weights_digest(network.state_dict()) == before
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path, write: Callable) -> None:
+    write(
+        {"params": {"conv_first.weight": torch.zeros(1), "x": Malicious(tmp_path / "executed")}}, tmp_path / "net.pth"
+    )
+    with pytest.raises(RunError, match="without running code"):
+        load_weights(tmp_path / "net.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\x80\x04.", b"PK\x03\x04" + bytes(60), bytes(range(256)), b"<html>not found</html>"]
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, data: bytes, suffix: str) -> None:
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"not a weights file|holds no tensors"):
+        load_weights(path)
+
+
+def test_a_truncated_weights_file_is_refused(tmp_path: Path) -> None:
+    whole = (save(tmp_path, 1) / "network.pth").read_bytes()
+    for length in range(1, len(whole), len(whole) // 25):
+        (tmp_path / "net.pth").write_bytes(whole[:length])
+        with pytest.raises(RunError):
+            load_weights(tmp_path / "net.pth")
+
+
+def test_plain_values_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"params": {"a": 1}}, tmp_path / "net.pth")
+    with pytest.raises(RunError, match="holds no tensors under params_ema, params or at its top level"):
+        load_weights(tmp_path / "net.pth")
+
+
+def test_a_weights_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no weights file .*none\.pth"):
+        load_weights(tmp_path / "none.pth")
