@@ -6,6 +6,7 @@ in any order. Only raw bits of NumPy's generators are used: bit streams are stab
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ def philox(*key: Key) -> np.random.Philox:
 
 
 def _hash(key: tuple[Key, ...]) -> int:
-    name = "\x1f".join(f"{type(part).__name__}:{part}" for part in key).encode()
+    name = json.dumps(key).encode()  # no two keys have one text, and nothing but plain numbers and strings has any
     return int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
 
 

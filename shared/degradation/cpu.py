@@ -17,8 +17,6 @@ from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.seeds import words16
 
 LUMA = np.array([[0.2989, 0.587, 0.114]], np.float32)
-SEPARABLE_COST = 2.6
-"""One separable pass costs as much as this many rows of a full 2-D filter (measured, 256 x 256 x 3)."""
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
 
 
@@ -67,12 +65,22 @@ def _gaussian(image: np.ndarray) -> np.ndarray:
 def blur(image: np.ndarray, parameters: Blur) -> np.ndarray:
     """Correlation with the plan's kernel, reflect-101 border, no clipping."""
     columns, rows = separable_terms(parameters)
-    if len(columns) * SEPARABLE_COST >= parameters.size:
+    if len(columns) > _break_even_terms(parameters.size, image.shape[0] * image.shape[1]):
         return cv2.filter2D(image, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT_101)
     total = cv2.sepFilter2D(image, -1, rows[0], columns[0], borderType=cv2.BORDER_REFLECT_101)
     for column, row in zip(columns[1:], rows[1:], strict=True):
         cv2.add(total, cv2.sepFilter2D(image, -1, row, column, borderType=cv2.BORDER_REFLECT_101), dst=total)
     return total
+
+
+def _break_even_terms(size: int, num_pixels: int) -> float:
+    """Up to how many separable passes are faster than OpenCV's full filter (docs/benchmarks.md).
+
+    The full filter is direct up to 11 pixels, and beyond that a Fourier transform whose cost depends on the picture.
+    """
+    if size <= 11:
+        return 0.29 * size
+    return 10 if num_pixels > 160**2 else 5.5
 
 
 def resize(image: np.ndarray, parameters: Resize) -> np.ndarray:

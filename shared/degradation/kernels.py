@@ -27,6 +27,9 @@ def closed_form(blur: Blur) -> np.ndarray:
     """
     if blur.size % 2 == 0:
         raise ValueError(f"kernel size is {blur.size}: it must be odd")
+    profile = blur.family.removesuffix("_aniso").removesuffix("_iso")
+    if profile not in PROFILES and blur.family != "sinc":
+        raise ValueError(f"unknown kernel family {blur.family!r}: the profiles are sinc, {', '.join(PROFILES)}")
     grid = np.arange(blur.size) - blur.size // 2
     x, y = np.meshgrid(grid, grid)
     if blur.family == "sinc":
@@ -37,7 +40,7 @@ def closed_form(blur: Blur) -> np.ndarray:
     else:
         cos, sin = np.cos(blur.theta), np.sin(blur.theta)
         mahalanobis = ((cos * x + sin * y) / blur.sigma_x) ** 2 + ((cos * y - sin * x) / blur.sigma_y) ** 2
-        kernel = PROFILES[blur.family.removesuffix("_aniso").removesuffix("_iso")](mahalanobis, blur.beta)
+        kernel = PROFILES[profile](mahalanobis, blur.beta)
     return kernel / kernel.sum()
 
 

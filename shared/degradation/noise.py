@@ -1,6 +1,6 @@
 """Noise fields from tables: what a pixel gains, looked up by random bits, exact to stated errors.
 
-Random bits are Philox words named by the plan's seed, so a field is a pure function of the plan and the picture.
+Random bits are words named by the plan's seed (`shared.seeds.words16`), so a field is a pure function of the plan and the picture.
 Tables replace the arithmetic of a sampler by one look-up a value; both backends can use them.
 """
 
@@ -17,7 +17,7 @@ RATE_BITS = 12
 def normal_table() -> np.ndarray:
     """65 536 equally likely values of N(0, 1), float32: quantiles at the middle of each bin, scaled to variance 1.
 
-    The largest magnitude is 4.3; the distribution function is exact to 2**-17.
+    The largest magnitude is 4.3; the distribution function is exact to 2**-16.
     """
     quantiles = ndtri((np.arange(65536) + 0.5) / 65536)
     return (quantiles / quantiles.std()).astype(np.float32)

@@ -118,15 +118,16 @@ class Plan:
             if fields["version"] != PLAN_VERSION:
                 raise ValueError(f"plan version is {fields['version']}, this program reads {PLAN_VERSION}")
             final = dict(fields["final"])
-            sinc = final.pop("sinc", None)
+            if "sinc" in final:
+                final["sinc"] = Sinc(**final["sinc"])
             parts = {
-                "final": Final(**final, sinc=Sinc(**sinc) if sinc else None),
+                "final": Final(**final),
                 **{key: Blur(**fields[key]) for key in ("blur1", "blur2") if key in fields},
                 **{key: Resize(**fields[key]) for key in ("resize1", "resize2")},
                 **{key: Noise(**fields[key]) for key in ("noise1", "noise2")},
             }
             return Plan(**{**fields, **parts})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a plan: {error}") from error
 
 
