@@ -1,6 +1,6 @@
 """Noise fields from tables: what a pixel gains, looked up by random bits, exact to stated errors.
 
-Random bits are words named by the plan's seed (`shared.seeds.words16`), so a field is a pure function of the plan and the picture.
+Random bits are words named by the plan's seed (`shared.seeds.words16`): a field is a pure function of plan and picture.
 Tables replace the arithmetic of a sampler by one look-up a value; both backends can use them.
 """
 

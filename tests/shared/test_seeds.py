@@ -32,6 +32,7 @@ def test_equal_keys_give_equal_streams():
         (("a", "b"), ("b", "a")),
         (("a", "bc"), ("ab", "c")),
         (("a", ""), ("a",)),
+        (("a\x1fstr:b",), ("a", "b")),
         ((1,), ("1",)),
         ((1, 2), (12,)),
         ((1, 23), (12, 3)),
@@ -66,8 +67,8 @@ def test_the_global_generator_is_neither_read_nor_set():
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (("a", 1), [0x20CC40E3E49D2832, 0x11A5C7A3FD490EC8, 0xFBC6D6C9CF910CD7]),
-        ((0, "plan", "paper", "noise", "train", 0), [0xED4CE2378CFBCBAF, 0xEDA5EF59BCE8B7F6]),
+        (("a", 1), [0xC2CEAF95E256879F, 0x0FB91894FDDFB0C9, 0xC1881C4BC1712418]),
+        ((0, "plan", "paper", "noise", "train", 0), [0x9ED311D9CD70B1A0, 0x85D52ADCF81B8B2D]),
     ],
 )
 def test_first_words_of_philox_are_pinned(key, words):
@@ -76,21 +77,21 @@ def test_first_words_of_philox_are_pinned(key, words):
 
 @pytest.mark.parametrize(
     ("key", "words"),
-    [(("a", 1), [59760, 35080, 4990, 48915, 23063, 21939]), ((7,), [53893, 56879, 52052, 17452, 34531, 45161])],
+    [(("a", 1), [44010, 43095, 37409, 44100, 9773, 19573]), ((7,), [55189, 32052, 61309, 27881, 44389, 49877])],
 )
 def test_first_words_of_words16_are_pinned(key, words):
     assert words16(6, *key).tolist() == words
 
 
 def test_a_permutation_is_pinned():
-    assert permutation(8, "a", 1).tolist() == [1, 0, 5, 4, 6, 3, 7, 2]
+    assert permutation(8, "a", 1).tolist() == [1, 3, 7, 4, 5, 2, 0, 6]
 
 
 def test_scalar_draws_are_the_words_of_the_stream():
     draws = Draws("a", 1)
-    assert draws.word() == 0x20CC40E3E49D2832
-    assert draws.unit() == (0x11A5C7A3FD490EC8 >> 11) / 2**53
-    assert draws.integer(10) == 0xFBC6D6C9CF910CD7 * 10 >> 64
+    assert draws.word() == 0xC2CEAF95E256879F
+    assert draws.unit() == (0x0FB91894FDDFB0C9 >> 11) / 2**53
+    assert draws.integer(10) == 0xC1881C4BC1712418 * 10 >> 64
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 1023])

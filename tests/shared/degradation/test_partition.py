@@ -20,6 +20,7 @@ TABLES = {
 }
 CUTS = ("2x2", "1x2", "1x3", "1x5", "3x4", "full")
 SPACES = ("paper", "paper-realesrgan", "realesrgan")
+STAGES_AND_KINDS = list(itertools.product((1, 2), ("gaussian", "poisson")))
 
 
 def axes(space: Space) -> dict:
@@ -129,7 +130,7 @@ def test_the_first_index_is_blur_and_the_second_is_noise():
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(("stage", "kind"), itertools.product((1, 2), ("gaussian", "poisson")))
+@pytest.mark.parametrize(("stage", "kind"), STAGES_AND_KINDS)
 def test_every_point_of_a_stage_lies_in_exactly_one_box(space, cut, stage, kind):
     blur_axis, noise_axis = f"blur{stage}", f"{kind}{stage}"
     subspaces, whole = partition(get_space(space), cut), axes(get_space(space))
@@ -144,7 +145,7 @@ def test_every_point_of_a_stage_lies_in_exactly_one_box(space, cut, stage, kind)
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(("stage", "kind"), itertools.product((1, 2), ("gaussian", "poisson")))
+@pytest.mark.parametrize(("stage", "kind"), STAGES_AND_KINDS)
 def test_every_exact_edge_and_its_neighbours_lie_in_exactly_one_box(space, cut, stage, kind):
     blur_axis, noise_axis = f"blur{stage}", f"{kind}{stage}"
     subspaces, whole = partition(get_space(space), cut), axes(get_space(space))
@@ -190,10 +191,10 @@ def test_the_full_partition_is_the_space_itself():
 
 @pytest.mark.parametrize("name", ["2by2", "0x2", "2x0", "x2", "2x", "-1x2", "2x2x2", " 2x2", "1x100", "FULL"])
 def test_an_unknown_partition_is_refused_with_the_forms_there_are(name):
-    with pytest.raises(UsageError, match="unknown partition .* choose 2x2, full or BxN such as 1x3"):
+    with pytest.raises(UsageError, match=r"unknown partition .* choose 2x2, full or BxN such as 1x3"):
         partition(get_space("paper"), name)
 
 
 def test_an_unknown_box_is_refused_with_the_names_there_are():
-    with pytest.raises(UsageError, match="unknown subspace 'nose' .* choose one of mild, blur, noise, severe or all"):
+    with pytest.raises(UsageError, match=r"unknown subspace 'nose' .* choose one of mild, blur, noise, severe or all"):
         get_subspace(get_space("paper"), "2x2", "nose")

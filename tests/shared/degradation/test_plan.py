@@ -489,7 +489,7 @@ def test_what_is_not_a_plan_at_all_is_refused(text):
         (lambda p: {"blur1": None}, ["blur1"]),
         (lambda p: {"blur1": replace(p.blur1, size=23)}, ["blur1.size"]),
         (lambda p: {"blur1": replace(p.blur1, family="plateau_iso")}, ["blur1.family", "blur1.beta"]),
-        (lambda p: {"blur1": replace(p.blur1, sigma_x=2.3, sigma_y=2.3)}, ["blur1.sigma_x", "blur1.sigma_y"]),
+        (lambda p: {"blur1": replace(p.blur1, sigma_x=2.3, sigma_y=2.3)}, ["blur1.sigma_x"]),
         (lambda p: {"blur1": replace(p.blur1, sigma_x=1.5)}, ["blur1.sigma_x", "blur1.sigma_y"]),
         (lambda p: {"blur1": replace(p.blur1, theta=0.1)}, ["blur1.theta"]),
         (lambda p: {"blur2": Blur("sinc", 11, omega=math.pi / 5)}, ["blur2.omega"]),
@@ -524,8 +524,7 @@ def test_what_a_task_cannot_have_drawn_is_named(change: Callable[[Plan], dict[st
         final=Final("resize_sinc_jpeg", "area", Sinc(7, math.pi)),
     )
     assert violations(plan, MILD) == []
-    assert set(names) <= set(violations(replace(plan, **change(plan)), MILD))
-    assert bool(names) == bool(violations(replace(plan, **change(plan)), MILD))
+    assert violations(replace(plan, **change(plan)), MILD) == names
 
 
 def test_a_plan_of_one_task_violates_another_in_what_distinguishes_the_two():
