@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
-folder=demo pretrain_steps=1200 rows=600
+folder=demo pretrain_steps=900 rows=600
 settings=(--config train/recipes/demo.yaml)
 if [ "${1:-}" = --short ]; then
     folder=demo-short pretrain_steps=500 rows=160
