@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ TINY: dict[str, Any] = {
     "iterations": 15,
     "interval_steps": 5,
     "batch_size": 4,
-    "lr": 0.02,
+    "lr": 0.005,
     "ema": 0.5,
     "log_steps": 1,
     "workers": 1,
@@ -113,6 +114,18 @@ def succeed(argv: Sequence[str], cwd: Path, **options: Any) -> Outcome:
     outcome = run(argv, cwd, **options)
     assert outcome.code == 0, outcome.stderr
     return outcome
+
+
+def start_ranks(argv: list[str], cwd: Path, signal_after: tuple[int, int] | None = None) -> list[Command]:
+    """The two processes that torchrun would start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        Command(argv, cwd, env={**common, "RANK": rank, "LOCAL_RANK": rank}, signal_after=signal_after)
+        for rank in ("0", "1")
+    ]
 
 
 def _execute(

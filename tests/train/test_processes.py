@@ -1,0 +1,76 @@
+"""Several processes train the same network on the same samples as one."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.command import SCRIPT, flags, start_ranks, succeed
+from tests.train.records import intervals, metrics
+from train.checkpoint import latest_checkpoint, load_state
+
+
+def require_equal_training(run: Path, expected: Path) -> None:
+    """Same samples, losses within 1e-5, tables of PSNR within a hundredth of a decibel."""
+    assert [line["counts"] for line in metrics(run)] == [line["counts"] for line in metrics(expected)]
+    assert [line["loss"] for line in metrics(run)] == pytest.approx(
+        [line["loss"] for line in metrics(expected)], rel=1e-5
+    )
+    for mine, theirs in zip(intervals(run), intervals(expected), strict=True):
+        assert mine.get("quotas") == theirs.get("quotas")
+        assert mine.get("delivered") == theirs.get("delivered")
+        assert np.abs(np.subtract(mine["shared_db"], theirs["shared_db"])).max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def one_process(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    succeed(flags(shards=shards, run="run", iterations=10, lr=0.002), folder)
+    return folder / "run"
+
+
+def test_two_processes_give_the_quotas_and_losses_of_one(shards: Path, one_process: Path, tmp_path: Path) -> None:
+    ranks = start_ranks(flags(shards=shards, run="run", iterations=10, lr=0.002), tmp_path)
+    outcomes = [rank.wait() for rank in ranks]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert "shared step 5" in outcomes[0].stdout
+    assert outcomes[1].stdout == ""  # one of them speaks
+    require_equal_training(tmp_path / "run", one_process)
+    for task in ("mild", "noise", "severe"):
+        require_equal_training(tmp_path / "run/references" / task, one_process / "references" / task)
+
+
+def test_processes_stop_together_at_the_same_step(shards: Path, tmp_path: Path) -> None:
+    long = flags(shards=shards, run="long", policy="uniform", iterations=100_000, interval_steps=50_000)
+    ranks = start_ranks(long, tmp_path)
+    ranks[0].wait_until(lambda: len(metrics(tmp_path / "long")) >= 3)
+    ranks[1].signal_group(signal.SIGTERM)  # only one of them is told
+    outcomes = [rank.wait() for rank in ranks]
+    step = load_state(latest_checkpoint(tmp_path / "long")).step
+    assert len(metrics(tmp_path / "long")) == step
+    for outcome in outcomes:
+        assert outcome.code == 1
+        assert outcome.errors == [f"error: stopped at step {step}, saved; run the same command again to go on"]
+
+
+def test_a_run_begun_by_two_processes_is_finished_by_one(shards: Path, one_process: Path, tmp_path: Path) -> None:
+    argv = flags(shards=shards, run="run", iterations=10, lr=0.002, references=one_process / "references")
+    ranks = start_ranks(argv, tmp_path, signal_after=(signal.SIGTERM, 7))
+    assert [rank.wait().code for rank in ranks] == [1, 1]
+    assert load_state(latest_checkpoint(tmp_path / "run")).step == 7
+    succeed(argv, tmp_path)
+    require_equal_training(tmp_path / "run", one_process)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_quotas_and_losses_of_one_process(shards: Path, one_process: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--", str(SCRIPT)]
+    words = flags(shards=shards, run="run", iterations=10, lr=0.002, references=one_process / "references")
+    env = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    outcome = subprocess.run([*launcher, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    require_equal_training(tmp_path / "run", one_process)
