@@ -66,7 +66,6 @@ def test_a_run_begun_by_two_processes_is_finished_by_one(shards: Path, one_proce
     require_equal_training(tmp_path / "run", one_process)
 
 
-@pytest.mark.slow
 def test_torchrun_gives_the_quotas_and_losses_of_one_process(shards: Path, one_process: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--", str(SCRIPT)]
     words = flags(shards=shards, run="run", iterations=10, lr=0.002, references=one_process / "references")
