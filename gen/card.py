@@ -1,10 +1,16 @@
 """The dataset card: the README that Hugging Face's `datasets` reads to open a folder, and people read first."""
 
+from collections import Counter
+from typing import Any
+
 import yaml
 
+from gen.sources import NOT_GIVEN
 from shared.manifest import Manifest
 
 SPLIT_NAMES = {"train": "train", "val": "validation"}
+IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-2.0", "pddl", "mit"}
+"""Licences that Hugging Face knows by name, of those that photographs come under."""
 
 
 def dataset_card(manifest: Manifest) -> str:
@@ -15,12 +21,14 @@ def dataset_card(manifest: Manifest) -> str:
         "pretty_name": f"realsr-rebalance {manifest.name}",
         "task_categories": ["image-to-image"],
         "tags": ["super-resolution", "webdataset"],
+        **_licence_keys(manifest),
         "configs": [{"config_name": "default", "data_files": data_files}],
     }
     photographs = "\n".join(
         f"| {_cell(photo['id'])} | {photo['width']} x {photo['height']} | {_cell(photo['licence'])} |"
         for photo in manifest.photographs
     )
+    attributions = "".join(f"* {_attribution(entry)}\n" for entry in manifest.attributions)
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items()) or "none"
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).strip()}
@@ -35,12 +43,40 @@ split `{manifest.split}`, seed {recipe["seed"]}. Recipe `{manifest.digest}`, gen
 Members of a row: `hr.png`, `json` (flat; `plan` holds every number of the degradation), `lr.png`.
 Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
+## Photographs
+
+{_licence_summary(manifest)}
+{attributions}
 | photograph | size | licence |
 |---|---|---|
 {photographs}
 
 Pictures passed over: {skipped}.
 """
+
+
+def _licence_keys(manifest: Manifest) -> dict[str, str]:
+    """The header's licence, for Hugging Face; nothing unless every photograph has one."""
+    licences = {photo["licence"] for photo in manifest.photographs}
+    if not licences or NOT_GIVEN in licences:
+        return {}
+    (only, *others) = sorted(licence.lower() for licence in licences)
+    if not others and only in IDENTIFIERS:
+        return {"license": only}
+    return {"license": "other", "license_name": "see-photographs", "license_link": "README.md"}
+
+
+def _licence_summary(manifest: Manifest) -> str:
+    """How many photographs stand under which licence; a missing one is said to be missing."""
+    counts = Counter(photo["licence"] for photo in manifest.photographs)
+    named = "; ".join(f"{_cell(licence)} ({n})" for licence, n in sorted(counts.items()) if licence != NOT_GIVEN)
+    unknown = f"No licence was given for {counts[NOT_GIVEN]} of {counts.total()}: ask their owners before sharing."
+    return "\n".join(text for text in (named and f"Licences: {named}.", counts[NOT_GIVEN] and unknown) if text)
+
+
+def _attribution(entry: dict[str, Any]) -> str:
+    named = ", ".join(_cell(entry[key]) for key in ("attribution", "url") if entry[key])
+    return f"{named} ({_cell(entry['licence'])}; photographs: {len(entry['photographs'])})"
 
 
 def _cell(text: str) -> str:

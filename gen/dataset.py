@@ -89,6 +89,7 @@ def commit(job: DatasetJob) -> Manifest:
         ],
         skipped=job.photos.skipped,
         shardlist=[shard.entry for shard in done],
+        attributions=job.photos.attributions(),
     )
     write_text(job.folder / "config.yaml", yaml.safe_dump({**asdict(job.recipe), "count": job.rows}, sort_keys=False))
     write_text(job.folder / "README.md", dataset_card(manifest))

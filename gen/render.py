@@ -17,6 +17,7 @@ from gen.engines import ENGINES
 from gen.photos import PhotoSet, find_photographs
 from gen.recipe import Recipe
 from gen.shards import DONE_FOLDER, ShardSpec, render_rows
+from gen.sources import read_sources
 from shared.atomic import locked, remove_temporaries
 from shared.config import option, parse
 from shared.degradation.partition import get_subspace, partition
@@ -36,6 +37,12 @@ class Settings:
     subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
     hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = those of scikit-image")
     val_hr: str | None = option(None, "folder of validation pictures; default: 1 in 20 of --hr, chosen by hash")
+    licence: str | None = option(None, "licence of the HR pictures; without it rows and card say 'not given'")
+    sources: str | None = option(
+        None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR pictures by glob pattern"
+    )
+    min_side: int | None = option(None, "least side of an HR picture in pixels (default: the patch)")
+    multiscale: bool = option(False, "also use reduced copies of HR pictures, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
     out: str = option("shards", "folder that gets one dataset folder per subspace and split")
     split: Literal["train", "val"] = option("train", "which photographs to use")
     count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")
@@ -58,7 +65,15 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
     _check(settings)
     recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
-    photos = find_photographs(settings.hr, settings.split, settings.patch, settings.val_hr)
+    photos = find_photographs(
+        settings.hr,
+        settings.split,
+        settings.patch,
+        settings.val_hr,
+        min_side=settings.min_side,
+        multiscale=settings.multiscale,
+        sources=read_sources(settings.sources, settings.licence),
+    )
     recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
     jobs = _plan(settings, recipes, photos)
     _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])

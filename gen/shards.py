@@ -206,7 +206,7 @@ def _read_photograph(photograph: Photograph) -> np.ndarray:
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise RunError(f"HR file {photograph.path} has changed since it was listed: run the same command again")
     try:
-        return decode(data, photograph.path)
+        return photograph.fit(decode(data, photograph.path))
     except ValueError as error:
         raise RunError(f"HR file {error}, although it could be when it was listed: is memory short?") from error
 

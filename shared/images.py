@@ -1,10 +1,13 @@
 """Pictures in and out: uint8 [H, W, 3], RGB, everywhere in this project."""
 
 import struct
+from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from isal import isal_zlib
+from PIL import Image
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_FILTER_UP = 2
@@ -16,16 +19,55 @@ DEFLATE_LEVEL = 1
 def decode(data: bytes | memoryview | np.ndarray, name: str) -> np.ndarray:
     """Decode the bytes of a picture to uint8 [H, W, 3], RGB; `name` stands in the error.
 
-    16 bits become 8, grey becomes RGB, alpha is dropped, EXIF rotation is applied.
-    Raises ValueError when the bytes are not a picture OpenCV can decode.
+    16 bits become 8 (scaled and rounded), grey and CMYK become RGB, alpha is dropped, EXIF rotation is applied, of
+    several frames the first is taken; colour profiles are not.
+    Raises ValueError when the bytes are not a picture OpenCV can decode, or one of floating point numbers.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ValueError(f"{name} cannot be decoded: {error.err}") from error
     if image is None:
         raise ValueError(f"{name} cannot be decoded: not a picture, or damaged")
+    if image.dtype == np.uint16:
+        image = cv2.convertScaleAbs(image, alpha=1 / 257)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{name} cannot be decoded: it holds {image.dtype} values, not 8 or 16 bits")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+class Header(NamedTuple):
+    """What a picture file says about itself. frames: of an animation, or pages. alpha: pixels may be transparent."""
+
+    height: int
+    width: int
+    frames: int
+    alpha: bool
+
+
+def read_header(path: Path) -> Header:
+    """The header of a picture file, without its pixels; of a phone's multi-picture JPEG the main one alone.
+
+    Size is as stored, before any EXIF rotation. Raises ValueError when Pillow does not know the file.
+    """
+    try:
+        with Image.open(path) as picture:
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            alpha = "A" in picture.mode.upper() or "transparency" in picture.info
+            return Header(picture.height, picture.width, frames, alpha)
+    except Image.DecompressionBombError:
+        return Header(1 << 20, 1 << 20, 1, False)  # Pillow tells no more than that it is huge
+    except (OSError, SyntaxError, EOFError, struct.error) as error:
+        raise ValueError(f"{path.name} cannot be decoded: {error}") from error
+
+
+def is_transparent(data: bytes) -> bool:
+    """Whether any pixel of a picture shows what lies behind it."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim < 3 or image.shape[2] < 4:
+        return False
+    opaque = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1.0)
+    return bool(image[..., 3].min() < opaque)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -34,8 +34,9 @@ class Manifest:
     """What a dataset folder holds and how it was made.
 
     recipe: everything that decides the bytes (`gen.recipe.Recipe`). digest: its hash, part of every shard's name.
-    photographs: id, sha256, height, width, licence of every HR picture the rows were cut from. skipped: how many
-    pictures were passed over, by reason. generation: goes up whenever rows are added.
+    photographs: id, sha256, height, width, licence of every HR picture the rows were cut from. attributions: whom to
+    name for them: attribution, url, licence and the ids of the photographs. skipped: how many pictures were passed
+    over, by reason. generation: goes up whenever rows are added. first_row: 0, or more in a part that is to be merged.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Manifest:
     photographs: list[dict[str, Any]]
     skipped: dict[str, int]
     shardlist: list[ShardEntry] = field(default_factory=list)
+    attributions: list[dict[str, Any]] = field(default_factory=list)
+    first_row: int = 0
     format: str = FORMAT
 
     def to_json(self) -> bytes:
