@@ -1,6 +1,8 @@
 """A dataset folder from end to end: what is there, what is missing, and the commit of what has been rendered."""
 
 import hashlib
+import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,12 +11,12 @@ from pathlib import Path
 import yaml
 
 from gen.card import dataset_card
-from gen.photos import PhotoSet
+from gen.photos import Photograph, PhotoSet
 from gen.recipe import Recipe
 from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished, versions
 from shared.atomic import write_bytes, write_text
 from shared.errors import RunError, UsageError
-from shared.format import num_shards
+from shared.format import canonical_json, num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 
 
@@ -29,9 +31,67 @@ class DatasetJob:
     generation: int
     specs: tuple[ShardSpec, ...]
 
+    @property
+    def plan(self) -> "DatasetPlan":
+        """What the folder shall hold, without how to make it."""
+        return DatasetPlan(self.recipe, self.rows)
+
     def missing(self) -> list[ShardSpec]:
         """The shards that are not finished."""
-        return [spec for spec in self.specs if not finished(spec)]
+        recorded = record_names(self.folder)
+        return [spec for spec in self.specs if f"{spec.name}.json" not in recorded or not finished(spec)]
+
+
+PLAN = "plan.json"
+"""In `.done/`: what the last render command was to make of the folder, for those who watch."""
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What a folder shall hold: rows of a recipe. It is on the disk before the first shard is."""
+
+    recipe: Recipe
+    rows: int
+
+    def specs(self, folder: Path, photographs: Sequence[Photograph] = ()) -> tuple[ShardSpec, ...]:
+        """All shards in order. Without photographs they can be named and looked up, not rendered."""
+        per_shard, given = self.recipe.rows_per_shard, tuple(photographs)
+        return tuple(
+            ShardSpec(str(folder), self.recipe, given, index, min(per_shard, self.rows - index * per_shard))
+            for index in range(num_shards(self.rows, per_shard))
+        )
+
+    def save(self, folder: Path) -> None:
+        """Store the plan; its time is then that of the latest render command."""
+        path = folder / DONE_FOLDER / PLAN
+        write_bytes(path, canonical_json(asdict(self)))
+        path.touch()
+
+    @staticmethod
+    def load(folder: Path) -> "DatasetPlan | None":
+        """The stored plan, or else what the manifest lists; None in a folder that has neither.
+
+        Raises `RunError` for one of another version of this program.
+        """
+        path = folder / DONE_FOLDER / PLAN
+        if path.is_file():
+            try:
+                values = json.loads(path.read_bytes())
+                return DatasetPlan(Recipe.from_dict(values["recipe"]), int(values["rows"]))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise RunError(f"{path} was made by another version of this program: {error}") from error
+        if (folder / MANIFEST).is_file():
+            manifest = load_manifest(folder)
+            return DatasetPlan(_recipe_of(manifest, folder), manifest.rows)
+        return None
+
+
+def record_names(folder: Path) -> frozenset[str]:
+    """Names of the files in `.done/`: one look at the folder instead of one a shard."""
+    try:
+        return frozenset(os.listdir(folder / DONE_FOLDER))  # noqa: PTH208
+    except FileNotFoundError:
+        return frozenset()
 
 
 def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> DatasetJob:
@@ -50,11 +110,7 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> Dat
             )
         rows = max(count, existing.rows)
         generation = existing.generation + (rows > existing.rows)
-    per_shard = recipe.rows_per_shard
-    specs = tuple(
-        ShardSpec(str(folder), recipe, photos.photographs, index, min(per_shard, rows - index * per_shard))
-        for index in range(num_shards(rows, per_shard))
-    )
+    specs = DatasetPlan(recipe, rows).specs(folder, photos.photographs)
     return DatasetJob(folder, recipe, photos, rows, generation, specs)
 
 
@@ -104,17 +160,15 @@ def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
     return {name: ", ".join(sorted({shard.versions[name] for shard in shards})) for name in versions()}
 
 
-def rendering_seconds(specs: Sequence[ShardSpec]) -> float:
-    """Worker seconds that the finished ones among the shards took."""
-    return sum(shard.seconds for shard in map(finished, specs) if isinstance(shard, DoneShard))
-
-
 def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Remove shards that the manifest does not list: a superseded short one, or those of an abandoned recipe."""
+    """Remove shards that the manifest does not list: a superseded short one, or those of an abandoned recipe.
+
+    Reasons of failures go too: every shard of the dataset is finished now.
+    """
     listed = {Path(entry.url).stem for entry in manifest.shardlist}
     pattern = re.compile(re.escape(manifest.subspace) + r"-x\d+-[0-9a-f]{6}-\d{6}(-n\d{5})?")
     for path in [*folder.glob("*.tar"), *folder.glob("*.idx"), *(folder / DONE_FOLDER).glob("*.json")]:
-        if path.stem not in listed and pattern.fullmatch(path.stem):
+        if path.stem not in listed and pattern.fullmatch(path.stem.removesuffix(".failed")):
             path.unlink()
 
 

@@ -4,6 +4,7 @@ With no options but --subspace it uses the photographs that scikit-image carries
 Running the same command again renders only what is missing; a larger --count appends rows.
 """
 
+import math
 import os
 import sys
 import time
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from gen.dataset import DatasetJob, commit, plan_dataset
-from gen.engines import ENGINES
+from gen.engines import ENGINES, get_engine
 from gen.photos import PhotoSet, find_photographs
 from gen.recipe import Recipe
-from gen.shards import DONE_FOLDER, ShardSpec, render_rows
+from gen.shards import DONE_FOLDER, Outcome, ShardSpec, render_rows
 from gen.sources import read_sources
 from shared.atomic import locked, remove_temporaries
 from shared.config import option, parse
@@ -55,7 +56,7 @@ class Settings:
     rows_per_shard: int = option(500, "rows in one tar")
     engine: str = option("local", f"where shards are rendered: {', '.join(ENGINES)}")
     workers: int = option(
-        lambda: len(os.sched_getaffinity(0)), "worker processes, one thread each (default: all cores)"
+        lambda: _num_cores(), "processes, tasks or array elements at work at once, one thread each (default: all cores)"
     )
     dry_run: bool = option(False, "say what would be done and stop")
 
@@ -86,16 +87,32 @@ def main(argv: list[str]) -> int:
             remove_temporaries(job.folder / DONE_FOLDER)
         jobs = _plan(settings, recipes, photos)  # again: only now can no other command change the folders
         missing = [spec for job in jobs for spec in job.missing()]
-        failures = _render(settings, missing)
         for job in jobs:
-            if not job.missing():
+            if any(spec.folder == str(job.folder) for spec in missing):
+                job.plan.save(job.folder)
+        unfinished = _render(settings, missing)
+        folders = {outcome.spec.folder for outcome in unfinished}
+        for job in jobs:
+            if str(job.folder) not in folders:
                 commit(job)
                 print(f"{job.folder}: {job.rows} rows in {len(job.specs)} shards")
-    if failures:
-        raise RunError(
-            f"{len(failures)} of {len(missing)} shards failed; run the same command again to retry only those"
-        )
+    if unfinished:
+        raise RunError(_advice(settings, len(missing), unfinished))
     return 0
+
+
+def _advice(settings: Settings, num_missing: int, unfinished: list[Outcome]) -> str:
+    """What is to be done about shards that failed or were handed on."""
+    waits = [outcome.waits_for for outcome in unfinished if outcome.waits_for]
+    texts = []
+    if failures := len(unfinished) - len(waits):
+        texts.append(f"{failures} of {num_missing} shards failed; run the same command again to retry only those")
+    if waits:
+        texts.append(
+            f"{len(waits)} of {num_missing} shards are not rendered yet and wait for {', '.join(sorted({*waits}))}; "
+            f"look with `python -m gen.status {settings.out}`, and run the same command again when they are rendered"
+        )
+    return "; ".join(texts)
 
 
 def _check(settings: Settings) -> None:
@@ -103,8 +120,7 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}: it must be at least 1")
-    if settings.engine not in ENGINES:
-        raise UsageError(f"unknown engine {settings.engine!r}: choose one of {', '.join(ENGINES)}")
+    get_engine(settings.engine)
     if settings.usm and settings.split == "val":
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
@@ -154,8 +170,28 @@ def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], miss
         rows = sum(spec.rows for spec in missing)
         seconds, size = _calibrate(missing[0])
         workers = min(settings.workers, len(missing))
-        seconds, megabytes = rows * seconds / workers, rows * size / 1e6
-        print(f"to render: {rows} rows, about {megabytes:.0f} MB, {seconds:.0f} s on {workers} workers")
+        at_once = min(workers, _num_cores()) if get_engine(settings.engine).here else workers
+        turns = math.ceil(len(missing) / at_once)
+        wall = min(turns * settings.rows_per_shard, rows) * seconds
+        print(
+            f"to render: {rows} rows in {len(missing)} shards, about {_quantity(rows * size, BYTE_UNITS)}, "
+            f"{rows * seconds / 3600:.3g} core hours; {_quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
+            f"on {workers} workers"
+        )
+
+
+BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+TIME_UNITS = {"days": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
+
+
+def _quantity(value: float, units: dict[str, float]) -> str:
+    """A number of three digits in the largest unit of which there are two at least, or else in the smallest."""
+    name = next((name for name, size in units.items() if value >= 2 * size), [*units][-1])
+    return f"{value / units[name]:.3g} {name}"
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _calibrate(spec: ShardSpec) -> tuple[float, float]:
@@ -166,14 +202,16 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     return (time.perf_counter() - start) / len(sizes), sum(sizes) / len(sizes)
 
 
-def _render(settings: Settings, missing: list[ShardSpec]) -> list[str]:
-    failures = []
+def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:
+    """Let the engine render; what became of the shards that are not finished."""
+    unfinished, run = [], get_engine(settings.engine).run
     with progress_bar(sum(spec.rows for spec in missing), "pair", disable=not missing) as bar:
-        for outcome in ENGINES[settings.engine](missing, settings.workers, lambda rows: bar.update(rows) and None):
+        for outcome in run(missing, settings.workers, lambda rows: bar.update(rows) and None):
             if not outcome.done:
-                failures.append(outcome.spec.name)
+                unfinished.append(outcome)
+            if outcome.reason:
                 bar.write(f"failed: {outcome.spec.name}: {outcome.reason}", file=sys.stderr)
-    return failures
+    return unfinished
 
 
 if __name__ == "__main__":

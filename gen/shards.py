@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -44,7 +45,7 @@ class ShardSpec:
     @property
     def name(self) -> str:
         """Name without ending. A short last shard bears its row count: growth never overwrites a listed tar."""
-        name = shard_name(self.recipe.subspace, self.recipe.scale, self.recipe.digest(), self.index)
+        name = shard_name(self.recipe.subspace, self.recipe.scale, _digest(self.recipe), self.index)
         return name if self.rows == self.recipe.rows_per_shard else f"{name}-n{self.rows:05d}"
 
     @property
@@ -63,6 +64,11 @@ class ShardSpec:
         """Where the record of the finished shard belongs; it is written after the tar and its index."""
         return Path(self.folder, DONE_FOLDER, f"{self.name}.json")
 
+    @property
+    def failed_record(self) -> Path:
+        """Where the reason of a failure is stored until the shard is finished."""
+        return Path(self.folder, DONE_FOLDER, f"{self.name}.failed.json")
+
 
 @dataclass(frozen=True)
 class DoneShard:
@@ -74,12 +80,24 @@ class DoneShard:
 
 
 @dataclass(frozen=True)
+class FailedShard:
+    """Why a shard is not finished, and how many times it has been tried."""
+
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of one shard: `done`, or the reason why not."""
+    """What became of one shard: `done`, or the `reason` why it failed, or what it `waits_for`, handed on to others."""
 
     spec: ShardSpec
     done: DoneShard | None = None
     reason: str = ""
+    waits_for: str = ""
+
+
+_digest = lru_cache(maxsize=64)(Recipe.digest)
 
 
 @lru_cache(maxsize=1)
@@ -90,10 +108,11 @@ def versions() -> dict[str, str]:
 
 def finished(spec: ShardSpec) -> DoneShard | None:
     """The done record of a shard whose tar and index are there in full size, else None."""
+    tar = spec.tar
     try:
         values = json.loads(spec.done_record.read_bytes())
         done = DoneShard(**{**values, "entry": ShardEntry(**values["entry"])})
-        whole = spec.tar.stat().st_size == done.entry.filesize and spec.tar.with_suffix(".idx").is_file()
+        whole = tar.stat().st_size == done.entry.filesize and tar.with_suffix(".idx").is_file()
         return done if whole and done.versions.keys() == versions().keys() else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -126,11 +145,31 @@ def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> 
 
 
 def attempt(spec: ShardSpec, on_row: Callable[[], None]) -> Outcome:
-    """`render_shard` with the reason of a failure as a value: one bad shard does not stop the others."""
+    """`render_shard` with the reason of a failure as a value, and stored: one bad shard does not stop the others."""
     try:
-        return Outcome(spec, render_shard(spec, on_row))
+        done = render_shard(spec, on_row)
     except (RunError, OSError, MemoryError) as error:
-        return Outcome(spec, reason=str(error) or type(error).__name__)
+        return failure(spec, str(error) or type(error).__name__)
+    if spec.failed_record.exists():
+        spec.failed_record.unlink(missing_ok=True)
+    return Outcome(spec, done)
+
+
+def failure(spec: ShardSpec, reason: str) -> Outcome:
+    """The outcome of a shard that failed. Its reason is stored in `.done/`, unless the disk takes no more."""
+    before = failed(spec)
+    record = FailedShard(reason, before.attempts + 1 if before else 1)
+    with suppress(OSError):
+        write_bytes(spec.failed_record, canonical_json(asdict(record)))
+    return Outcome(spec, reason=reason)
+
+
+def failed(spec: ShardSpec) -> FailedShard | None:
+    """The stored reason of a shard that failed and has not been finished since, else None."""
+    try:
+        return FailedShard(**json.loads(spec.failed_record.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def render_rows(spec: ShardSpec) -> Iterator[Pair]:

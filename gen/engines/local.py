@@ -5,33 +5,53 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import cv2
 from threadpoolctl import threadpool_limits
 
-from gen.shards import Outcome, ShardSpec, attempt
+from gen.shards import Outcome, ShardSpec, attempt, failure
 
 POLL_SECONDS = 0.2
+KILLED = "a worker was killed (out of memory?)"
 _rows_done: Any = None
 
 
 def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
-    """Render the shards in `workers` processes, or in this one when a single worker is enough."""
+    """Render the shards in `workers` processes, or in this one when a single worker is enough.
+
+    When a worker is killed, the few shards at hand then fail, and new workers go on with the others; workers that are
+    killed before they have finished a single shard are not replaced again.
+    """
     workers = min(workers, len(specs))
     if workers <= 1:
-        _one_thread()
+        one_thread()
         yield from (attempt(spec, lambda: on_rows(1)) for spec in specs)
         return
+    todo, alive = list(reversed(specs)), True
+    while todo and alive:
+        alive = False
+        for outcome in _run_until_killed(todo, workers, on_rows):
+            alive |= outcome.done is not None
+            yield outcome
+    yield from (Outcome(spec, reason=f"not begun, because {KILLED}") for spec in reversed(todo))
+
+
+def _run_until_killed(todo: list[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+    """Take shards off the end of `todo` until none is left or a worker is killed."""
     context = multiprocessing.get_context("spawn")  # forking a process that has threads is undefined
     counter = context.Value("q", 0)
+    pending: dict[Future[Outcome], ShardSpec] = {}
+    seen, broken = 0, False
     with ProcessPoolExecutor(workers, context, _start_worker, (counter, os.getpid())) as pool:
-        pending, seen = {pool.submit(_attempt, spec): spec for spec in specs}, 0
         try:
-            while pending:
-                done, _ = wait(pending, timeout=POLL_SECONDS)
+            while pending or (todo and not broken):
+                while todo and len(pending) <= workers and not broken:  # one more than can be at work
+                    spec = todo.pop()
+                    pending[pool.submit(_attempt, spec)] = spec
+                done, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 now = counter.value
                 on_rows(now - seen)
                 seen = now
@@ -40,7 +60,8 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
                     try:
                         yield future.result()
                     except BrokenProcessPool:
-                        yield Outcome(spec, reason="a worker was killed (out of memory?)")
+                        broken = True
+                        yield failure(spec, KILLED)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -56,11 +77,12 @@ def _attempt(spec: ShardSpec) -> Outcome:
 def _start_worker(counter: Any, parent: int) -> None:
     global _rows_done
     _rows_done = counter
-    _one_thread()
+    one_thread()
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Keep this process to one thread: the workers beside it have the other cores."""
     cv2.setNumThreads(1)
     threadpool_limits(1)
 

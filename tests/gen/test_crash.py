@@ -109,7 +109,7 @@ class Crash(BaseException):
 
 @pytest.mark.parametrize("strike", range(1, 23))
 def test_a_crash_at_any_rename_leaves_a_true_manifest(strike, undisturbed, render, contents, tmp_path, monkeypatch):
-    """18 rows: four shards are new, with three renames each, then four files around them: 16 renames and 2 removals."""
+    """18 rows: the plan, then four new shards with three renames each, then four files around them and 3 removals."""
     count = 18
     origin, _ = undisturbed
     folder = shutil.copytree(origin, tmp_path / "out") / "noise"
@@ -132,7 +132,7 @@ def test_a_crash_at_any_rename_leaves_a_true_manifest(strike, undisturbed, rende
             crashed = True
         else:
             crashed = False
-    assert crashed == (strike <= 19)
+    assert crashed == (strike <= 20)
     report = check_dataset(folder)
     assert [problem for problem in report.problems if not problem.startswith("SHA256SUMS")] == []
     assert len(report.good) == report.rows in (6, count)

@@ -29,7 +29,7 @@ def test_the_same_command_twice_touches_nothing(render, dataset):
     before = state()
     render(dataset.parent)
     assert state() == before
-    assert len(before) == 14  # 6 shard files, 4 around them, 3 done records, the lock
+    assert len(before) == 15  # 6 shard files, 4 around them, 3 done records, the plan, the lock
 
 
 @pytest.mark.parametrize("workers", ["2", "3"])

@@ -1,0 +1,82 @@
+"""Ray Core tasks, on this machine or on a cluster whose nodes share the folder of the dataset and the HR pictures.
+
+It joins the cluster that `RAY_ADDRESS` names or that runs on this machine, else starts Ray here. A task whose worker or
+node dies is run again elsewhere; it returns a record of some hundred bytes, the pictures never travel.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gen.engines.local import one_thread
+from gen.shards import DoneShard, Outcome, ShardSpec, attempt, failure
+
+MAX_RETRIES = 3
+"""Times that a task whose worker or node died is run again."""
+
+
+def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+    """Render the shards in at most `workers` tasks at once, one core each."""
+    import ray
+
+    started = not ray.is_initialized() and _join_or_start(workers)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_render)
+        todo, pending = list(reversed(specs)), dict[Any, ShardSpec]()
+        templates = _Templates(ray.put)
+        while todo or pending:
+            while todo and len(pending) < workers:
+                spec = todo.pop()
+                pending[task.remote(templates.of(spec), spec.index, spec.rows)] = spec
+            (reference,), _ = ray.wait(list(pending), num_returns=1)
+            spec = pending.pop(reference)
+            outcome = _outcome(reference, spec)
+            on_rows(spec.rows if outcome.done else 0)
+            yield outcome
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _join_or_start(workers: int) -> bool:
+    """Connect this process to Ray. It is ours to end, be it a cluster of others (then we only leave it) or our own."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    try:
+        ray.init(address="auto", log_to_driver=False)
+    except ConnectionError:
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    return True
+
+
+class _Templates:
+    """What the shards of a dataset have in common, the list of photographs above all, stored in Ray once a dataset."""
+
+    def __init__(self, put: Callable[[ShardSpec], Any]) -> None:
+        self.put, self.stored = put, dict[str, Any]()
+
+    def of(self, spec: ShardSpec) -> Any:
+        """The stored template of a specification's dataset."""
+        if spec.folder not in self.stored:
+            self.stored[spec.folder] = self.put(spec)
+        return self.stored[spec.folder]
+
+
+def _render(template: ShardSpec, index: int, rows: int) -> tuple[DoneShard | None, str]:
+    one_thread()
+    outcome = attempt(replace(template, index=index, rows=rows), lambda: None)
+    return outcome.done, outcome.reason
+
+
+def _outcome(reference: Any, spec: ShardSpec) -> Outcome:
+    import ray
+
+    try:
+        done, reason = ray.get(reference)
+        return Outcome(spec, done, reason)
+    except ray.exceptions.RayTaskError:
+        raise  # a fault of ours within the task
+    except ray.exceptions.RayError as error:
+        return failure(spec, f"Ray gave up after {1 + MAX_RETRIES} attempts: {str(error).splitlines()[0]}")

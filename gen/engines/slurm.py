@@ -1,0 +1,167 @@
+"""A Slurm job array: writes the todo list and the script, and submits it when `sbatch` is there.
+
+As the scheduler calls it, one element of the array: python -m gen.engines.slurm TODO INDEX COUNT.
+Renders every COUNT-th shard of the list, from INDEX on; what is finished is skipped, so an element may run again.
+"""
+
+import fcntl
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gen.engines.local import one_thread
+from gen.photos import Photograph
+from gen.recipe import Recipe
+from gen.shards import Outcome, ShardSpec, attempt
+from shared.atomic import write_bytes, write_text
+from shared.config import argument, parse
+from shared.errors import RunError, UsageError, run_command
+
+FOLDER = ".slurm"
+"""Beside the datasets: one folder a submission, with `todo.jsonl`, `array.sh`, `job` (its number) and the logs."""
+
+
+def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+    """Hand the shards to an array of `workers` elements, without those that a queued array has already.
+
+    Raises `RunError` when Slurm refuses the job.
+    """
+    if not specs:
+        return
+    home = Path(specs[0].folder).resolve().parent / FOLDER
+    queued = _queued(home)
+    yield from (Outcome(spec, waits_for=queued[spec.name]) for spec in specs if spec.name in queued)
+    if left := [spec for spec in specs if spec.name not in queued]:
+        waits_for = _submit(home, left, min(workers, len(left)))
+        yield from (Outcome(spec, waits_for=waits_for) for spec in left)
+
+
+def _submit(home: Path, specs: Sequence[ShardSpec], elements: int) -> str:
+    """Write the job and submit it; what the shards wait for now."""
+    todo = write_todo(specs)
+    folder = home / hashlib.sha256(todo).hexdigest()[:12]
+    script = folder / "array.sh"
+    write_bytes(folder / "todo.jsonl", todo)
+    write_text(script, array_script(folder, elements))
+    if not shutil.which("sbatch"):
+        return f"you: there is no sbatch here, so run `sbatch {shlex.quote(str(script))}` where there is"
+    result = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True)
+    if result.returncode:
+        raise RunError(f"sbatch refused {script}: {result.stderr.strip() or f'exit code {result.returncode}'}")
+    job = result.stdout.strip().partition(";")[0]  # job;cluster
+    write_text(folder / "job", job)
+    return f"Slurm job {job}"
+
+
+def _queued(home: Path) -> dict[str, str]:
+    """Names of the shards that arrays in the queue are to render, and which."""
+    found: dict[str, str] = {}
+    for path in sorted(home.glob("*/job")) if shutil.which("squeue") else []:
+        job = path.read_text()
+        line = ["squeue", "--noheader", "--jobs", job]
+        result = subprocess.run(line, capture_output=True, text=True)  # an old job is unknown to it: exit code 1
+        if result.returncode == 0 and result.stdout.strip():
+            specs = read_todo((path.parent / "todo.jsonl").read_bytes())
+            found |= {spec.name: f"Slurm job {job}" for spec in specs}
+    return found
+
+
+def write_todo(specs: Sequence[ShardSpec]) -> bytes:
+    """The shards as JSON lines: a line for each dataset with its photographs, then a line for each of its shards."""
+    lines: list[dict] = []
+    last = ""
+    for spec in specs:
+        if spec.folder != last:
+            last = spec.folder
+            # Absolute, because an element may start elsewhere.
+            photographs = [asdict(p) | {"path": str(Path(p.path).resolve())} for p in spec.photographs]
+            folder = str(Path(spec.folder).resolve())
+            lines.append({"folder": folder, "recipe": asdict(spec.recipe), "photographs": photographs})
+        lines.append({"index": spec.index, "rows": spec.rows})
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
+
+
+def read_todo(data: bytes) -> list[ShardSpec]:
+    """The shards of a todo list. Raises ValueError for what is none."""
+    specs: list[ShardSpec] = []
+    template: Any = None
+    try:
+        for values in map(json.loads, data.splitlines()):
+            if "folder" in values:
+                photographs = tuple(Photograph(**photograph) for photograph in values["photographs"])
+                template = ShardSpec(values["folder"], Recipe.from_dict(values["recipe"]), photographs, 0, 0)
+            else:
+                specs.append(replace(template, **values))
+        return specs
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no todo list of this program: {error}") from error
+
+
+def array_script(folder: Path, elements: int) -> str:
+    """The batch script. A killed or requeued element skips what it has finished."""
+    python, here = shlex.quote(sys.executable), shlex.quote(str(Path.cwd()))
+    return f"""#!/bin/bash
+#SBATCH --job-name=gen.render
+#SBATCH --array=0-{elements - 1}
+#SBATCH --cpus-per-task=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output={shlex.quote(f"{folder}/%a.log")}
+set -euo pipefail
+cd {here}
+export OMP_NUM_THREADS=1
+exec {python} -m gen.engines.slurm {shlex.quote(f"{folder}/todo.jsonl")} "$SLURM_ARRAY_TASK_ID" {elements}
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an element of the array is told."""
+
+    todo: str = argument("todo.jsonl of the submission")
+    index: int = argument("number of this element: SLURM_ARRAY_TASK_ID")
+    count: int = argument("number of elements of the array")
+
+
+def main(argv: list[str]) -> int:
+    """The command of one element; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, argv, "python -m gen.engines.slurm", __doc__ or "")
+    if not 0 <= settings.index < settings.count:
+        raise UsageError(f"index is {settings.index}: it must be 0 or more and below count, which is {settings.count}")
+    try:
+        specs = read_todo(Path(settings.todo).read_bytes())[settings.index :: settings.count]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"todo is {settings.todo!r}, which cannot be read: {error}") from error
+    one_thread()
+    failures = 0
+    with ExitStack() as locks:
+        for folder in sorted({spec.folder for spec in specs}):
+            locks.enter_context(_one_of_many_writers(Path(folder)))
+        for spec in specs:
+            outcome = attempt(spec, lambda: None)
+            failures += outcome.done is None
+            print(f"{spec.name}: {outcome.reason or 'done'}", flush=True)
+    if failures:
+        raise RunError(f"{failures} of {len(specs)} shards failed, listed above; gen.render retries them")
+    return 0
+
+
+@contextmanager
+def _one_of_many_writers(folder: Path) -> Iterator[None]:
+    """Wait until no gen.render is at work in the folder, then keep it from beginning: it sweeps temporaries away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
