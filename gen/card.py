@@ -37,7 +37,7 @@ def dataset_card(manifest: Manifest) -> str:
 
 HR {recipe["patch"]} x {recipe["patch"]}, LR {recipe["patch"] // recipe["scale"]} x {recipe["patch"] // recipe["scale"]}
 (scale {recipe["scale"]}), 8-bit RGB PNG. Degradation space `{recipe["space"]}`, partition `{recipe["partition"]}`,
-split `{manifest.split}`, seed {recipe["seed"]}. Recipe `{manifest.digest}`, generation {manifest.generation}.
+split `{manifest.split}`, seed {recipe["seed"]}. Recipe `{manifest.digest}`, {_extent(manifest)}.
 {"LR was made from the sharpened HR (USM); the stored HR is plain." if recipe["usm"] else "No sharpening."}
 
 Members of a row: `hr.png`, `json` (flat; `plan` holds every number of the degradation), `lr.png`.
@@ -53,6 +53,13 @@ Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
 Pictures passed over: {skipped}.
 """
+
+
+def _extent(manifest: Manifest) -> str:
+    """Which of the rows these are: those of a generation, or of a part of a larger dataset."""
+    first, last = manifest.first_row, manifest.first_row + manifest.rows - 1
+    part = f", a part: rows {first} to {last}, to be joined with `python -m gen.merge`" if first else ""
+    return f"generation {manifest.generation}{part}"
 
 
 def _licence_keys(manifest: Manifest) -> dict[str, str]:

@@ -22,7 +22,7 @@ from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """One dataset to bring to `rows` rows; `specs` are all of its shards, finished or not."""
+    """One dataset to bring to `rows` rows, from `first_row` on; `specs` are all of its shards, finished or not."""
 
     folder: Path
     recipe: Recipe
@@ -30,11 +30,12 @@ class DatasetJob:
     rows: int
     generation: int
     specs: tuple[ShardSpec, ...]
+    first_row: int = 0
 
     @property
     def plan(self) -> "DatasetPlan":
         """What the folder shall hold, without how to make it."""
-        return DatasetPlan(self.recipe, self.rows)
+        return DatasetPlan(self.recipe, self.rows, self.first_row)
 
     def missing(self) -> list[ShardSpec]:
         """The shards that are not finished."""
@@ -52,13 +53,14 @@ class DatasetPlan:
 
     recipe: Recipe
     rows: int
+    first_row: int = 0
 
     def specs(self, folder: Path, photographs: Sequence[Photograph] = ()) -> tuple[ShardSpec, ...]:
         """All shards in order. Without photographs they can be named and looked up, not rendered."""
-        per_shard, given = self.recipe.rows_per_shard, tuple(photographs)
+        per_shard, given, end = self.recipe.rows_per_shard, tuple(photographs), self.first_row + self.rows
         return tuple(
-            ShardSpec(str(folder), self.recipe, given, index, min(per_shard, self.rows - index * per_shard))
-            for index in range(num_shards(self.rows, per_shard))
+            ShardSpec(str(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
+            for index in range(self.first_row // per_shard, num_shards(end, per_shard))
         )
 
     def save(self, folder: Path) -> None:
@@ -77,12 +79,12 @@ class DatasetPlan:
         if path.is_file():
             try:
                 values = json.loads(path.read_bytes())
-                return DatasetPlan(Recipe.from_dict(values["recipe"]), int(values["rows"]))
+                return DatasetPlan(Recipe.from_dict(values["recipe"]), int(values["rows"]), int(values.get("first_row", 0)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise RunError(f"{path} was made by another version of this program: {error}") from error
         if (folder / MANIFEST).is_file():
             manifest = load_manifest(folder)
-            return DatasetPlan(_recipe_of(manifest, folder), manifest.rows)
+            return DatasetPlan(_recipe_of(manifest, folder), manifest.rows, manifest.first_row)
         return None
 
 
@@ -94,10 +96,11 @@ def record_names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> DatasetJob:
+def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int, first_row: int = 0) -> DatasetJob:
     """What has to be done so that the dataset holds `count` rows, or as many as it holds already.
 
-    Raises `UsageError` when the folder holds a dataset of another recipe, naming what differs.
+    first_row: of a part that is to be merged with others; a multiple of the rows per shard.
+    Raises `UsageError` when the folder holds a dataset of another recipe, naming what differs, or another part.
     """
     folder = out / dataset_name(recipe.subspace, recipe.split)
     rows, generation = count, 1
@@ -108,10 +111,14 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int) -> Dat
             raise UsageError(
                 f"{folder} holds a dataset of another recipe ({changed}): choose another --out, or delete that folder"
             )
+        if existing.first_row != first_row:
+            raise UsageError(
+                f"{folder} holds rows from {existing.first_row} on, not from {first_row}: choose another --out"
+            )
         rows = max(count, existing.rows)
         generation = existing.generation + (rows > existing.rows)
-    specs = DatasetPlan(recipe, rows).specs(folder, photos.photographs)
-    return DatasetJob(folder, recipe, photos, rows, generation, specs)
+    specs = DatasetPlan(recipe, rows, first_row).specs(folder, photos.photographs)
+    return DatasetJob(folder, recipe, photos, rows, generation, specs, first_row)
 
 
 def _recipe_of(manifest: Manifest, folder: Path) -> Recipe:
@@ -146,8 +153,10 @@ def commit(job: DatasetJob) -> Manifest:
         skipped=job.photos.skipped,
         shardlist=[shard.entry for shard in done],
         attributions=job.photos.attributions(),
+        first_row=job.first_row,
     )
-    write_text(job.folder / "config.yaml", yaml.safe_dump({**asdict(job.recipe), "count": job.rows}, sort_keys=False))
+    config = {**asdict(job.recipe), "count": job.rows, **({"first_row": job.first_row} if job.first_row else {})}
+    write_text(job.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(job.folder / "README.md", dataset_card(manifest))
     manifest.save(job.folder)
     _remove_unlisted(job.folder, manifest)

@@ -6,6 +6,7 @@ Running the same command again renders only what is missing; a larger --count ap
 
 import math
 import os
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -47,6 +48,7 @@ class Settings:
     out: str = option("shards", "folder that gets one dataset folder per subspace and split")
     split: Literal["train", "val"] = option("train", "which photographs to use")
     count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")
+    rows: str | None = option(None, "A:B renders only rows A to B-1, whole shards, as a part for gen.merge")
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
@@ -65,6 +67,7 @@ def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
     _check(settings)
+    _rows(settings)
     recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
     photos = find_photographs(
         settings.hr,
@@ -152,8 +155,23 @@ def _recipes(settings: Settings) -> list[Recipe]:
 
 
 def _plan(settings: Settings, recipes: list[Recipe], photos: PhotoSet) -> list[DatasetJob]:
-    count = settings.count or DEFAULT_COUNT[settings.split]
-    return [plan_dataset(Path(settings.out), recipe, photos, count) for recipe in recipes]
+    rows = _rows(settings)
+    return [plan_dataset(Path(settings.out), recipe, photos, len(rows), rows.start) for recipe in recipes]
+
+
+def _rows(settings: Settings) -> range:
+    """The rows to render. Raises `UsageError` for a part that does not begin with a shard."""
+    if settings.rows is None:
+        return range(settings.count or DEFAULT_COUNT[settings.split])
+    if settings.count is not None:
+        raise UsageError("--rows with --count: A:B says all; drop --count")
+    found, per_shard = re.fullmatch(r"(\d{1,12}):(\d{1,12})", settings.rows), settings.rows_per_shard
+    rows = range(int(found[1]), int(found[2])) if found else range(0)
+    if not rows or rows.start % per_shard:
+        raise UsageError(
+            f"rows is {settings.rows!r}: it must be A:B, A below B and a multiple of the {per_shard} rows of a shard"
+        )
+    return rows
 
 
 def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:
