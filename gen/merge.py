@@ -1,0 +1,217 @@
+"""Join parts of one recipe, rendered apart with `gen.render --rows A:B`, into one dataset.
+
+OUT and the PARTs are dataset folders (those with a manifest.json). Shards are hashed on the way and hard-linked where
+the disk is the same; the result is, byte for byte, what one render of all rows would have made.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gen.dataset import DatasetJob, commit
+from gen.photos import Photograph, PhotoSet
+from gen.recipe import Recipe
+from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished
+from shared.atomic import TEMPORARY_PREFIX, locked, remove_temporaries, sync_folder, write_bytes
+from shared.config import argument, parse
+from shared.errors import RunError, UsageError, run_command
+from shared.format import Member, canonical_json, group_rows, read_index, write_index
+from shared.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from shared.progress import progress_bar
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gen.merge` can be asked for."""
+
+    out: str = argument("dataset folder to make")
+    part: list[str] = argument("dataset folders to join, in any order")  # noqa: RUF009 -- a field, not a list
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset folder to be joined."""
+
+    folder: Path
+    manifest: Manifest
+    recipe: Recipe
+
+    @property
+    def rows(self) -> range:
+        """Numbers of its rows in the whole."""
+        return range(self.manifest.first_row, self.manifest.first_row + self.manifest.rows)
+
+    def spec(self, place: int, folder: Path) -> ShardSpec:
+        """What its shard number `place` is in the whole, in that folder."""
+        index = self.rows.start // self.recipe.rows_per_shard + place
+        return ShardSpec(str(folder), self.recipe, (), index, self.manifest.shardlist[place].nsamples)
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, _gathered(argv), "python -m gen.merge", __doc__ or "")
+    out = Path(settings.out)
+    folders = [Path(name) for name in settings.part]
+    if not folders:
+        raise UsageError("no part is given: python -m gen.merge OUT PART [PART ...]")
+    if out.resolve() in [folder.resolve() for folder in folders]:
+        raise UsageError(f"{out} is both the result and a part: give a new folder for the result")
+    parts = in_order([read_part(folder) for folder in folders])
+    with locked(out, "gen.merge"):
+        remove_temporaries(out)
+        remove_temporaries(out / DONE_FOLDER)
+        manifest = merge(out, parts)
+    print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
+    return 0
+
+
+def _gathered(argv: Sequence[str]) -> list[str]:
+    """The command line with all PARTs as one argument, a JSON list."""
+    if len(argv) < 2 or any(word.startswith("-") for word in argv):
+        return list(argv)
+    return [argv[0], json.dumps(list(argv[1:]))]
+
+
+def read_part(folder: Path) -> Part:
+    """A part and its recipe. Raises `RunError` when its manifest does not agree with itself."""
+    if not folder.is_dir():
+        raise UsageError(f"part is {str(folder)!r}: no such folder")
+    manifest = load_manifest(folder)
+    try:
+        recipe = Recipe.from_dict(manifest.recipe)
+    except ValueError as error:
+        raise RunError(f"{folder / MANIFEST} was made by another version of this program: {error}") from error
+    part = Part(folder, manifest, recipe)
+    per_shard, end = recipe.rows_per_shard, part.rows.stop
+    expected = [min(per_shard, end - first) for first in range(part.rows.start, end, per_shard)]
+    sound = manifest.digest == recipe.digest() and part.rows.start >= 0 and part.rows.start % per_shard == 0
+    sound = sound and [entry.nsamples for entry in manifest.shardlist] == expected
+    if not sound or any(part.spec(n, folder).tar.name != e.url for n, e in enumerate(manifest.shardlist)):
+        raise RunError(f"{folder / MANIFEST} does not agree with its own recipe: run python -m gen.verify {folder}")
+    return part
+
+
+def in_order(parts: Sequence[Part]) -> list[Part]:
+    """The parts by their rows. Raises `UsageError` unless they are of one recipe and their rows are 0, 1, 2, ..."""
+    first = parts[0]
+    for part in parts[1:]:
+        if differing := _differences(first, part):
+            raise UsageError(f"{first.folder} and {part.folder} are of two recipes ({'; '.join(differing)})")
+    ordered, end = sorted(parts, key=lambda part: part.rows.start), 0
+    for before, part in zip([None, *ordered], ordered, strict=False):
+        if part.rows.start > end:
+            raise UsageError(
+                f"rows {end} to {part.rows.start - 1} are in no part: render them with --rows "
+                f"{end - end % part.recipe.rows_per_shard}:{part.rows.start}"
+            )
+        if before and part.rows.start < end:
+            last = min(end, part.rows.stop) - 1
+            raise UsageError(f"rows {part.rows.start} to {last} are in {before.folder} and in {part.folder}: drop one")
+        end = part.rows.stop
+    return ordered
+
+
+def _differences(one: Part, other: Part) -> list[str]:
+    """In what two parts differ that must be alike."""
+    named = one.recipe.differences(other.recipe)
+    for name in ("photographs", "attributions"):
+        if not named and getattr(one.manifest, name) != getattr(other.manifest, name):
+            named.append(f"{name} in {MANIFEST}; render one of them again with the --sources of the other")
+    return named
+
+
+def merge(out: Path, parts: Sequence[Part]) -> Manifest:
+    """Bring all shards into `out`, then write the manifest and what goes with it. Doing it again changes nothing.
+
+    Raises `RunError` for a shard that is not what its manifest says, `UsageError` when `out` holds something else.
+    """
+    rows, generation = parts[-1].rows.stop, 1
+    if (out / MANIFEST).exists():
+        existing = read_part(out)
+        if differing := existing.recipe.differences(parts[0].recipe):
+            raise UsageError(f"{out} holds a dataset of another recipe ({'; '.join(differing)}): choose another folder")
+        if existing.manifest.first_row or existing.manifest.rows > rows:
+            raise UsageError(f"{out} holds more rows than the parts: choose another folder")
+        generation = existing.manifest.generation + (rows > existing.manifest.rows)
+    specs = []
+    with progress_bar(sum(e.filesize for part in parts for e in part.manifest.shardlist), "B", unit_scale=True) as bar:
+        for part in parts:
+            for place, entry in enumerate(part.manifest.shardlist):
+                spec = part.spec(place, out)
+                _bring(part, entry, part.spec(place, part.folder), spec, bar.update)
+                specs.append(spec)
+    return commit(DatasetJob(out, parts[0].recipe, _photographs(parts), rows, generation, tuple(specs)))
+
+
+def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, on_bytes: Callable) -> None:
+    """One shard: tar, index and done record, in the order of a render."""
+    try:
+        _link_or_copy(source.tar, target.tar, entry.sha256, on_bytes)
+        write_bytes(target.tar.with_suffix(".idx"), _index(target.tar))
+    except FileNotFoundError as error:
+        raise RunError(f"{source.tar} is missing: render that part again") from error
+    except (ValueError, tarfile.TarError) as error:
+        raise RunError(f"{source.tar} {error}: delete it and render that part again") from error
+    done = finished(source) or DoneShard(entry, 0.0, part.manifest.versions)
+    write_bytes(target.done_record, canonical_json(asdict(done)))
+
+
+def _link_or_copy(source: Path, target: Path, sha256: str, on_bytes: Callable) -> None:
+    """Hard-link a file, or copy it where that cannot be. Raises ValueError, leaving nothing, for another hash."""
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:  # another disk, or one without hard links
+            shutil.copyfile(source, temporary)
+        digest = hashlib.sha256()
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                on_bytes(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise ValueError(f"is not what its manifest says (sha256 {digest.hexdigest()})")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # also after a rename, which does nothing when both are one file
+    sync_folder(target.parent)
+
+
+def _index(tar: Path) -> bytes:
+    """The index of a whole tar. Raises ValueError for names that no row has."""
+    with tarfile.open(tar, "r:") as archive:
+        data = write_index(Member(h.name.partition(".")[2], h.offset_data, h.size, h.name) for h in archive)
+    group_rows(read_index(data))
+    return data
+
+
+def _photographs(parts: Sequence[Part]) -> PhotoSet:
+    """The photographs as the manifests tell them; of pictures passed over, the most that any part met."""
+    manifest, skipped = parts[0].manifest, dict[str, int]()
+    for part in parts:
+        for reason, count in part.manifest.skipped.items():
+            skipped[reason] = max(count, skipped.get(reason, 0))
+    try:
+        named = {
+            name: {"attribution": entry["attribution"], "url": entry["url"]}
+            for entry in manifest.attributions
+            for name in entry["photographs"]
+        }
+        photographs = tuple(Photograph(path="", weight=0, **p, **named.get(p["id"], {})) for p in manifest.photographs)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{parts[0].folder / MANIFEST}: its photographs are not of this format: {error}") from error
+    return PhotoSet(photographs, dict(sorted(skipped.items())))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
