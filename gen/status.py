@@ -1,0 +1,178 @@
+"""Show how far renders are: done, failed and pending shards, pairs a second, time left.
+
+PATH is one dataset folder, or a folder of datasets. It reads only what is on the disk, so it works for every engine and
+from any machine that sees the folder. Exit code 0: all is complete, 1: something is missing or failed, 2: bad usage.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gen.dataset import PLAN, DatasetPlan, record_names
+from gen.shards import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished
+from shared.config import argument, option, parse
+from shared.errors import UsageError, run_command
+from shared.manifest import MANIFEST, load_manifest
+
+SHOWN = 10
+"""Reasons printed for one dataset; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gen.status` can be asked for."""
+
+    path: str = argument("dataset folder, or a folder of datasets")
+    watch: bool = option(False, "show it again and again until all is rendered or Ctrl-C")
+    interval: float = option(2.0, "seconds between two looks of --watch")
+
+
+@dataclass
+class Progress:
+    """How far one dataset is. Looking again costs what is new, not what is there.
+
+    started: time of the latest render command. done: record and time of each finished shard, by name. failed: by name.
+    """
+
+    folder: Path
+    rows: int
+    started: float
+    pending: dict[str, ShardSpec]
+    done: dict[str, tuple[DoneShard, float]] = field(default_factory=dict)
+    failed: dict[str, FailedShard] = field(default_factory=dict)
+    committed: bool = False
+
+    @staticmethod
+    def of(folder: Path) -> "Progress | None":
+        """Progress of a folder that a render was planned for, else None. Raises `RunError` for an unreadable plan."""
+        plan, path = DatasetPlan.load(folder), folder / DONE_FOLDER / PLAN
+        if plan is None:
+            return None
+        started = path.stat().st_mtime if path.is_file() else 0.0
+        progress = Progress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
+        if not (folder / DONE_FOLDER).is_dir():
+            progress._take_listed()
+        progress.look()
+        return progress
+
+    def _take_listed(self) -> None:
+        """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; no timings then."""
+        for entry in load_manifest(self.folder).shardlist:
+            tar = self.folder / entry.url
+            if tar.is_file() and tar.stat().st_size == entry.filesize and self.pending.pop(tar.stem, None):
+                self.done[tar.stem] = DoneShard(entry, 0.0, {}), 0.0
+
+    def look(self) -> None:
+        """Read what has been written since the last look."""
+        records = record_names(self.folder)
+        for name in [name for name in self.pending if f"{name}.json" in records]:
+            if done := finished(self.pending[name]):
+                self.done[name] = done, self.pending.pop(name).done_record.stat().st_mtime
+        reasons = {name: failed(spec) for name, spec in self.pending.items() if f"{name}.failed.json" in records}
+        self.failed = {name: reason for name, reason in reasons.items() if reason}
+        self.committed = self.committed or (not self.pending and self._is_listed())
+
+    def _is_listed(self) -> bool:
+        if not (self.folder / MANIFEST).is_file():
+            return False
+        return {entry.url for entry in load_manifest(self.folder).shardlist} >= {f"{name}.tar" for name in self.done}
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of the finished shards."""
+        return sum(record.entry.nsamples for record, _ in self.done.values())
+
+    def worker_rate(self) -> float:
+        """Pairs a second of one worker, over all finished shards; 0 while there is none."""
+        seconds = sum(record.seconds for record, _ in self.done.values())
+        return self.rows_done / seconds if seconds else 0.0
+
+    def rate(self) -> float:
+        """Pairs a second of all workers since the latest render command; 0 while it has finished no shard.
+
+        The clock runs from the beginning of its first shard to the end of its last: a queue before it does not count.
+        """
+        recent = [(record, end) for record, end in self.done.values() if end >= self.started and record.seconds]
+        if not recent:
+            return 0.0
+        begin = min(end - record.seconds for record, end in recent)
+        seconds = max(end for _, end in recent) - begin
+        return sum(record.entry.nsamples for record, _ in recent) / seconds if seconds > 0 else 0.0
+
+    def __str__(self) -> str:
+        total = len(self.done) + len(self.pending)
+        parts = [
+            f"{self.folder}: {len(self.done)} of {total} shards done",
+            f"{len(self.failed)} failed, {len(self.pending) - len(self.failed)} pending",
+            f"{self.rows_done} of {self.rows} rows",
+        ]
+        if self.worker_rate():
+            parts.append(f"{self.worker_rate():.1f} pairs/s a worker")
+        if self.pending and (rate := self.rate()):
+            left = (self.rows - self.rows_done) / rate
+            parts.append(f"{rate:.1f} pairs/s in all, {_clock(left)} left at this rate")
+        if not self.pending and not self.committed:
+            parts.append("to be committed: run the same gen.render command again")
+        lines = ["; ".join(parts)]
+        for name, record in list(self.failed.items())[:SHOWN]:
+            tried = f"{record.attempts} attempt{'s' if record.attempts > 1 else ''}"
+            lines.append(f"  failed: {name} ({tried}): {' '.join(record.reason.split())}")
+        if (hidden := len(self.failed) - SHOWN) > 0:
+            lines.append(f"  ... and {hidden} more failed")
+        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, argv, "python -m gen.status", __doc__ or "")
+    if settings.interval <= 0:
+        raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
+    datasets = find_progress(Path(settings.path))
+    print(_table(datasets), flush=True)
+    try:
+        while settings.watch and not all(progress.committed for progress in datasets):
+            was_rendered = not any(progress.pending for progress in datasets)
+            _look_again(datasets, settings.interval)
+            if was_rendered:  # for a whole interval, so nobody is about to commit it
+                break
+    except KeyboardInterrupt:
+        print()
+    return 0 if all(progress.committed for progress in datasets) else 1
+
+
+def find_progress(path: Path) -> list[Progress]:
+    """Progress of the dataset at `path`, or of those directly below it. Raises `UsageError` when there is none."""
+    if not path.is_dir():
+        raise UsageError(f"path is {str(path)!r}: no such folder")
+    if progress := Progress.of(path):
+        return [progress]
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if found := [progress for folder in folders if (progress := Progress.of(folder))]:
+        return found
+    raise UsageError(f"{path} holds no dataset that was begun: give a folder that gen.render writes to")
+
+
+def _look_again(datasets: list[Progress], interval_seconds: float) -> None:
+    """Wait, look, and show the table in the place of the one before, or below it in a log file."""
+    height = _table(datasets).count("\n") + 1
+    time.sleep(interval_seconds)
+    for progress in datasets:
+        progress.look()
+    if sys.stdout.isatty():
+        print(f"\x1b[{height}A\x1b[J", end="")
+    print(_table(datasets), flush=True)
+
+
+def _table(datasets: list[Progress]) -> str:
+    return "\n".join(map(str, datasets))
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
