@@ -128,6 +128,11 @@ def test_epochs_tasks_and_seeds_have_orders_of_their_own() -> None:
     assert rows(0, "noise", 0) == orders[0]
 
 
+def test_a_single_shard_is_visited_in_another_order_every_epoch() -> None:
+    order = RowOrder([28], 0, "noise", 1)
+    assert [order(i) for i in range(28)] != [order(28 + i) for i in range(28)]
+
+
 def test_an_ordinal_far_away_needs_no_history() -> None:
     order, visited = RowOrder([8, 8, 8, 4], 0, "noise", 2), RowOrder([8, 8, 8, 4], 0, "noise", 2)
     rows = [visited(i) for i in range(28 * 40)]
