@@ -65,12 +65,13 @@ def remove_temporaries(folder: Path) -> None:
 def locked(folder: Path, purpose: str) -> Iterator[None]:
     """Hold a folder's lock file for one writer. Raises `RunError` when another process holds it.
 
-    The lock is the kernel's and ends with the process, however it ends.
+    The lock is the kernel's and ends with the process, however it ends; its children, such as loader workers that
+    outlive it for a moment, do not hold it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(
                 f"{folder} is being written by another process ({purpose}): wait for it or stop it"

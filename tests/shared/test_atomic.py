@@ -1,12 +1,12 @@
 """Files are whole or absent, and a folder has one writer."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from shared.atomic import atomic_write, locked, remove_temporaries, write_bytes, write_text
-from shared.errors import RunError
 
 
 def names(folder):
@@ -75,25 +75,39 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     remove_temporaries(tmp_path / "no such folder")
 
 
+def lock_elsewhere(folder, then="pass"):
+    """What happens when another process asks for the lock: its exit code, and what it says."""
+    code = "import os; from pathlib import Path; from shared.atomic import locked\n"
+    code += f"with locked(Path({str(folder)!r}), 'second'): {then}"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
 def test_a_folder_has_one_writer(tmp_path):
     with locked(tmp_path / "new", "first"):
-        with (
-            pytest.raises(RunError, match=r"is being written by another process \(second\): wait for it or stop it"),
-            locked(tmp_path / "new", "second"),
-        ):
-            pytest.fail("entered")
-        with locked(tmp_path / "other", "second"):
-            pass
-    with locked(tmp_path / "new", "third"):
-        pass
+        code, message = lock_elsewhere(tmp_path / "new")
+        assert code == 1
+        assert "is being written by another process (second): wait for it or stop it" in message
+        assert lock_elsewhere(tmp_path / "other") == (0, "")
+    assert lock_elsewhere(tmp_path / "new") == (0, "")
 
 
 def test_a_lock_ends_with_its_process_however_it_ends(tmp_path):
-    code = "import os, sys; from pathlib import Path; from shared.atomic import locked\n"
-    code += f"with locked(Path({str(tmp_path)!r}), 'x'): os._exit(9)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 9
+    assert lock_elsewhere(tmp_path, then="os._exit(9)")[0] == 9
     with locked(tmp_path, "next"):
         pass
+
+
+def test_a_child_that_outlives_the_writer_does_not_hold_its_lock(tmp_path):
+    linger = "os.fork() or (os.read(int(os.environ['HELD']), 1), os._exit(0))"
+    reader, writer = os.pipe()
+    code = "import os; from pathlib import Path; from shared.atomic import locked\n"
+    code += f"with locked(Path({str(tmp_path)!r}), 'x'): {linger}"
+    environment = {**os.environ, "HELD": str(reader)}
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, env=environment, pass_fds=[reader]).returncode == 0
+    assert lock_elsewhere(tmp_path) == (0, "")
+    os.close(writer)  # lets the child go
+    os.close(reader)
 
 
 def test_locking_does_not_touch_the_lock_file(tmp_path):

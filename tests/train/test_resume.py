@@ -45,7 +45,6 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_exactly(
     require_same_run(tmp_path / "run", whole_run)
 
 
-@pytest.mark.xfail(reason="orphaned loader workers inherit the lock of the run and hold it for up to 5 s")
 def test_a_killed_run_can_be_started_again_at_once(argv: list[str], tmp_path: Path) -> None:
     run(argv, tmp_path, signal_after=(signal.SIGKILL, 3))
     succeed(argv, tmp_path)
