@@ -39,7 +39,7 @@ SCHEDULE = ("blur", "resize", "noise", "jpeg") * 2 + ("resize", "blur", "jpeg")
 """Turns of the operators: the longest plan with both places of its second JPEG. It repeats for any other order."""
 SMALLEST_SIDE = 74
 """Pixels of the HR side: what leaves 11, a reflect border for a 21 x 21 kernel, after the smallest resize (.15)."""
-BYTES_PER_PIXEL = 256
+BYTES_PER_PIXEL = 192
 """Most bytes alive at once for each pixel of a plan's largest canvas (measured by a test)."""
 BUDGET_BYTES = 2 << 30
 
@@ -49,7 +49,7 @@ def render(hr: Tensor, plans: Sequence[Plan], scale: int = 4, budget_bytes: int 
 
     hr: uint8 [B, 3, H, W] RGB, or float32 in [0, 1] (a sharpened HR).
     budget_bytes: working memory; a batch that could need more is rendered in parts (one sample at least), which changes
-    nothing in the result. Tables, 40 MB a device, and the result come on top.
+    nothing in the result. Tables (40 MB a device), the workspace of matrix products and the result come on top.
     Returns the LR images, uint8 [B, 3, H // scale, W // scale], RGB.
     Raises ValueError when plans and pictures differ in number or a side is under 74 pixels.
     """
