@@ -79,7 +79,9 @@ class DatasetPlan:
         if path.is_file():
             try:
                 values = json.loads(path.read_bytes())
-                return DatasetPlan(Recipe.from_dict(values["recipe"]), int(values["rows"]), int(values.get("first_row", 0)))
+                return DatasetPlan(
+                    Recipe.from_dict(values["recipe"]), int(values["rows"]), int(values.get("first_row", 0))
+                )
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise RunError(f"{path} was made by another version of this program: {error}") from error
         if (folder / MANIFEST).is_file():

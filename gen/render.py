@@ -12,11 +12,11 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
-from gen.photos import PhotoSet, find_photographs
+from gen.photos import PhotoSet, draw_crops, find_photographs
 from gen.recipe import Recipe
 from gen.shards import DONE_FOLDER, Outcome, ShardSpec, render_rows
 from gen.sources import read_sources
@@ -213,11 +213,25 @@ def _num_cores() -> int:
 
 
 def _calibrate(spec: ShardSpec) -> tuple[float, float]:
-    """Seconds and bytes of one row, from a few rendered ones."""
+    """Seconds and bytes of one row of a full shard, from a few rendered ones.
+
+    All photographs of a shard are decoded before its first row: that time is scaled from theirs to the shard's.
+    """
     sample = replace(spec, rows=min(spec.rows, CALIBRATION_ROWS))
-    start = time.perf_counter()
-    sizes = [sum(map(len, encode_pair(*pair).values())) for pair in render_rows(sample)]
-    return (time.perf_counter() - start) / len(sizes), sum(sizes) / len(sizes)
+    sizes, times = [], [time.perf_counter()]
+    for pair in render_rows(sample):
+        sizes.append(sum(map(len, encode_pair(*pair).values())))
+        times.append(time.perf_counter())
+    seconds = (times[-1] - times[1]) / (len(sizes) - 1) if len(sizes) > 1 else times[1] - times[0]
+    decoding = max(0.0, times[1] - times[0] - seconds) / len(_photographs(sample)) * len(_photographs(spec))
+    return seconds + decoding / spec.rows, sum(sizes) / len(sizes)
+
+
+def _photographs(spec: ShardSpec) -> set[str]:
+    """Ids of the photographs that a shard's rows are cut from."""
+    recipe = spec.recipe
+    key: dict[str, Any] = {name: getattr(recipe, name) for name in ("seed", "subspace", "split", "patch")}
+    return {crop.photograph.id for crop in draw_crops(spec.photographs, spec.row_numbers, **key)}
 
 
 def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:

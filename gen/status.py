@@ -60,7 +60,8 @@ class Progress:
         """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; no timings then."""
         for entry in load_manifest(self.folder).shardlist:
             tar = self.folder / entry.url
-            if tar.is_file() and tar.stat().st_size == entry.filesize and self.pending.pop(tar.stem, None):
+            if tar.stem in self.pending and tar.is_file() and tar.stat().st_size == entry.filesize:
+                del self.pending[tar.stem]
                 self.done[tar.stem] = DoneShard(entry, 0.0, {}), 0.0
 
     def look(self) -> None:
