@@ -85,7 +85,8 @@ def _parts(costs: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
             yield start, index
             start, largest = index, 0
         largest = max(largest, cost)
-    yield start, len(costs)
+    if costs:
+        yield start, len(costs)
 
 
 def _render_part(hr: Tensor, steps: Sequence[list[tuple[str, Any]]], out: Tensor) -> None:

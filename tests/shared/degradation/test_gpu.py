@@ -157,6 +157,10 @@ def test_the_smallest_picture_renders_and_lr_sides_are_rounded_down(device):
     assert np.mean(identical) >= 0.7
 
 
+def test_no_pictures_give_no_pictures(device):
+    assert gpu.render(torch.zeros(0, 3, 80, 84, dtype=torch.uint8, device=device), []).shape == (0, 3, 20, 21)
+
+
 def test_a_float_picture_renders_as_the_8_bit_picture_it_equals(device):
     hr, chosen = to_tensor(crops(8, 80), device), plans("paper", range(8), 80)
     before = from_levels(hr)
