@@ -159,7 +159,7 @@ def _one_of_many_writers(folder: Path) -> Iterator[None]:
     """Wait until no gen.render is at work in the folder, then keep it from beginning: it sweeps temporaries away."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        fcntl.lockf(file, fcntl.LOCK_SH)
         yield
 
 

@@ -239,14 +239,28 @@ def test_an_element_refuses_what_is_no_todo_list(text, index, said, tmp_path):
         slurm.main([str(tmp_path / "todo.jsonl"), index, "2"])
 
 
-def test_a_render_does_not_sweep_while_an_element_is_at_work(specs, render):
-    out = Path(specs[0].folder).parent
-    with (
-        slurm._one_of_many_writers(out / "noise"),
-        slurm._one_of_many_writers(out / "noise"),
-        pytest.raises(RunError, match="is being written by another process"),
-    ):
-        render(out)
+HOLD = """
+import sys
+from pathlib import Path
+from gen.engines.slurm import _one_of_many_writers
+with _one_of_many_writers(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_render_does_not_sweep_while_elements_are_at_work(render, tmp_path):
+    """Two elements write side by side; a render is refused until both have ended."""
+    line = [sys.executable, "-c", HOLD, str(tmp_path / "noise")]
+    elements = [
+        subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert [element.stdout.readline() for element in elements] == ["held\n"] * 2
+    for element in elements:
+        with pytest.raises(RunError, match="is being written by another process"):
+            render(tmp_path)
+        element.communicate(timeout=DEADLINE_SECONDS)
+    render(tmp_path)
 
 
 # ray
