@@ -1,8 +1,12 @@
-"""Draw a sheet of rows: the HR crop, its LR enlarged to the same size, and the degradation in plain words."""
+"""Draw a sheet of rows: the HR crop, its LR enlarged to the same size, and the degradation in plain words.
 
+A name that ends in .html gives a page, with histograms of everything that was drawn; several datasets share one page.
+"""
+
+import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gen.preview_html import Shown, draw_page, read_plans
+from gen.verify import find_datasets
 from shared.atomic import write_bytes
 from shared.config import argument, option, parse
 from shared.degradation.plan import Blur, Noise, Plan, Resize
@@ -18,6 +24,7 @@ from shared.errors import RunError, UsageError, run_command
 from shared.format import Pair
 from shared.images import encode_png
 from shared.manifest import Manifest
+from shared.progress import progress_bar
 from shared.shardfile import Dataset
 
 PICTURE = 256
@@ -39,25 +46,54 @@ FAMILIES = {
 class Settings:
     """What `gen.preview` can be asked for."""
 
-    path: str = argument("dataset folder (one with a manifest.json)")
-    out: str = option("sheet.png", "PNG file to write")
-    rows: int = option(8, "rows to show, evenly spread over the dataset")
+    path: list[str] = argument("dataset folders, or folders of datasets")  # noqa: RUF009 -- a field, not a list
+    out: str = option("sheet.png", "file to write: .png, or .html for a page with histograms")
+    rows: int = option(8, "rows to show of each dataset, evenly spread over it")
 
 
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.preview", __doc__ or "")
+    settings = parse(Settings, _gathered(argv), "python -m gen.preview", __doc__ or "")
     if settings.rows < 1:
         raise UsageError(f"rows is {settings.rows}: it must be at least 1")
-    if not Path(settings.path).is_dir():
-        raise UsageError(f"path is {settings.path!r}: no such folder")
-    dataset = Dataset(Path(settings.path))
-    if not len(dataset):
-        raise RunError(f"{settings.path} holds no rows")
-    sheet = draw_sheet(dataset, min(settings.rows, len(dataset)))
+    datasets = [Dataset(folder) for path in settings.path for folder in find_datasets(Path(path))]
+    for dataset in datasets:
+        if not len(dataset):
+            raise RunError(f"{dataset.folder} holds no rows")
+    if settings.out.endswith(".html"):
+        page = draw_page(_shown(datasets, settings.rows))
+        write_bytes(Path(settings.out), page)
+        print(f"{settings.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
+        return 0
+    if len(datasets) > 1:
+        raise UsageError(f"{len(datasets)} datasets fit no PNG sheet: give one, or a name that ends in .html to --out")
+    sheet = draw_sheet(datasets[0], settings.rows)
     write_bytes(Path(settings.out), encode_png(sheet))
     print(f"{settings.out}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
     return 0
+
+
+def _gathered(argv: Sequence[str]) -> list[str]:
+    """The command line with all PATHs as one argument, a JSON list; every flag here takes a value."""
+    is_path = [not w.startswith("-") and not b.startswith("-") for w, b in zip(argv, ["", *argv], strict=False)]
+    paths = [word for word, path in zip(argv, is_path, strict=True) if path]
+    rest = [word for word, path in zip(argv, is_path, strict=True) if not path]
+    return [json.dumps(paths), *rest] if paths else rest
+
+
+def _shown(datasets: Sequence[Dataset], num_rows: int) -> list[Shown]:
+    with progress_bar(sum(map(len, datasets)), "row") as bar:
+        return [
+            Shown(dataset.manifest, read_plans(dataset, lambda: bar.update() and None), _picked(dataset, num_rows))
+            for dataset in datasets
+        ]
+
+
+def _picked(dataset: Dataset, num_rows: int) -> list[tuple[Pair, list[str]]]:
+    """Rows evenly spread over the dataset, at most all, with their plans in words."""
+    count = min(num_rows, len(dataset))
+    pairs = [dataset[(2 * i + 1) * len(dataset) // (2 * count)] for i in range(count)]
+    return [(pair, plan_in_words(Plan.from_json(pair.row.plan))) for pair in pairs]
 
 
 def plan_in_words(plan: Plan) -> list[str]:
@@ -112,8 +148,7 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
 
 def draw_sheet(dataset: Dataset, num_rows: int) -> np.ndarray:
     """The sheet, uint8 [height, width, 3], RGB: `num_rows` rows evenly spread over the dataset."""
-    pairs = [dataset[(2 * i + 1) * len(dataset) // (2 * num_rows)] for i in range(num_rows)]
-    words = [plan_in_words(Plan.from_json(pair.row.plan)) for pair in pairs]
+    pairs, words = zip(*_picked(dataset, num_rows), strict=True)
     side = pairs[0].row.patch * math.ceil(PICTURE / pairs[0].row.patch)
     heights = [2 * GAP + max(side, _words_height(lines)) for lines in words]
     width, top = 2 * MARGIN + 2 * (side + GAP) + INDENT + TEXT_WIDTH, MARGIN + TITLE + 76

@@ -1,0 +1,156 @@
+"""The page of `gen.preview --out sheet.html` stands alone, counts every row, and is safe to open whatever it shows."""
+
+import base64
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import gen.preview
+from gen.preview_html import read_plans
+from shared.degradation.plan import Plan
+from shared.errors import RunError, UsageError
+from shared.images import decode
+from shared.shardfile import Dataset
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "line", "path", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """page(*arguments) makes a page and parses it."""
+
+    def make(*arguments) -> Page:
+        assert gen.preview.main([*map(str, arguments), "--out", str(tmp_path / "sheet.html")]) == 0
+        return Page((tmp_path / "sheet.html").read_text(encoding="utf-8"))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def mild(render, tmp_path_factory):
+    return render(tmp_path_factory.mktemp("mild"), "--subspace", "mild")
+
+
+def test_pictures_are_hr_and_lr_of_evenly_spread_rows(page, rendered):
+    pictures = [
+        decode(base64.b64decode(image["src"].removeprefix("data:image/png;base64,")), "picture")
+        for image in page(rendered, "--rows", "2").all("img")
+    ]
+    expected = [picture for row in (2, 7) for picture in Dataset(rendered)[row][:2]]
+    assert len(pictures) == 4
+    assert all(np.array_equal(one, other) for one, other in zip(pictures, expected, strict=True))
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page, rendered, mild):
+    shown = page(rendered, mild)
+    assert shown.open == []
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in shown.tags}
+    addresses = [value for _, attributes in shown.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    (policy,) = [meta["content"] for meta in shown.all("meta") if "http-equiv" in meta]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_plans_of_all_rows_are_read(rendered):
+    assert read_plans(Dataset(rendered)) == [Plan.from_json(Dataset(rendered)[row].row.plan) for row in range(10)]
+
+
+def test_kernel_families_are_shares_of_all_rows(page, rendered):
+    shown = page(rendered)
+    families = Counter(plan.blur1.family for plan in read_plans(Dataset(rendered)))
+    text = "|".join(shown.words)
+    for family, label in (("iso", "isotropic"), ("aniso", "anisotropic"), ("sinc", "sinc")):
+        if families[family]:
+            assert f"|{label}|{families[family] / 10:.1%}|{families[family] / 10:.0%}|" in text
+
+
+def test_every_parameter_has_a_histogram_in_each_degradation(page, rendered):
+    figures = {svg["aria-label"] for svg in page(rendered).all("svg")}
+    for stage, size in ((1, "HR"), (2, "LR")):
+        assert {
+            f"blur {stage}: kernel family, share of rows",
+            f"blur {stage}: sigma, pixels",
+            f"resize {stage}: factor of {size} size",
+            f"noise {stage}: Gaussian, sigma of 255",
+            f"noise {stage}: Poisson, scale",
+            f"JPEG {stage}: quality",
+        } <= figures
+
+
+def test_outlines_of_a_histogram_have_the_same_area(page, rendered, render, tmp_path):
+    """Two datasets of 10 and 20 rows: what is drawn is the distribution, not the count."""
+    larger = render(tmp_path / "larger", "--count", "20", "--subspace", "mild")
+    shown = page(rendered, larger)
+    quality = shown.all("path")[-2:]  # the last chart is that of the second JPEG, which every row has
+    assert len({path["stroke"] for path in quality}) == 2
+    areas = []
+    for path in quality:
+        points = np.array([[float(n) for n in pair.split(" ")] for pair in re.findall(r"[\d.]+ [\d.]+", path["d"])])
+        heights = points[:, 1].max() - points[:, 1]
+        areas.append(float(np.sum(np.diff(points[:, 0]) * (heights[1:] + heights[:-1]) / 2)))
+    assert areas[0] == pytest.approx(areas[1], rel=0.02)  # coordinates have one decimal
+
+
+def test_several_datasets_and_folders_of_datasets_share_a_page(page, rendered, mild, tmp_path):
+    shown = page(rendered, mild.parent, "--rows", "1")
+    assert {"Rows of noise", "Rows of mild"} <= set(shown.words)
+    assert len(shown.all("img")) == 4
+    assert sum(attributes.get("class") == "swatch" for attributes in shown.all("i")) == 4  # table and legend
+
+
+def test_several_datasets_fit_no_png(rendered, mild, tmp_path):
+    with pytest.raises(UsageError, match=r"2 datasets fit no PNG sheet: give one, or a name that ends in \.html"):
+        gen.preview.main([str(rendered), str(mild), "--out", str(tmp_path / "sheet.png")])
+
+
+def test_paths_may_follow_the_options(rendered, tmp_path):
+    assert gen.preview.main(["--rows", "1", "--out", str(tmp_path / "a.html"), str(rendered)]) == 0
+    assert gen.preview.main([str(rendered), "--rows", "1", "--out", str(tmp_path / "b.html")]) == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_names_and_licences_of_strangers_are_shown_and_not_executed(page, render, picture, tmp_path):
+    evil = "<script>alert(1)&\"'\x1b[2J"
+    picture(tmp_path / "hr" / "p.png", 1)
+    (tmp_path / "hr" / "p.png").rename(tmp_path / "hr" / f"{evil.replace('/', '')}.png")
+    options = ("--split", "val", "--hr", str(tmp_path / "hr"), "--licence", "</td><img src=x onerror=alert(1)>")
+    shown = page(render(tmp_path / "out", *options), "--rows", "1")
+    assert not shown.all("script")
+    assert len(shown.all("img")) == 2
+    assert any("<script>alert(1)&\"'\\x1b[2J.png, at (" in words for words in shown.words)
+    assert "</td><img src=x onerror=alert(1)>" in shown.words
+
+
+def test_a_damaged_index_is_named(dataset, tmp_path):
+    sorted(dataset.glob("*.idx"))[1].write_bytes(b"v1.2 0\n")
+    with pytest.raises(RunError, match=r"000001.*(damaged|cannot be read|cut short)"):
+        gen.preview.main([str(dataset), "--out", str(tmp_path / "sheet.html"), "--rows", "1"])
