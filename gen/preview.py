@@ -16,14 +16,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gen.preview_html import Shown, draw_page, read_plans
-from gen.verify import find_datasets
 from shared.atomic import write_bytes
 from shared.config import argument, option, parse
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.errors import RunError, UsageError, run_command
 from shared.format import Pair
 from shared.images import encode_png
-from shared.manifest import Manifest
+from shared.manifest import MANIFEST, Manifest
 from shared.progress import progress_bar
 from shared.shardfile import Dataset
 
@@ -56,7 +55,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, _gathered(argv), "python -m gen.preview", __doc__ or "")
     if settings.rows < 1:
         raise UsageError(f"rows is {settings.rows}: it must be at least 1")
-    datasets = [Dataset(folder) for path in settings.path for folder in find_datasets(Path(path))]
+    datasets = [Dataset(folder) for path in settings.path for folder in _folders(Path(path))]
     for dataset in datasets:
         if not len(dataset):
             raise RunError(f"{dataset.folder} holds no rows")
@@ -79,6 +78,14 @@ def _gathered(argv: Sequence[str]) -> list[str]:
     paths = [word for word, path in zip(argv, is_path, strict=True) if path]
     rest = [word for word, path in zip(argv, is_path, strict=True) if not path]
     return [json.dumps(paths), *rest] if paths else rest
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folder itself, or the datasets directly below it when it is none."""
+    if not path.is_dir():
+        raise UsageError(f"path is {str(path)!r}: no such folder")
+    below = sorted(manifest.parent for manifest in path.glob(f"*/{MANIFEST}"))
+    return [path] if (path / MANIFEST).exists() or not below else below
 
 
 def _shown(datasets: Sequence[Dataset], num_rows: int) -> list[Shown]:
