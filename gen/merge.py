@@ -5,7 +5,6 @@ the disk is the same; the result is, byte for byte, what one render of all rows 
 """
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -57,7 +56,7 @@ class Part:
 
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, _gathered(argv), "python -m gen.merge", __doc__ or "")
+    settings = parse(Settings, argv, "python -m gen.merge", __doc__ or "")
     out = Path(settings.out)
     folders = [Path(name) for name in settings.part]
     if not folders:
@@ -71,13 +70,6 @@ def main(argv: list[str]) -> int:
         manifest = merge(out, parts)
     print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
     return 0
-
-
-def _gathered(argv: Sequence[str]) -> list[str]:
-    """The command line with all PARTs as one argument, a JSON list."""
-    if len(argv) < 2 or any(word.startswith("-") for word in argv):
-        return list(argv)
-    return [argv[0], json.dumps(list(argv[1:]))]
 
 
 def read_part(folder: Path) -> Part:

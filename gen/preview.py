@@ -3,7 +3,6 @@
 A name that ends in .html gives a page, with histograms of everything that was drawn; several datasets share one page.
 """
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +51,7 @@ class Settings:
 
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, _gathered(argv), "python -m gen.preview", __doc__ or "")
+    settings = parse(Settings, argv, "python -m gen.preview", __doc__ or "")
     if settings.rows < 1:
         raise UsageError(f"rows is {settings.rows}: it must be at least 1")
     datasets = [Dataset(folder) for path in settings.path for folder in _folders(Path(path))]
@@ -70,14 +69,6 @@ def main(argv: list[str]) -> int:
     write_bytes(Path(settings.out), encode_png(sheet))
     print(f"{settings.out}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
     return 0
-
-
-def _gathered(argv: Sequence[str]) -> list[str]:
-    """The command line with all PATHs as one argument, a JSON list; every flag here takes a value."""
-    is_path = [not w.startswith("-") and not b.startswith("-") for w, b in zip(argv, ["", *argv], strict=False)]
-    paths = [word for word, path in zip(argv, is_path, strict=True) if path]
-    rest = [word for word, path in zip(argv, is_path, strict=True) if not path]
-    return [json.dumps(paths), *rest] if paths else rest
 
 
 def _folders(path: Path) -> list[Path]:

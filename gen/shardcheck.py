@@ -70,7 +70,9 @@ def check_shard(folder: Path, index: int, first_row: int, expected: Expected, on
     path = folder / Path(entry.url).with_suffix(".idx")
     if fault := _index_fault(path, members):
         findings.problems.append(f"{path.name}: {fault}")
-    _check_rows(findings, folder / entry.url, members, [index, first_row, entry.nsamples], expected, on_row)
+    recipe = expected.recipe
+    number = expected.manifest.first_row // recipe.rows_per_shard + index if recipe else index
+    _check_rows(findings, folder / entry.url, members, [number, first_row, entry.nsamples], expected, on_row)
     return findings
 
 

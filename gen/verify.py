@@ -114,7 +114,7 @@ def check_dataset(folder: Path, rerender: int = 0, on_row: Callable[[], None] = 
         report.title = f"{manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}"
         recipe = _check_manifest(manifest, report)
         expected = Expected(manifest, recipe, _photographs(manifest, report))
-        first_row = 0
+        first_row = manifest.first_row
         for index, entry in enumerate(manifest.shardlist):
             found = check_shard(folder, index, first_row, expected, on_row)
             report.good += found.good
@@ -143,6 +143,7 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
         "split": recipe.split,
         "name": dataset_name(recipe.subspace, recipe.split),
         "number of shards": num_shards(manifest.rows, per_shard),
+        "first_row": max(0, manifest.first_row - manifest.first_row % per_shard),
     }
     found = {name: getattr(manifest, name, len(manifest.shardlist)) for name in expected}
     for name in expected:
@@ -150,7 +151,8 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
             report.problems.append(f"{MANIFEST}: {name} is {found[name]}, its recipe says {expected[name]}")
     for index, entry in enumerate(manifest.shardlist):
         rows = min(per_shard, manifest.rows - index * per_shard)
-        name = shard_name(recipe.subspace, recipe.scale, recipe.digest(), index)
+        number = manifest.first_row // per_shard + index
+        name = shard_name(recipe.subspace, recipe.scale, recipe.digest(), number)
         name = name if rows == per_shard else f"{name}-n{rows:05d}"
         if (entry.url, entry.nsamples) != (f"{name}.tar", rows):
             problem = f"shard {index} is {entry.url} with {entry.nsamples} rows, expected {name}.tar with {rows}"

@@ -26,7 +26,7 @@ def option(default: Any, help: str) -> Any:
 
 
 def argument(help: str) -> Any:
-    """A dataclass field that is given by its place on the command line, without a flag, and must be given."""
+    """A dataclass field given by its place on the command line, without a flag; a list takes one value or more."""
     return field(metadata={"help": help, "positional": True})
 
 
@@ -76,14 +76,12 @@ class _Switch(argparse.Action):
 
 
 def _add(parser: jsonargparse.ArgumentParser, entry: Field, kind: Any) -> None:
+    help, several = entry.metadata.get("help", ""), list[str] in (kind, *get_args(kind))
+    values = {"type": str, "nargs": "+"} if several else {"type": kind}
     if entry.metadata.get("positional"):
-        parser.add_argument(entry.name, type=kind, help=entry.metadata["help"])
+        parser.add_argument(entry.name, help=help, **values)
         return
-    default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-    flag, text = f"--{entry.name.replace('_', '-')}", entry.metadata.get("help", "")
     if kind is bool:
-        parser.add_argument(flag, action=_Switch, type=_Truth(), default=default, help=text)
-    elif list[str] in (kind, *get_args(kind)):
-        parser.add_argument(flag, type=str, nargs="+", default=default, help=text)
-    else:
-        parser.add_argument(flag, type=kind, default=default, help=text)
+        values = {"type": _Truth(), "action": _Switch}
+    default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+    parser.add_argument(f"--{entry.name.replace('_', '-')}", default=default, help=help, **values)

@@ -57,7 +57,9 @@ def _assign(quotas: Sequence[int]) -> list[int]:
         release = -((unit * number - (unit - 1)) * total // -pace)
         return release, (unit * (number - 1) + unit - 1) * total // pace, task, number
 
-    waiting, ready, slots = [sample(task, 1) for task in active], [], []
+    waiting = [sample(task, 1) for task in active]
+    ready: list[tuple[int, int, int]] = []
+    slots: list[int] = []
     heapq.heapify(waiting)
     for slot in range(1, total + 1):
         while waiting and waiting[0][0] <= slot:
