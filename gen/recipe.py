@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.space import get_space
 from shared.errors import UsageError
 from shared.format import FORMAT, canonical_json
+from shared.records import require_fields
 
 MIN_PATCH = 74
 """Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
@@ -50,12 +51,7 @@ class Recipe:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Recipe":
         """The recipe in a manifest. Raises ValueError for a field that is unknown, missing or of another type."""
-        types = get_type_hints(Recipe)
-        for name in sorted(types.keys() ^ values.keys()):
-            raise ValueError(f"recipe field {name!r} is {'missing' if name in types else 'unknown to this program'}")
-        for name, value in values.items():
-            if type(value) is not types[name]:
-                raise ValueError(f"recipe field {name!r} is {value!r}: it must be {types[name].__name__}")
+        require_fields(Recipe, values, "recipe field")
         return Recipe(**values)
 
     def box(self) -> Subspace:

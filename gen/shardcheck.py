@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gen.recipe import Recipe
-from shared.degradation.plan import Plan, violations
+from shared.degradation.plan import Plan
+from shared.degradation.violations import violations
 from shared.errors import RunError
 from shared.format import EXTENSIONS, MAX_MEMBER_BYTES, Member, Pair, Row, decode_pair, read_index, row_key, write_index
 from shared.manifest import Manifest, ShardEntry

@@ -3,6 +3,7 @@
 import fcntl
 import io
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,10 @@ TEMPORARY_PREFIX = ".tmp-"
 def atomic_write(path: Path) -> Iterator[io.BufferedRandom]:
     """Open a temporary beside `path`; on success fsync and rename it into place, on any error remove it.
 
-    The temporary's name holds the process, so that two writers never share one.
+    The temporary's name holds the machine and the process, so that two writers never share one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{platform.node()}-{os.getpid()}-{path.name}")
     try:
         with temporary.open("w+b") as file:
             yield file

@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shared.errors import RunError
 from shared.images import decode, encode_png, png_size
+from shared.records import require_fields
 
 FORMAT = "realsr-pairs-v1"
 EXTENSIONS = ("hr.png", "json", "lr.png")
@@ -64,12 +65,7 @@ class Row:
             raise ValueError("the json of a row must be flat") from None
         if not isinstance(values, dict):
             raise ValueError("the json of a row must be an object")
-        types = get_type_hints(Row)
-        for key in sorted(types.keys() ^ values.keys()):
-            raise ValueError(f"json key {key!r} is {'missing' if key in types else 'not in the format'}")
-        for key, value in values.items():
-            if type(value) is not types[key]:
-                raise ValueError(f"json key {key!r} is {value!r}: it must be {types[key].__name__}")
+        require_fields(Row, values, "json key")
         if values["format"] != FORMAT:
             raise ValueError(f"format is {values['format']!r}: this program reads {FORMAT!r}")
         patch, scale = values["patch"], values["scale"]

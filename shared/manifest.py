@@ -9,11 +9,12 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import FORMAT, canonical_json
+from shared.records import require_fields
 
 MANIFEST = "manifest.json"
 
@@ -78,7 +79,7 @@ def load_manifest(folder: Path) -> Manifest:
         names = {field.name for field in fields(Manifest)}
         entries = [ShardEntry(**entry) for entry in values["shardlist"]]
         manifest = Manifest(**{**{k: v for k, v in values.items() if k in names}, "shardlist": entries})
-        _check_types(manifest)
+        require_fields(Manifest, vars(manifest), "field")
         for entry in entries:
             _check_entry(entry)
         if len({entry.url for entry in entries}) < len(entries):
@@ -95,18 +96,11 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def _check_entry(entry: ShardEntry) -> None:
-    _check_types(entry)
+    require_fields(ShardEntry, vars(entry), "shard field")
     if not re.fullmatch(r"[a-z0-9-]+\.tar", entry.url):
         raise ValueError(f"shard url {entry.url!r} is not a plain file name")
     if entry.nsamples < 1 or entry.filesize < 0:
         raise ValueError(f"{entry.url} is said to hold {entry.nsamples} rows in {entry.filesize} bytes")
-
-
-def _check_types(record: Manifest | ShardEntry) -> None:
-    for name, hint in get_type_hints(type(record)).items():
-        kind, value = get_origin(hint) or hint, getattr(record, name)
-        if type(value) is not kind:
-            raise ValueError(f"{name} is {value!r}: it must be {kind.__name__}")
 
 
 def dataset_name(subspace: str, split: str) -> str:

@@ -169,7 +169,7 @@ def test_the_manifest_tells_the_versions_the_shards_were_rendered_with(render, d
 def test_a_manifest_of_a_later_program_is_refused_in_words(render, dataset):
     text = (dataset / "manifest.json").read_text().replace(load_manifest(dataset).digest, "abcdef")
     (dataset / "manifest.json").write_text(text.replace('"usm": false', '"usm": false,\n  "novel": 1'))
-    with pytest.raises(RunError, match="recipe field 'novel' is unknown to this program"):
+    with pytest.raises(RunError, match="recipe field 'novel' is not in the format"):
         render(dataset.parent)
 
 

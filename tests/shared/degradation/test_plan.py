@@ -20,8 +20,9 @@ from scipy import stats
 
 from shared.degradation import cpu
 from shared.degradation.partition import Subspace, get_subspace, partition
-from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, sample_plan, violations
+from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
 from shared.degradation.space import get_space
+from shared.degradation.violations import violations
 
 ALPHA = 1e-6 / 2000
 SIZES = (7, 9, 11, 13, 15, 17, 19, 21)

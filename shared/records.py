@@ -1,0 +1,24 @@
+"""Records from other people's JSON: every field there, none besides, each of its own type."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, get_origin, get_type_hints
+
+
+def require_fields(record: type, values: Mapping[str, Any], what: str) -> None:
+    """Check that `values` can make a `record`, a dataclass; `what` names a field in the error.
+
+    Raises ValueError that names the first field that is missing, superfluous or of another type.
+    """
+    types = field_types(record)
+    for name in sorted(types.keys() ^ values.keys()):
+        raise ValueError(f"{what} {name!r} is {'missing' if name in types else 'not in the format'}")
+    for name, value in values.items():
+        if type(value) is not types[name]:
+            raise ValueError(f"{what} {name!r} is {value!r}: it must be {types[name].__name__}")
+
+
+@lru_cache(maxsize=16)
+def field_types(record: type) -> dict[str, type]:
+    """Type of each field; of a generic one, such as `list[str]`, what it is before the brackets."""
+    return {name: get_origin(hint) or hint for name, hint in get_type_hints(record).items()}
