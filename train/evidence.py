@@ -12,6 +12,8 @@ from shared.shardfile import Dataset
 from train.estimator import Estimate
 
 MEASURE_BATCH = 16
+EQUAL_DB = 100.0
+"""What a picture counts that is reproduced exactly, as flat black ones are: a mean needs a number."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def to_8bit_values(image: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def measure(network: nn.Module, rows: Dataset, numbers: Sequence[int], device: torch.device) -> list[float]:
-    """PSNR on Y, border of `scale` pixels cropped, of the network's 8-bit output on the given rows, dB.
+    """PSNR on Y, border of `scale` pixels cropped, of the network's 8-bit output on the given rows, dB, at most 100.
 
     `network` maps RGB float [B, 3, h, w] in [0, 1] to [B, 3, H, W].
     """
@@ -54,7 +56,7 @@ def measure(network: nn.Module, rows: Dataset, numbers: Sequence[int], device: t
             to_float(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
             for images in zip(*((pair.lr, pair.hr) for pair in pairs), strict=True)
         )
-        psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).tolist()
+        psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).clamp(max=EQUAL_DB).tolist()
     return psnr_db
 
 

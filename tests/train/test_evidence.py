@@ -40,6 +40,22 @@ def test_less_than_half_a_level_is_lost_in_the_file(tasks: list[Task]) -> None:
     assert measure(Nearest(0.6 / 255), rows, range(8), CPU) != exact
 
 
+class Oracle(nn.Module):
+    """Gives the HR picture itself."""
+
+    def __init__(self, hr: np.ndarray) -> None:
+        super().__init__()
+        self.hr = torch.from_numpy(hr).permute(2, 0, 1)[None] / 255
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return self.hr
+
+
+def test_an_image_without_any_error_counts_a_hundred_decibels(tasks: list[Task]) -> None:
+    rows = tasks[0].val_rows()
+    assert measure(Oracle(rows[3].hr), rows, [3], CPU) == [100.0]
+
+
 def test_an_image_is_worth_the_same_in_any_batch(tasks: list[Task]) -> None:
     rows, order = tasks[2].val_rows(), [5, 0, 7, 3]
     together = measure(Nearest(), rows, range(8), CPU)
