@@ -86,7 +86,7 @@ class DatasetPlan:
                 raise RunError(f"{path} was made by another version of this program: {error}") from error
         if (folder / MANIFEST).is_file():
             manifest = load_manifest(folder)
-            return DatasetPlan(_recipe_of(manifest, folder), manifest.rows, manifest.first_row)
+            return DatasetPlan(recipe_of(manifest, folder), manifest.rows, manifest.first_row)
         return None
 
 
@@ -109,7 +109,7 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int, first_
     if (folder / MANIFEST).exists():
         existing = load_manifest(folder)
         if existing.digest != recipe.digest():
-            changed = "; ".join(_recipe_of(existing, folder).differences(recipe))
+            changed = "; ".join(recipe_of(existing, folder).differences(recipe))
             raise UsageError(
                 f"{folder} holds a dataset of another recipe ({changed}): choose another --out, or delete that folder"
             )
@@ -123,7 +123,8 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int, first_
     return DatasetJob(folder, recipe, photos, rows, generation, specs, first_row)
 
 
-def _recipe_of(manifest: Manifest, folder: Path) -> Recipe:
+def recipe_of(manifest: Manifest, folder: Path) -> Recipe:
+    """The recipe of a dataset. Raises `RunError` when another version of this program made it."""
     try:
         return Recipe.from_dict(manifest.recipe)
     except ValueError as error:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gen.dataset import DatasetJob, commit
+from gen.dataset import DatasetJob, commit, recipe_of
 from gen.photos import Photograph, PhotoSet
 from gen.recipe import Recipe
 from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished
-from shared.atomic import TEMPORARY_PREFIX, locked, remove_temporaries, sync_folder, write_bytes
+from shared.atomic import locked, sync_folder, temporary_beside, write_bytes
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.format import Member, canonical_json, group_rows, read_index, write_index
@@ -64,9 +64,7 @@ def main(argv: list[str]) -> int:
     if out.resolve() in [folder.resolve() for folder in folders]:
         raise UsageError(f"{out} is both the result and a part: give a new folder for the result")
     parts = in_order([read_part(folder) for folder in folders])
-    with locked(out, "gen.merge"):
-        remove_temporaries(out)
-        remove_temporaries(out / DONE_FOLDER)
+    with locked(out, "gen.merge", DONE_FOLDER):
         manifest = merge(out, parts)
     print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
     return 0
@@ -77,10 +75,7 @@ def read_part(folder: Path) -> Part:
     if not folder.is_dir():
         raise UsageError(f"part is {str(folder)!r}: no such folder")
     manifest = load_manifest(folder)
-    try:
-        recipe = Recipe.from_dict(manifest.recipe)
-    except ValueError as error:
-        raise RunError(f"{folder / MANIFEST} was made by another version of this program: {error}") from error
+    recipe = recipe_of(manifest, folder)
     part = Part(folder, manifest, recipe)
     per_shard, end = recipe.rows_per_shard, part.rows.stop
     expected = [min(per_shard, end - first) for first in range(part.rows.start, end, per_shard)]
@@ -158,7 +153,7 @@ def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, 
 
 def _link_or_copy(source: Path, target: Path, sha256: str, on_bytes: Callable) -> None:
     """Hard-link a file, or copy it where that cannot be. Raises ValueError, leaving nothing, for another hash."""
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    temporary = temporary_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         try:

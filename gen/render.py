@@ -20,7 +20,7 @@ from gen.photos import PhotoSet, draw_crops, find_photographs
 from gen.recipe import Recipe
 from gen.shards import DONE_FOLDER, Outcome, ShardSpec, render_rows
 from gen.sources import read_sources
-from shared.atomic import locked, remove_temporaries
+from shared.atomic import locked
 from shared.config import option, parse
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
@@ -85,9 +85,7 @@ def main(argv: list[str]) -> int:
         return 0
     with ExitStack() as locks:
         for job in jobs:
-            locks.enter_context(locked(job.folder, "gen.render"))
-            remove_temporaries(job.folder)
-            remove_temporaries(job.folder / DONE_FOLDER)
+            locks.enter_context(locked(job.folder, "gen.render", DONE_FOLDER))
         jobs = _plan(settings, recipes, photos)  # again: only now can no other command change the folders
         missing = [spec for job in jobs for spec in job.missing()]
         for job in jobs:

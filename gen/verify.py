@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, GoodRow, check_shard
-from gen.shards import degrade, versions
+from gen.shards import ShardSpec, degrade, versions
 from shared.atomic import TEMPORARY_PREFIX
 from shared.config import argument, option, parse
 from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError, run_command
-from shared.format import num_shards, shard_name
+from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
@@ -152,10 +152,9 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
     for index, entry in enumerate(manifest.shardlist):
         rows = min(per_shard, manifest.rows - index * per_shard)
         number = manifest.first_row // per_shard + index
-        name = shard_name(recipe.subspace, recipe.scale, recipe.digest(), number)
-        name = name if rows == per_shard else f"{name}-n{rows:05d}"
-        if (entry.url, entry.nsamples) != (f"{name}.tar", rows):
-            problem = f"shard {index} is {entry.url} with {entry.nsamples} rows, expected {name}.tar with {rows}"
+        tar = ShardSpec(str(report.folder), recipe, (), number, rows).tar.name
+        if (entry.url, entry.nsamples) != (tar, rows):
+            problem = f"shard {index} is {entry.url} with {entry.nsamples} rows, expected {tar} with {rows}"
             report.problems.append(f"{MANIFEST}: {problem}")
     return recipe
 

@@ -14,14 +14,16 @@ TEMPORARY_PREFIX = ".tmp-"
 """Leftovers of a killed writer carry this prefix; being hidden, no dataset reader takes them for data."""
 
 
+def temporary_beside(path: Path) -> Path:
+    """Name of a temporary for `path`. It holds the machine and the process, so that two writers never share one."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{platform.node()}-{os.getpid()}-{path.name}")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[io.BufferedRandom]:
-    """Open a temporary beside `path`; on success fsync and rename it into place, on any error remove it.
-
-    The temporary's name holds the machine and the process, so that two writers never share one.
-    """
+    """Open a temporary beside `path`; on success fsync and rename it into place, on any error remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{platform.node()}-{os.getpid()}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("w+b") as file:
             yield file
@@ -63,8 +65,10 @@ def remove_temporaries(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold a folder's lock file for one writer. Raises `RunError` when another process holds it.
+def locked(folder: Path, purpose: str, *subfolders: str) -> Iterator[None]:
+    """Hold a folder's lock file for one writer, and sweep away what killed writers left in it and its `subfolders`.
+
+    Raises `RunError` when another process holds the lock.
 
     The lock is the kernel's and ends with the process, however it ends; its children, such as loader workers that
     outlive it for a moment, do not hold it.
@@ -77,4 +81,6 @@ def locked(folder: Path, purpose: str) -> Iterator[None]:
             raise RunError(
                 f"{folder} is being written by another process ({purpose}): wait for it or stop it"
             ) from error
+        for place in (folder, *(folder / name for name in subfolders)):
+            remove_temporaries(place)
         yield

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from shared.atomic import locked, remove_temporaries
+from shared.atomic import locked
 from shared.errors import RunError
 from shared.manifest import Manifest
 from shared.progress import progress_bar
@@ -322,7 +322,6 @@ def _sole_writer(spec: RunSpec, accelerator: Accelerator) -> Iterator[None]:
         return
     with locked(spec.folder, "train/run.py"):
         spec.settings.save(spec.folder)
-        remove_temporaries(spec.folder)
         yield
 
 

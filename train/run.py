@@ -75,6 +75,7 @@ class Plan:
         if settings.init:
             fill(network, load_weights(weights_file(Path(settings.init))), settings.init)
         self.initial: Weights = network.state_dict()
+        self._init_sha256 = weights_digest(self.initial)
 
     @property
     def references_folder(self) -> Path:
@@ -86,7 +87,7 @@ class Plan:
         settings = self.settings
         return {
             "network": asdict(self.spec),
-            "init_sha256": weights_digest(self.initial),
+            "init_sha256": self._init_sha256,
             "interval_steps": settings.interval_steps,
             "batch_size": settings.batch_size,
             "lr": settings.lr,
