@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from shared.errors import RunError
-from shared.format import Member, Pair, decode_pair, group_rows, read_index
+from shared.format import Member, Pair, Row, decode_pair, group_rows, read_index
 from shared.manifest import Manifest, load_manifest
 
 
@@ -46,6 +46,14 @@ class ShardFile:
         except RunError as error:
             raise RunError(f"{self.path}: {error}") from error
 
+    def meta(self, row: int) -> Row:
+        """What a row says of itself, without its pictures. Raises `RunError` as indexing does."""
+        _, member, _ = self._rows[row]
+        try:
+            return Row.from_json(os.pread(self._file, member.size, member.offset))
+        except ValueError as error:
+            raise RunError(f"{self.path}: row {member.key} is damaged: {error}") from error
+
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
@@ -68,10 +76,19 @@ class Dataset:
 
     def __getitem__(self, row: int) -> Pair:
         """Row by its number in the dataset. Raises IndexError past the end, `RunError` for a damaged row."""
+        shard, place = self._find(row)
+        return shard[place]
+
+    def meta(self, row: int) -> Row:
+        """What a row says of itself, without its pictures. Raises as indexing does."""
+        shard, place = self._find(row)
+        return shard.meta(place)
+
+    def _find(self, row: int) -> tuple[ShardFile, int]:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} in {self.folder}")
         shard = bisect.bisect_right(self._starts, row) - 1
-        return self.shard(shard)[row - self._starts[shard]]
+        return self.shard(shard), row - self._starts[shard]
 
     def shard(self, index: int) -> ShardFile:
         """The open shard of that number."""

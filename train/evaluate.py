@@ -100,7 +100,7 @@ def evaluate(network: nn.Module, testsets: dict[str, Dataset], device: torch.dev
                 psnr_db = measure(network, rows, numbers, device)
                 bicubic_db = measure(bicubic, rows, numbers, device)
                 for number, ours, base in zip(numbers, psnr_db, bicubic_db, strict=True):
-                    results.append(ImageResult(name, number, rows[number].row.hr_id, ours, base))
+                    results.append(ImageResult(name, number, rows.meta(number).hr_id, ours, base))
                 bar.update(len(numbers))
     return results
 

@@ -62,4 +62,4 @@ def measure(network: nn.Module, rows: Dataset, numbers: Sequence[int], device: t
 
 def photographs_of(rows: Dataset) -> list[str]:
     """The photograph of every validation row, by its hash."""
-    return [rows[number].row.hr_sha256 for number in range(len(rows))]
+    return [rows.meta(number).hr_sha256 for number in range(len(rows))]

@@ -50,6 +50,20 @@ def test_every_row_by_its_number(folder):
         assert row.row == number
 
 
+def test_what_a_row_says_of_itself_needs_no_picture(folder):
+    assert [Dataset(folder).meta(number) for number in range(10)] == [
+        Dataset(folder)[number].row for number in range(10)
+    ]
+    path = folder / "noise-x4-a1b2c3-000001.tar"
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\x89GNP"))  # no picture of that shard can be decoded now
+    assert Dataset(folder).meta(5).row == 5
+    path.write_bytes(path.read_bytes().replace(b'"row":6', b'"row":x'))
+    with pytest.raises(RunError, match=r"000001\.tar: row noise-000001-00002 is damaged"):
+        Dataset(folder).meta(6)
+    with pytest.raises(IndexError):
+        Dataset(folder).meta(10)
+
+
 @pytest.mark.parametrize("number", [-1, 10])
 def test_rows_past_the_end_are_an_index_error(number, folder):
     with pytest.raises(IndexError, match=f"row {number} of 10"):
