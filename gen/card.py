@@ -1,11 +1,13 @@
 """The dataset card: the README that Hugging Face's `datasets` reads to open a folder, and people read first."""
 
+import re
 from collections import Counter
 from typing import Any
 
 import yaml
 
-from gen.sources import NOT_GIVEN
+from shared.format import extensions
+from shared.licences import NOT_GIVEN
 from shared.manifest import Manifest
 
 SPLIT_NAMES = {"train": "train", "val": "validation"}
@@ -16,19 +18,20 @@ IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc
 def dataset_card(manifest: Manifest) -> str:
     """Text of a dataset's README.md. It states only the licences that were given with the photographs."""
     recipe = manifest.recipe
-    data_files = [{"split": SPLIT_NAMES[manifest.split], "path": [entry.url for entry in manifest.shardlist]}]
+    files = [{"split": SPLIT_NAMES[manifest.split], "path": data_files(manifest)}]
     header = {
         "pretty_name": f"realsr-rebalance {manifest.name}",
         "task_categories": ["image-to-image"],
         "tags": ["super-resolution", "webdataset"],
         **_licence_keys(manifest),
-        "configs": [{"config_name": "default", "data_files": data_files}],
+        "configs": [{"config_name": "default", "data_files": files}],
     }
     photographs = "\n".join(
         f"| {_cell(photo['id'])} | {photo['width']} x {photo['height']} | {_cell(photo['licence'])} |"
         for photo in manifest.photographs
     )
     attributions = "".join(f"* {_attribution(entry)}\n" for entry in manifest.attributions)
+    hr, _, lr = extensions(recipe["codec"])
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items()) or "none"
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).strip()}
@@ -36,11 +39,11 @@ def dataset_card(manifest: Manifest) -> str:
 # {manifest.name}: {manifest.rows} LR-HR pairs of subspace `{manifest.subspace}`
 
 HR {recipe["patch"]} x {recipe["patch"]}, LR {recipe["patch"] // recipe["scale"]} x {recipe["patch"] // recipe["scale"]}
-(scale {recipe["scale"]}), 8-bit RGB PNG. Degradation space `{recipe["space"]}`, partition `{recipe["partition"]}`,
+(scale {recipe["scale"]}), 8-bit RGB. Degradation space `{recipe["space"]}`, partition `{recipe["partition"]}`,
 split `{manifest.split}`, seed {recipe["seed"]}. Recipe `{manifest.digest}`, {_extent(manifest)}.
 {"LR was made from the sharpened HR (USM); the stored HR is plain." if recipe["usm"] else "No sharpening."}
 
-Members of a row: `hr.png`, `json` (flat; `plan` holds every number of the degradation), `lr.png`.
+Members of a row: `{hr}` ({recipe["codec"]}), `json` (flat; `plan` holds every number of the degradation), `{lr}`.
 Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
 ## Photographs
@@ -53,6 +56,35 @@ Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
 Pictures passed over: {skipped}.
 """
+
+
+def data_files(manifest: Manifest) -> list[str]:
+    """Glob patterns that match the listed tars and no others, in order: a dozen at most, however many shards there are.
+
+    A tar that is not listed, such as one of a growth under way, must not be loaded, so a plain `*.tar` will not do.
+    """
+    full = [entry.url for entry in manifest.shardlist if re.search(r"-\d{6}\.tar$", entry.url)]
+    others = [entry.url for entry in manifest.shardlist[len(full) :]]
+    if not full:
+        return others
+    stem, first, last = full[0][:-10], full[0][-10:-4], full[-1][-10:-4]
+    return [f"{stem}{digits}.tar" for digits in digit_patterns(first, last)] + others
+
+
+def digit_patterns(low: str, high: str) -> list[str]:
+    """Patterns for the numbers from `low` to `high` with equally many digits: 008, 012 -> 00[8-9], 01[0-2]."""
+    if not low:
+        return [""]
+    if low[0] == high[0]:
+        return [low[0] + rest for rest in digit_patterns(low[1:], high[1:])]
+    nines, zeros, start, end = "9" * len(low[1:]), "0" * len(low[1:]), int(low[0]), int(high[0])
+    before, after = [], []
+    if low[1:] != zeros:
+        before, start = [low[0] + rest for rest in digit_patterns(low[1:], nines)], start + 1
+    if high[1:] != nines:
+        after, end = [high[0] + rest for rest in digit_patterns(zeros, high[1:])], end - 1
+    whole = [] if start > end else [f"{start}" if start == end else f"[{start}-{end}]"]
+    return before + [digit + "[0-9]" * len(zeros) for digit in whole] + after
 
 
 def _extent(manifest: Manifest) -> str:

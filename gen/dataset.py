@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,20 +10,21 @@ from pathlib import Path
 import yaml
 
 from gen.card import dataset_card
-from gen.photos import Photograph, PhotoSet
 from gen.recipe import Recipe
-from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished, versions
+from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
 from shared.atomic import write_bytes, write_text
 from shared.errors import RunError, UsageError
 from shared.format import canonical_json, num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.photos import Photograph, PhotoSet
+from shared.remote import Place, Remote, listing
 
 
 @dataclass(frozen=True)
 class DatasetJob:
     """One dataset to bring to `rows` rows, from `first_row` on; `specs` are all of its shards, finished or not."""
 
-    folder: Path
+    folder: Place
     recipe: Recipe
     photos: PhotoSet
     rows: int
@@ -39,8 +39,8 @@ class DatasetJob:
 
     def missing(self) -> list[ShardSpec]:
         """The shards that are not finished."""
-        recorded = record_names(self.folder)
-        return [spec for spec in self.specs if f"{spec.name}.json" not in recorded or not finished(spec)]
+        done = finished_shards(self.folder, self.specs)
+        return [spec for spec in self.specs if spec.name not in done]
 
 
 PLAN = "plan.json"
@@ -55,7 +55,7 @@ class DatasetPlan:
     rows: int
     first_row: int = 0
 
-    def specs(self, folder: Path, photographs: Sequence[Photograph] = ()) -> tuple[ShardSpec, ...]:
+    def specs(self, folder: Place, photographs: Sequence[Photograph] = ()) -> tuple[ShardSpec, ...]:
         """All shards in order. Without photographs they can be named and looked up, not rendered."""
         per_shard, given, end = self.recipe.rows_per_shard, tuple(photographs), self.first_row + self.rows
         return tuple(
@@ -63,14 +63,18 @@ class DatasetPlan:
             for index in range(self.first_row // per_shard, num_shards(end, per_shard))
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Store the plan; its time is then that of the latest render command."""
         path = folder / DONE_FOLDER / PLAN
-        write_bytes(path, canonical_json(asdict(self)))
-        path.touch()
+        data = canonical_json(asdict(self))
+        if isinstance(path, Remote):
+            path.write(data)
+        else:
+            write_bytes(path, data)
+            path.touch()
 
     @staticmethod
-    def load(folder: Path) -> "DatasetPlan | None":
+    def load(folder: Place) -> "DatasetPlan | None":
         """The stored plan, or else what the manifest lists; None in a folder that has neither.
 
         Raises `RunError` for one of another version of this program.
@@ -90,15 +94,7 @@ class DatasetPlan:
         return None
 
 
-def record_names(folder: Path) -> frozenset[str]:
-    """Names of the files in `.done/`: one look at the folder instead of one a shard."""
-    try:
-        return frozenset(os.listdir(folder / DONE_FOLDER))  # noqa: PTH208
-    except FileNotFoundError:
-        return frozenset()
-
-
-def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int, first_row: int = 0) -> DatasetJob:
+def plan_dataset(out: Place, recipe: Recipe, photos: PhotoSet, count: int, first_row: int = 0) -> DatasetJob:
     """What has to be done so that the dataset holds `count` rows, or as many as it holds already.
 
     first_row: of a part that is to be merged with others; a multiple of the rows per shard.
@@ -123,7 +119,7 @@ def plan_dataset(out: Path, recipe: Recipe, photos: PhotoSet, count: int, first_
     return DatasetJob(folder, recipe, photos, rows, generation, specs, first_row)
 
 
-def recipe_of(manifest: Manifest, folder: Path) -> Recipe:
+def recipe_of(manifest: Manifest, folder: Place) -> Recipe:
     """The recipe of a dataset. Raises `RunError` when another version of this program made it."""
     try:
         return Recipe.from_dict(manifest.recipe)
@@ -136,9 +132,11 @@ def commit(job: DatasetJob) -> Manifest:
 
     Raises `RunError` when a shard is not finished.
     """
-    done = [shard for shard in map(finished, job.specs) if shard]
-    if len(done) < len(job.specs):
-        raise RunError(f"{job.folder}: {len(job.specs) - len(done)} of {len(job.specs)} shards are not finished")
+    _refuse_to_shrink(job)
+    found = finished_shards(job.folder, job.specs)
+    if len(found) < len(job.specs):
+        raise RunError(f"{job.folder}: {len(job.specs) - len(found)} of {len(job.specs)} shards are not finished")
+    done = [found[spec.name] for spec in job.specs]
     manifest = Manifest(
         name=dataset_name(job.recipe.subspace, job.recipe.split),
         subspace=job.recipe.subspace,
@@ -163,34 +161,40 @@ def commit(job: DatasetJob) -> Manifest:
     write_text(job.folder / "README.md", dataset_card(manifest))
     manifest.save(job.folder)
     _remove_unlisted(job.folder, manifest)
-    _write_checksums(job.folder, manifest)
+    _write_checksums(job.folder, manifest, done)
     return manifest
 
 
 def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
     """What the shards were rendered with; more than one version of a library if they differ."""
-    return {name: ", ".join(sorted({shard.versions[name] for shard in shards})) for name in versions()}
+    return {name: ", ".join(sorted({shard.versions[name] for shard in shards})) for name in shards[0].versions}
 
 
-def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
+def _refuse_to_shrink(job: DatasetJob) -> None:
+    """Raises `RunError` when another writer has committed more rows meanwhile; a lock prevents that in a folder."""
+    if isinstance(job.folder, Remote) and (job.folder / MANIFEST).exists():
+        rows = load_manifest(job.folder).rows
+        if rows > job.rows:
+            raise RunError(f"{job.folder}: another render has committed {rows} rows meanwhile, more than {job.rows}")
+
+
+def _remove_unlisted(folder: Place, manifest: Manifest) -> None:
     """Remove shards that the manifest does not list: a superseded short one, or those of an abandoned recipe.
 
     Reasons of failures go too: every shard of the dataset is finished now.
     """
     listed = {Path(entry.url).stem for entry in manifest.shardlist}
     pattern = re.compile(re.escape(manifest.subspace) + r"-x\d+-[0-9a-f]{6}-\d{6}(-n\d{5})?")
-    for path in [*folder.glob("*.tar"), *folder.glob("*.idx"), *(folder / DONE_FOLDER).glob("*.json")]:
-        if path.stem not in listed and pattern.fullmatch(path.stem.removesuffix(".failed")):
+    for path in [place / name for place in (folder, folder / DONE_FOLDER) for name in listing(place)]:
+        ours = path.name.endswith((".tar", ".idx", ".json"))
+        if ours and path.stem not in listed and pattern.fullmatch(path.stem.removesuffix(".failed")):
             path.unlink()
 
 
-def _write_checksums(folder: Path, manifest: Manifest) -> None:
+def _write_checksums(folder: Place, manifest: Manifest, done: Sequence[DoneShard]) -> None:
     """`SHA256SUMS`, for `sha256sum --check`."""
-    hashes = {entry.url: entry.sha256 for entry in manifest.shardlist}
-    for name in [Path(entry.url).stem + ".idx" for entry in manifest.shardlist] + [
-        "README.md",
-        "config.yaml",
-        MANIFEST,
-    ]:
+    hashes = {shard.entry.url: shard.entry.sha256 for shard in done}
+    hashes |= {f"{Path(shard.entry.url).stem}.idx": shard.index_sha256 for shard in done}
+    for name in ("README.md", "config.yaml", MANIFEST):
         hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     write_bytes(folder / "SHA256SUMS", "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode())

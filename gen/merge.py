@@ -1,7 +1,7 @@
 """Join parts of one recipe, rendered apart with `gen.render --rows A:B`, into one dataset.
 
-OUT and the PARTs are dataset folders (those with a manifest.json). Shards are hashed on the way and hard-linked where
-the disk is the same; the result is, byte for byte, what one render of all rows would have made.
+OUT and the PARTs are dataset folders (those with a manifest.json); a PART may be a url. Shards are hashed on the way
+and hard-linked where the disk is the same; the result is, byte for byte, what one render of all rows would have made.
 """
 
 import hashlib
@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gen.dataset import DatasetJob, commit, recipe_of
-from gen.photos import Photograph, PhotoSet
 from gen.recipe import Recipe
-from gen.shards import DONE_FOLDER, DoneShard, ShardSpec, finished
+from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
 from shared.atomic import locked, sync_folder, temporary_beside, write_bytes
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.format import Member, canonical_json, group_rows, read_index, write_index
 from shared.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from shared.photos import Photograph, PhotoSet
 from shared.progress import progress_bar
+from shared.remote import Place, Remote, place
 
 CHUNK = 1 << 20
 
@@ -32,14 +33,14 @@ class Settings:
     """What `gen.merge` can be asked for."""
 
     out: str = argument("dataset folder to make")
-    part: list[str] = argument("dataset folders to join, in any order")  # noqa: RUF009 -- a field, not a list
+    part: list[str] = argument("dataset folders or urls to join, in any order")  # noqa: RUF009 -- a field, not a list
 
 
 @dataclass(frozen=True)
 class Part:
     """One dataset folder to be joined."""
 
-    folder: Path
+    folder: Place
     manifest: Manifest
     recipe: Recipe
 
@@ -48,20 +49,22 @@ class Part:
         """Numbers of its rows in the whole."""
         return range(self.manifest.first_row, self.manifest.first_row + self.manifest.rows)
 
-    def spec(self, place: int, folder: Path) -> ShardSpec:
-        """What its shard number `place` is in the whole, in that folder."""
-        index = self.rows.start // self.recipe.rows_per_shard + place
-        return ShardSpec(str(folder), self.recipe, (), index, self.manifest.shardlist[place].nsamples)
+    def spec(self, number: int, folder: Place) -> ShardSpec:
+        """What its shard of that number is in the whole, in that folder."""
+        index = self.rows.start // self.recipe.rows_per_shard + number
+        return ShardSpec(str(folder), self.recipe, (), index, self.manifest.shardlist[number].nsamples)
 
 
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.merge", __doc__ or "")
-    out = Path(settings.out)
-    folders = [Path(name) for name in settings.part]
+    out = place(settings.out)
+    if isinstance(out, Remote):
+        raise UsageError(f"out is {settings.out!r}: parts are joined in a folder; copy it to the url afterwards")
+    folders = [place(name) for name in settings.part]
     if not folders:
         raise UsageError("no part is given: python -m gen.merge OUT PART [PART ...]")
-    if out.resolve() in [folder.resolve() for folder in folders]:
+    if out.resolve() in [folder.resolve() for folder in folders if isinstance(folder, Path)]:
         raise UsageError(f"{out} is both the result and a part: give a new folder for the result")
     parts = in_order([read_part(folder) for folder in folders])
     with locked(out, "gen.merge", DONE_FOLDER):
@@ -70,7 +73,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def read_part(folder: Path) -> Part:
+def read_part(folder: Place) -> Part:
     """A part and its recipe. Raises `RunError` when its manifest does not agree with itself."""
     if not folder.is_dir():
         raise UsageError(f"part is {str(folder)!r}: no such folder")
@@ -131,9 +134,9 @@ def merge(out: Path, parts: Sequence[Part]) -> Manifest:
     specs = []
     with progress_bar(sum(e.filesize for part in parts for e in part.manifest.shardlist), "B", unit_scale=True) as bar:
         for part in parts:
-            for place, entry in enumerate(part.manifest.shardlist):
-                spec = part.spec(place, out)
-                _bring(part, entry, part.spec(place, part.folder), spec, bar.update)
+            for number, entry in enumerate(part.manifest.shardlist):
+                spec = part.spec(number, out)
+                _bring(part, entry, part.spec(number, part.folder), spec, bar.update)
                 specs.append(spec)
     return commit(DatasetJob(out, parts[0].recipe, _photographs(parts), rows, generation, tuple(specs)))
 
@@ -141,25 +144,26 @@ def merge(out: Path, parts: Sequence[Part]) -> Manifest:
 def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, on_bytes: Callable) -> None:
     """One shard: tar, index and done record, in the order of a render."""
     try:
-        _link_or_copy(source.tar, target.tar, entry.sha256, on_bytes)
-        write_bytes(target.tar.with_suffix(".idx"), _index(target.tar))
+        tar = Path(target.folder, source.tar.name)
+        _link_or_copy(source.tar, tar, entry.sha256, on_bytes)
+        index = _index(tar)
+        write_bytes(tar.with_suffix(".idx"), index)
     except FileNotFoundError as error:
         raise RunError(f"{source.tar} is missing: render that part again") from error
     except (ValueError, tarfile.TarError) as error:
         raise RunError(f"{source.tar} {error}: delete it and render that part again") from error
-    done = finished(source) or DoneShard(entry, 0.0, part.manifest.versions)
+    before = finished(source)
+    seconds, versions = (before.seconds, before.versions) if before else (0.0, part.manifest.versions)
+    done = DoneShard(entry, seconds, versions, hashlib.sha256(index).hexdigest())
     write_bytes(target.done_record, canonical_json(asdict(done)))
 
 
-def _link_or_copy(source: Path, target: Path, sha256: str, on_bytes: Callable) -> None:
+def _link_or_copy(source: Place, target: Path, sha256: str, on_bytes: Callable) -> None:
     """Hard-link a file, or copy it where that cannot be. Raises ValueError, leaving nothing, for another hash."""
     temporary = temporary_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:  # another disk, or one without hard links
-            shutil.copyfile(source, temporary)
+        _link_or_download(source, temporary)
         digest = hashlib.sha256()
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -172,6 +176,16 @@ def _link_or_copy(source: Path, target: Path, sha256: str, on_bytes: Callable) -
     finally:
         temporary.unlink(missing_ok=True)  # also after a rename, which does nothing when both are one file
     sync_folder(target.parent)
+
+
+def _link_or_download(source: Place, target: Path) -> None:
+    if isinstance(source, Remote):
+        source.download(target)
+        return
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def _index(tar: Path) -> bytes:

@@ -23,6 +23,7 @@ from shared.format import Pair
 from shared.images import encode_png
 from shared.manifest import MANIFEST, Manifest
 from shared.progress import progress_bar
+from shared.remote import Place, folders_below, place
 from shared.shardfile import Dataset
 
 PICTURE = 256
@@ -44,7 +45,7 @@ FAMILIES = {
 class Settings:
     """What `gen.preview` can be asked for."""
 
-    path: list[str] = argument("dataset folders, or folders of datasets")  # noqa: RUF009 -- a field, not a list
+    path: list[str] = argument("dataset folders, folders of datasets, or urls of either")  # noqa: RUF009 -- a field, not a list
     out: str = option("sheet.png", "file to write: .png, or .html for a page with histograms")
     rows: int = option(8, "rows to show of each dataset, evenly spread over it")
 
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.preview", __doc__ or "")
     if settings.rows < 1:
         raise UsageError(f"rows is {settings.rows}: it must be at least 1")
-    datasets = [Dataset(folder) for path in settings.path for folder in _folders(Path(path))]
+    datasets = [Dataset(folder) for path in settings.path for folder in _folders(place(path))]
     for dataset in datasets:
         if not len(dataset):
             raise RunError(f"{dataset.folder} holds no rows")
@@ -71,12 +72,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _folders(path: Path) -> list[Path]:
+def _folders(path: Place) -> list[Place]:
     """The folder itself, or the datasets directly below it when it is none."""
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
-    below = sorted(manifest.parent for manifest in path.glob(f"*/{MANIFEST}"))
-    return [path] if (path / MANIFEST).exists() or not below else below
+    if (path / MANIFEST).is_file():
+        return [path]
+    return [folder for folder in folders_below(path) if (folder / MANIFEST).is_file()] or [path]
 
 
 def _shown(datasets: Sequence[Dataset], num_rows: int) -> list[Shown]:
@@ -188,9 +190,9 @@ def _draw_words(pen: ImageDraw.ImageDraw, pair: Pair, lines: list[str], x: int, 
     pen.text((x, y - 4), number, INK, _font(HEADING))
     room = TEXT_WIDTH - _font(HEADING).getlength(number) - GAP
     pen.text((x + TEXT_WIDTH, y - 2), _fitted(_plain(pair.row.hr_id), room), GREY, _font(BODY), anchor="ra")
-    for place, line in enumerate(lines):
+    for below, line in enumerate(lines):
         operator, _, text = line.partition(": ")
-        height = y + HEADING + 12 + LINE * place
+        height = y + HEADING + 12 + LINE * below
         pen.text((x, height), operator, GREY, _font(BODY))
         pen.text((x + LABEL, height), _fitted(text, TEXT_WIDTH - LABEL), INK, _font(BODY))
 

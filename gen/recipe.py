@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
+from shared.codecs import CODECS
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.space import get_space
 from shared.errors import UsageError
@@ -46,6 +48,8 @@ class Recipe:
             )
         if self.rows_per_shard < 1:
             raise UsageError(f"rows_per_shard is {self.rows_per_shard}: it must be at least 1")
+        if self.codec not in CODECS:
+            raise UsageError(f"unknown codec {self.codec!r}: choose one of {', '.join(CODECS)}")
         self.box()
 
     @staticmethod
@@ -56,7 +60,7 @@ class Recipe:
 
     def box(self) -> Subspace:
         """The subspace that plans are drawn from. Raises `UsageError` for unknown names."""
-        return get_subspace(get_space(self.space), self.partition, self.subspace)
+        return _box(self.space, self.partition, self.subspace)
 
     def digest(self) -> str:
         """Six hex digits of the hash of all fields."""
@@ -66,3 +70,8 @@ class Recipe:
         """The fields in which two recipes differ, as `name: mine -> theirs`."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(Recipe))
         return [f"{name}: {mine} -> {theirs}" for name, mine, theirs in pairs if mine != theirs]
+
+
+@lru_cache(maxsize=64)
+def _box(space: str, partition: str, subspace: str) -> Subspace:
+    return get_subspace(get_space(space), partition, subspace)

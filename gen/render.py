@@ -1,32 +1,38 @@
 """Render LR-HR pairs of one degradation subspace, or of all, into WebDataset shards.
 
 With no options but --subspace it uses the photographs that scikit-image carries, so it works without any download.
-Running the same command again renders only what is missing; a larger --count appends rows.
+Running the same command again renders only what is missing; a larger --count appends rows. Decoded photographs are
+kept for other shards and runs, in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes.
 """
 
 import math
 import os
 import re
+import signal
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
+from gen.backends import BACKENDS, get_backend
+from gen.crops import fetch
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
-from gen.photos import PhotoSet, draw_crops, find_photographs
 from gen.recipe import Recipe
-from gen.shards import DONE_FOLDER, Outcome, ShardSpec, render_rows
-from gen.sources import read_sources
+from gen.shards import render_rows
+from gen.specs import DONE_FOLDER, Outcome, ShardSpec
 from shared.atomic import locked
+from shared.codecs import CODECS
 from shared.config import option, parse
+from shared.decoded import cache_bytes, cache_folder
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, run_command
-from shared.format import encode_pair
+from shared.licences import read_sources
+from shared.photos import Photograph, PhotoSet, draw_crops, find_photographs
 from shared.progress import progress_bar
+from shared.remote import place, writable_place
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
 CALIBRATION_ROWS = 8
@@ -45,16 +51,20 @@ class Settings:
     )
     min_side: int | None = option(None, "least side of an HR picture in pixels (default: the patch)")
     multiscale: bool = option(False, "also use reduced copies of HR pictures, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
-    out: str = option("shards", "folder that gets one dataset folder per subspace and split")
+    out: str = option("shards", "folder, or url as s3://bucket/x, that gets one dataset folder per subspace and split")
     split: Literal["train", "val"] = option("train", "which photographs to use")
     count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")
     rows: str | None = option(None, "A:B renders only rows A to B-1, whole shards, as a part for gen.merge")
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str = option("paper", "degradation space: paper, paper-realesrgan or realesrgan")
-    partition: str | None = option(None, "cut of the space: 2x2, BxN or full (default: the space's own)")
+    space: str = option("paper", "degradation space: paper, paper-wide, paper-realesrgan or realesrgan")
+    partition: str | None = option(
+        None, "cut of the space: 2x2, BxN, full, or along one axis as jpeg:10 (default: the space's own)"
+    )
     usm: bool = option(False, "make LR from the sharpened HR, as Real-ESRGAN; never for val")
+    codec: str = option("png", f"how HR crops are stored: {', '.join(CODECS)} (docs/benchmarks.md)")
+    backend: str = option("cpu", f"what executes the plans: {', '.join(BACKENDS)} (gpu: torch, where it sees one)")
     rows_per_shard: int = option(500, "rows in one tar")
     engine: str = option("local", f"where shards are rendered: {', '.join(ENGINES)}")
     workers: int = option(
@@ -122,6 +132,8 @@ def _check(settings: Settings) -> None:
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}: it must be at least 1")
     get_engine(settings.engine)
+    get_backend(settings.backend).require()
+    writable_place(settings.out, "out")
     if settings.usm and settings.split == "val":
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
@@ -147,6 +159,8 @@ def _recipes(settings: Settings) -> list[Recipe]:
             seed=settings.seed,
             rows_per_shard=settings.rows_per_shard,
             usm=settings.usm,
+            backend=settings.backend,
+            codec=settings.codec,
         )
         for subspace in _subspaces(settings)
     ]
@@ -154,7 +168,7 @@ def _recipes(settings: Settings) -> list[Recipe]:
 
 def _plan(settings: Settings, recipes: list[Recipe], photos: PhotoSet) -> list[DatasetJob]:
     rows = _rows(settings)
-    return [plan_dataset(Path(settings.out), recipe, photos, len(rows), rows.start) for recipe in recipes]
+    return [plan_dataset(place(settings.out), recipe, photos, len(rows), rows.start) for recipe in recipes]
 
 
 def _rows(settings: Settings) -> range:
@@ -183,6 +197,8 @@ def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], miss
         state = "complete" if not todo else f"{todo} of {len(job.specs)} shards to render"
         print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
     if missing:
+        if folder := cache_folder():
+            print(f"decoded photographs are kept in {folder}, up to {_quantity(cache_bytes(), BYTE_UNITS)}")
         rows = sum(spec.rows for spec in missing)
         seconds, size = _calibrate(missing[0])
         workers = min(settings.workers, len(missing))
@@ -213,23 +229,27 @@ def _num_cores() -> int:
 def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     """Seconds and bytes of one row of a full shard, from a few rendered ones.
 
-    All photographs of a shard are decoded before its first row: that time is scaled from theirs to the shard's.
+    They are rendered twice: the first time compiles loops and fills tables. Decoding is timed by itself and scaled from
+    their photographs to those of the shard.
     """
-    sample = replace(spec, rows=min(spec.rows, CALIBRATION_ROWS))
-    sizes, times = [], [time.perf_counter()]
-    for pair in render_rows(sample):
-        sizes.append(sum(map(len, encode_pair(*pair).values())))
-        times.append(time.perf_counter())
-    seconds = (times[-1] - times[1]) / (len(sizes) - 1) if len(sizes) > 1 else times[1] - times[0]
-    decoding = max(0.0, times[1] - times[0] - seconds) / len(_photographs(sample)) * len(_photographs(spec))
-    return seconds + decoding / spec.rows, sum(sizes) / len(sizes)
+    rows = max(get_backend(spec.recipe.backend).rows, CALIBRATION_ROWS)
+    sample = replace(spec, rows=min(spec.rows, rows))
+    photographs = _photographs(sample)
+    start = time.perf_counter()
+    num_decoded_again = sum(not is_kept for _, is_kept in map(fetch, photographs))
+    decoding = (time.perf_counter() - start) / len(photographs)
+    for _ in range(2):
+        start = time.perf_counter()
+        sizes = [sum(map(len, members.values())) for members in render_rows(sample)]
+    seconds = time.perf_counter() - start - decoding * num_decoded_again
+    return max(seconds, 0.0) / len(sizes) + decoding * len(_photographs(spec)) / spec.rows, sum(sizes) / len(sizes)
 
 
-def _photographs(spec: ShardSpec) -> set[str]:
-    """Ids of the photographs that a shard's rows are cut from."""
+def _photographs(spec: ShardSpec) -> set[Photograph]:
+    """The photographs that a shard's rows are cut from."""
     recipe = spec.recipe
     key: dict[str, Any] = {name: getattr(recipe, name) for name in ("seed", "subspace", "split", "patch")}
-    return {crop.photograph.id for crop in draw_crops(spec.photographs, spec.row_numbers, **key)}
+    return {crop.photograph for crop in draw_crops(spec.photographs, spec.row_numbers, **key)}
 
 
 def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:
@@ -245,4 +265,5 @@ def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: clean up and say how to go on
     sys.exit(run_command(main))

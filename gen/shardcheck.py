@@ -4,62 +4,119 @@ import hashlib
 import itertools
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from gen.backends import degrade
 from gen.recipe import Recipe
+from shared.codecs import codec_of
 from shared.degradation.plan import Plan
 from shared.degradation.violations import violations
 from shared.errors import RunError
-from shared.format import EXTENSIONS, MAX_MEMBER_BYTES, Member, Pair, Row, decode_pair, read_index, row_key, write_index
-from shared.manifest import Manifest, ShardEntry
+from shared.format import (
+    MAX_MEMBER_BYTES,
+    Member,
+    Row,
+    check_size,
+    decode_pair,
+    extensions,
+    group_rows,
+    read_index,
+    row_key,
+    write_index,
+)
+from shared.manifest import ShardEntry
+from shared.remote import Place, Remote, info
 
 CHUNK = 1 << 20
+HEADER_BYTES = 4096
+"""Of a picture that a quick check reads: more than the headers of any codec."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the rows are held against. recipe: None when the manifest's cannot be read. photographs: by id."""
+    """What the rows of a dataset are held against, and how closely.
 
-    manifest: Manifest
+    recipe: None when the manifest's cannot be read. photographs: by id. quick: structure alone, no tar is hashed and no
+    picture decoded.
+    """
+
+    subspace: str
+    split: str
     recipe: Recipe | None
     photographs: dict[str, dict[str, int | str]]
+    quick: bool = False
+
+    @property
+    def extensions(self) -> tuple[str, str, str]:
+        """Extensions of a row's members."""
+        return extensions(self.recipe.codec if self.recipe else "png")
 
 
 @dataclass(frozen=True)
-class GoodRow:
-    """A row that passed every check, and where it lies."""
+class Listed:
+    """A shard that the manifest lists. number: in its name. first_row: in the dataset. rerender: places of rows."""
 
-    tar: Path
-    members: tuple[Member, ...]
+    entry: ShardEntry
+    number: int
+    first_row: int
+    rerender: tuple[int, ...] = ()
 
     @property
-    def key(self) -> str:
-        """Key of the row."""
-        return self.members[0].key
+    def index_name(self) -> str:
+        """Name of its index."""
+        return f"{self.entry.url.removesuffix('.tar')}.idx"
 
-    def read(self) -> Pair:
-        """The decoded row. Raises `RunError` when it is damaged."""
-        with self.tar.open("rb") as file:
-            hr, meta, lr = (os.pread(file.fileno(), member.size, member.offset) for member in self.members)
-        return decode_pair(hr, meta, lr, self.key)
+
+class Rendered(NamedTuple):
+    """A row that was rendered again: by how many levels its LR differs at most, and in which share of its values."""
+
+    number: int
+    name: str
+    levels: int
+    share: float
 
 
 @dataclass
 class Findings:
-    """good: rows that passed every check. problems: one line each, beginning with the file."""
+    """good: numbers of the rows that passed every check. problems: one line each, beginning with the file."""
 
-    good: list[GoodRow] = field(default_factory=list)
+    good: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    rendered: list[Rendered] = field(default_factory=list)
+    index_sha256: str = "missing"
 
 
-def check_shard(folder: Path, index: int, first_row: int, expected: Expected, on_row: Callable[[], None]) -> Findings:
-    """Check shard `index`, whose first row has number `first_row` in the dataset."""
-    findings, entry = Findings(), expected.manifest.shardlist[index]
+def check_shard(folder: Place, listed: Listed, expected: Expected) -> Findings:
+    """Check a shard. One behind a url is fetched first; a quick check reads its size and its index alone."""
+    if not isinstance(folder, Remote):
+        return _check_files(folder, listed, expected)
+    if expected.quick and not listed.rerender:
+        return _check_from_afar(folder, listed, expected)
+    with tempfile.TemporaryDirectory() as name:
+        for file in (listed.entry.url, listed.index_name):
+            try:
+                (folder / file).download(Path(name, file))
+            except FileNotFoundError:
+                Path(name, file).unlink(missing_ok=True)
+            except OSError as error:
+                return Findings(problems=[f"{file}: cannot be read: {error}"])
+        return _check_files(Path(name), listed, expected)
+
+
+def _check_files(folder: Path, listed: Listed, expected: Expected) -> Findings:
+    findings, entry = Findings(), listed.entry
+    tar, index = folder / entry.url, folder / listed.index_name
+    if index.is_file():
+        findings.index_sha256 = hashlib.sha256(index.read_bytes()).hexdigest()
     try:
-        findings.problems += [f"{entry.url}: {text}" for text in _file_faults(folder / entry.url, entry)]
-        members, fault = _tar_members(folder / entry.url)
+        findings.problems += [f"{entry.url}: {text}" for text in _file_faults(tar, entry, expected.quick)]
+        members, fault = _tar_members(tar)
     except FileNotFoundError:
         findings.problems.append(f"{entry.url}: is missing, and {entry.nsamples} rows with it")
         return findings
@@ -68,23 +125,48 @@ def check_shard(folder: Path, index: int, first_row: int, expected: Expected, on
         return findings
     if fault:
         findings.problems.append(f"{entry.url}: {fault}")
-    path = folder / Path(entry.url).with_suffix(".idx")
-    if fault := _index_fault(path, members):
-        findings.problems.append(f"{path.name}: {fault}")
-    recipe = expected.recipe
-    number = expected.manifest.first_row // recipe.rows_per_shard + index if recipe else index
-    _check_rows(findings, folder / entry.url, members, [number, first_row, entry.nsamples], expected, on_row)
+    if fault := _index_fault(index, members):
+        findings.problems.append(f"{index.name}: {fault}")
+    with tar.open("rb") as file:
+        _check_rows(findings, file.fileno(), members, listed, expected)
     return findings
 
 
-def _file_faults(tar: Path, entry: ShardEntry) -> Iterator[str]:
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    with tar.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            sha256.update(chunk)
-            md5.update(chunk)
-            size += len(chunk)
-    found = {"filesize": size, "sha256": sha256.hexdigest(), "md5sum": md5.hexdigest()}
+def _check_from_afar(folder: Remote, listed: Listed, expected: Expected) -> Findings:
+    """Size and index of a shard; its rows are taken to be what the index says."""
+    findings, entry = Findings(), listed.entry
+    try:
+        if (size := info(folder / entry.url).size) != entry.filesize:
+            findings.problems.append(f"{entry.url}: filesize is {size}, the manifest says {entry.filesize}")
+    except FileNotFoundError:
+        findings.problems.append(f"{entry.url}: is missing, and {entry.nsamples} rows with it")
+        return findings
+    try:
+        data = (folder / listed.index_name).read_bytes()
+        findings.index_sha256 = hashlib.sha256(data).hexdigest()
+        for place, row in enumerate(group_rows(read_index(data))):
+            if row[0].key != row_key(expected.subspace, listed.number, place) or place >= entry.nsamples:
+                raise ValueError(f"holds {row[0].key!r}, which is none of its rows")
+            if row[-1].offset + row[-1].size <= entry.filesize:
+                findings.good.append(listed.first_row + place)
+        if (present := len(findings.good)) < entry.nsamples:
+            raise ValueError(f"places {present} of {entry.nsamples} rows within the tar")
+    except FileNotFoundError:
+        findings.problems.append(f"{listed.index_name}: is missing")
+    except ValueError as error:
+        findings.problems.append(f"{listed.index_name}: {error}")
+    return findings
+
+
+def _file_faults(tar: Path, entry: ShardEntry, quick: bool) -> Iterator[str]:
+    found: dict[str, int | str] = {"filesize": tar.stat().st_size}
+    if not quick:
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        with tar.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                sha256.update(chunk)
+                md5.update(chunk)
+        found |= {"sha256": sha256.hexdigest(), "md5sum": md5.hexdigest()}
     for name, value in found.items():
         if value != getattr(entry, name):
             yield f"{name} is {value}, the manifest says {getattr(entry, name)}"
@@ -125,54 +207,90 @@ def _place(member: Member | None) -> str:
     return f"{member.name} of {member.size} bytes at {member.offset}" if member else "no more members"
 
 
-def _check_rows(
-    findings: Findings, tar: Path, members: list[Member], numbers: list[int], expected: Expected, on_row: Callable
-) -> None:
-    shard, first_row, count = numbers
+def _check_rows(findings: Findings, tar: int, members: list[Member], listed: Listed, expected: Expected) -> None:
+    """tar: its descriptor."""
+    count, url = listed.entry.nsamples, listed.entry.url
     places: dict[str, list[int]] = {}
     for place, member in enumerate(members):
         places.setdefault(member.key, []).append(place)
     last, present = -1, min(count, len(members))
     for position in range(present):
-        key = row_key(expected.manifest.subspace, shard, position)
+        key, number = row_key(expected.subspace, listed.number, position), listed.first_row + position
         found = places.pop(key, [])
-        row = GoodRow(tar, tuple(members[place] for place in found))
-        fault = _members_fault(row, found, last) or _row_fault(row, first_row + position, expected)
-        if fault:
-            findings.problems.append(f"{tar.name}: row {first_row + position} ({key}): {fault}")
+        row, name = [members[place] for place in found], f"{url}: row {number} ({key})"
+        fault = _members_fault(row, found, last, expected) or _row_fault(tar, row, number, expected)
+        if not fault:
+            findings.good.append(number)
+            if position in listed.rerender and expected.recipe:
+                findings.rendered.append(Rendered(number, name, *_rendered_again(tar, row, expected.recipe)))
         else:
-            findings.good.append(row)
+            findings.problems.append(f"{name}: {fault}")
         last = found[0] if found else last
-        on_row()
     if present < count:
-        findings.problems.append(f"{tar.name}: rows {first_row + present} to {first_row + count - 1} are missing")
+        missing = f"rows {listed.first_row + present} to {listed.first_row + count - 1} are missing"
+        findings.problems.append(f"{url}: {missing}")
     for key in places:
-        findings.problems.append(f"{tar.name}: holds members of {key!r}, which is none of its rows")
+        findings.problems.append(f"{url}: holds members of {key!r}, which is none of its rows")
 
 
-def _members_fault(row: GoodRow, places: list[int], last: int) -> str:
-    extensions = [member.extension for member in row.members]
-    if extensions != list(EXTENSIONS):
-        return f"its members are {', '.join(extensions) or 'missing'}; expected {', '.join(EXTENSIONS)}"
-    if places != list(range(places[0], places[0] + len(EXTENSIONS))) or places[0] <= last:
+def _members_fault(row: Sequence[Member], places: list[int], last: int, expected: Expected) -> str:
+    found, wanted = [member.extension for member in row], list(expected.extensions)
+    if found != wanted:
+        return f"its members are {', '.join(found) or 'missing'}; expected {', '.join(wanted)}"
+    if places != list(range(places[0], places[0] + len(wanted))) or places[0] <= last:
         return "its members are not side by side in the order of rows"
     return ""
 
 
-def _row_fault(row: GoodRow, number: int, expected: Expected) -> str:
+def _row_fault(tar: int, row: Sequence[Member], number: int, expected: Expected) -> str:
     """The first thing that is wrong within a row, or nothing."""
     try:
-        meta = row.read().row
+        meta = _read_quickly(tar, row) if expected.quick else _decode(tar, row)[2]
+    except ValueError as error:
+        return str(error)
     except RunError as error:
         return str(error).partition("is damaged: ")[2]
-    manifest, recipe = expected.manifest, expected.recipe
-    values = {"row": number, "subspace": manifest.subspace, "split": manifest.split}
+    recipe = expected.recipe
+    values = {"row": number, "subspace": expected.subspace, "split": expected.split}
     if recipe:
         values |= {name: getattr(recipe, name) for name in ("space", "seed", "patch", "scale")}
     for name, value in values.items():
         if getattr(meta, name) != value:
             return f"json key {name!r} is {getattr(meta, name)!r}, expected {value!r}"
     return _crop_fault(meta, expected) or (_plan_fault(meta, recipe) if recipe else "")
+
+
+def _decode(tar: int, row: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, Row]:
+    """Raises ValueError for a picture of another codec than its name says, `RunError` for other damage."""
+    hr, meta, lr = (os.pread(tar, member.size, member.offset) for member in row)
+    pair = decode_pair(hr, meta, lr, row[0].key)
+    for member, data in ((row[0], hr), (row[2], lr)):
+        _check_codec(member, data)
+    return pair
+
+
+def _read_quickly(tar: int, row: Sequence[Member]) -> Row:
+    """What a row says of itself, held against the headers of its pictures. Raises ValueError for what is wrong."""
+    hr, meta, lr = row
+    found = Row.from_json(os.pread(tar, meta.size, meta.offset))
+    for member, side in ((hr, found.patch), (lr, found.patch // found.scale)):
+        data = os.pread(tar, min(member.size, HEADER_BYTES), member.offset)
+        check_size(data, side, member.name.rpartition(".")[0])
+        _check_codec(member, data)
+    return found
+
+
+def _check_codec(member: Member, data: bytes) -> None:
+    if (found := codec_of(data, member.name).extension) != member.extension.partition(".")[2]:
+        raise ValueError(f"{member.name} is a .{found} by its content")
+
+
+def _rendered_again(tar: int, row: Sequence[Member], recipe: Recipe) -> tuple[int, float]:
+    """By how many levels LR differs at most from its stored plan applied to the stored HR, and in which share."""
+    hr, lr, meta = _decode(tar, row)
+    (again,) = degrade(recipe.backend, [hr], [Plan.from_json(meta.plan)], recipe.scale, recipe.usm)
+    difference = np.abs(again.astype(np.int16) - lr)
+    return int(difference.max()), float((difference > 0).mean())
 
 
 def _crop_fault(meta: Row, expected: Expected) -> str:

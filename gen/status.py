@@ -1,19 +1,20 @@
 """Show how far renders are: done, failed and pending shards, pairs a second, time left.
 
-PATH is one dataset folder, or a folder of datasets. It reads only what is on the disk, so it works for every engine and
-from any machine that sees the folder. Exit code 0: all is complete, 1: something is missing or failed, 2: bad usage.
+PATH is one dataset folder, or a folder of datasets, or the url of either. It reads only what is stored there, so it
+works for every engine and from any machine that sees the folder. Exit code 0: all is complete, 1: something is
+missing or failed, 2: bad usage.
 """
 
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from gen.dataset import PLAN, DatasetPlan, record_names
-from gen.shards import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished
+from gen.dataset import PLAN, DatasetPlan
+from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.manifest import MANIFEST, load_manifest
+from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place
 
 SHOWN = 10
 """Reasons printed for one dataset; the others are counted."""
@@ -23,7 +24,7 @@ SHOWN = 10
 class Settings:
     """What `gen.status` can be asked for."""
 
-    path: str = argument("dataset folder, or a folder of datasets")
+    path: str = argument("dataset folder, or a folder of datasets, or the url of either")
     watch: bool = option(False, "show it again and again until all is rendered or Ctrl-C")
     interval: float = option(2.0, "seconds between two looks of --watch")
 
@@ -35,7 +36,7 @@ class Progress:
     started: time of the latest render command. done: record and time of each finished shard, by name. failed: by name.
     """
 
-    folder: Path
+    folder: Place
     rows: int
     started: float
     pending: dict[str, ShardSpec]
@@ -44,32 +45,34 @@ class Progress:
     committed: bool = False
 
     @staticmethod
-    def of(folder: Path) -> "Progress | None":
+    def of(folder: Place) -> "Progress | None":
         """Progress of a folder that a render was planned for, else None. Raises `RunError` for an unreadable plan."""
-        plan, path = DatasetPlan.load(folder), folder / DONE_FOLDER / PLAN
+        plan, records = DatasetPlan.load(folder), listing(folder / DONE_FOLDER)
         if plan is None:
             return None
-        started = path.stat().st_mtime if path.is_file() else 0.0
+        started = records[PLAN].time if PLAN in records else 0.0
         progress = Progress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
-        if not (folder / DONE_FOLDER).is_dir():
+        if not records:
             progress._take_listed()
         progress.look()
         return progress
 
     def _take_listed(self) -> None:
         """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; no timings then."""
+        found = listing(self.folder)
         for entry in load_manifest(self.folder).shardlist:
-            tar = self.folder / entry.url
-            if tar.stem in self.pending and tar.is_file() and tar.stat().st_size == entry.filesize:
-                del self.pending[tar.stem]
-                self.done[tar.stem] = DoneShard(entry, 0.0, {}), 0.0
+            name = entry.url.removesuffix(".tar")
+            if name in self.pending and entry.url in found and found[entry.url].size == entry.filesize:
+                del self.pending[name]
+                self.done[name] = DoneShard(entry, 0.0, {}, ""), 0.0
 
     def look(self) -> None:
         """Read what has been written since the last look."""
-        records = record_names(self.folder)
-        for name in [name for name in self.pending if f"{name}.json" in records]:
-            if done := finished(self.pending[name]):
-                self.done[name] = done, self.pending.pop(name).done_record.stat().st_mtime
+        records = listing(self.folder / DONE_FOLDER)
+        new = [spec for name, spec in self.pending.items() if f"{name}.json" in records]
+        for name, done in finished_shards(self.folder, new).items():
+            self.done[name] = done, records[f"{name}.json"].time
+            del self.pending[name]
         reasons = {name: failed(spec) for name, spec in self.pending.items() if f"{name}.failed.json" in records}
         self.failed = {name: reason for name, reason in reasons.items() if reason}
         self.committed = self.committed or (not self.pending and self._is_listed())
@@ -129,7 +132,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.status", __doc__ or "")
     if settings.interval <= 0:
         raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
-    datasets = find_progress(Path(settings.path))
+    datasets = find_progress(place(settings.path))
     print(_table(datasets), flush=True)
     try:
         while settings.watch and not all(progress.committed for progress in datasets):
@@ -142,14 +145,17 @@ def main(argv: list[str]) -> int:
     return 0 if all(progress.committed for progress in datasets) else 1
 
 
-def find_progress(path: Path) -> list[Progress]:
+def find_progress(path: Place) -> list[Progress]:
     """Progress of the dataset at `path`, or of those directly below it. Raises `UsageError` when there is none."""
+    if isinstance(path, Remote) and path.protocol in READ_ONLY:
+        raise UsageError(
+            f"path is {str(path)!r}: what is behind {path.protocol} cannot be listed; run it at the source"
+        )
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
     if progress := Progress.of(path):
         return [progress]
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    if found := [progress for folder in folders if (progress := Progress.of(folder))]:
+    if found := [progress for folder in folders_below(path) if (progress := Progress.of(folder))]:
         return found
     raise UsageError(f"{path} holds no dataset that was begun: give a folder that gen.render writes to")
 

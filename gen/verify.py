@@ -1,30 +1,41 @@
 """Check datasets: manifest, hashes, structure, every row and its plan; on request, render some rows again.
 
-PATH is one dataset folder, or a folder of datasets. Exit code 0: all is well, 1: something is off, 2: bad usage.
+PATH is one dataset folder, a folder of datasets, or the url of either (of http: of one dataset). Every tar is hashed
+and every picture decoded; --quick is for structure alone: sizes, index against tar, json, plans, headers of pictures,
+keys (of a url: sizes and indexes). Exit code 0: all is well, 1: something is off, 2: bad usage.
 """
 
+import bisect
 import hashlib
+import multiprocessing
+import os
 import re
 import sys
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
+from gen.backends import versions
+from gen.engines.local import one_thread
 from gen.recipe import Recipe
-from gen.shardcheck import Expected, GoodRow, check_shard
-from gen.shards import ShardSpec, degrade, versions
+from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
+from gen.specs import ShardSpec
 from shared.atomic import TEMPORARY_PREFIX
 from shared.config import argument, option, parse
-from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError, run_command
 from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
 """What another processor or library version may change: this many levels, in this share of the values."""
+PARALLEL_BYTES, CHUNK_SHARDS = 200_000_000, 4
+"""Datasets from this size on are checked in several processes, each taking so many shards at a time."""
 SHOWN = 20
 """Problems printed for one dataset; the others are counted."""
 
@@ -33,18 +44,20 @@ SHOWN = 20
 class Settings:
     """What `gen.verify` can be asked for."""
 
-    path: str = argument("dataset folder (one with a manifest.json), or a folder of datasets")
+    path: str = argument("dataset folder (one with a manifest.json), or a folder of datasets, or the url of either")
+    quick: bool = option(False, "check structure alone: no tar is hashed, no picture decoded; of a url no tar is read")
     rerender: int = option(0, "rows of each dataset, evenly spread, to render again from their stored plan and HR")
+    workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes (default: all cores)")
 
 
 @dataclass
 class Report:
-    """What was found in one dataset. problems: what is off. notes: what is worth knowing."""
+    """What was found in one dataset. good: numbers of usable rows. problems: what is off. notes: to know."""
 
-    folder: Path
+    folder: Place
     title: str = ""
     rows: int = 0
-    good: list[GoodRow] = field(default_factory=list)
+    good: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -54,10 +67,20 @@ class Report:
             problems.append(f"... and {hidden} more")
         lines = [f"{self.folder}: {self.title or 'not readable'}"]
         lines += [f"  error: {text}" for text in problems] + [f"  note: {text}" for text in self.notes]
-        lines.append(f"  {len(self.good)} of {self.rows} rows are usable" if self.rows else "  no row is usable")
+        usable = f"{len(self.good)} of {self.rows} rows are usable{self._which()}"
+        lines.append(f"  {usable if self.rows else 'no row is usable'}")
         if any(".tar" in text or ".idx" in text for text in self.problems):
             lines.append("  to mend: delete the shards named above, then run the render command again")
         return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+
+    def _which(self) -> str:
+        """The usable rows, unless that is all of them or none."""
+        if not self.problems or len(self.good) in (0, self.rows):
+            return ""
+        starts = [n for n, row in enumerate(self.good) if n == 0 or row != self.good[n - 1] + 1]
+        ends = [*(start - 1 for start in starts[1:]), len(self.good) - 1]
+        spans = [f"{self.good[a]}-{self.good[b]}" for a, b in zip(starts[:SHOWN], ends, strict=False)]
+        return f": {', '.join(spans)}{', ...' if len(starts) > SHOWN else ''}"
 
 
 def main(argv: list[str]) -> int:
@@ -65,11 +88,17 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.verify", __doc__ or "")
     if settings.rerender < 0:
         raise UsageError(f"rerender is {settings.rerender}: it must be a number of rows, 0 or more")
-    folders = find_datasets(Path(settings.path))
+    if settings.workers < 1:
+        raise UsageError(f"workers is {settings.workers}: it must be at least 1")
+    folders = find_datasets(place(settings.path))
     reports = []
     with tqdm(total=sum(map(_num_rows, folders)), unit="row") as bar:
         for folder in folders:
-            reports.append(check_dataset(folder, settings.rerender, lambda: bar.update() and None))
+            reports.append(
+                check_dataset(
+                    folder, settings.rerender, settings.quick, settings.workers, lambda rows: bar.update(rows) and None
+                )
+            )
             bar.write(str(reports[-1]), file=sys.stdout)
     bad = [report for report in reports if report.problems]
     if bad:
@@ -78,34 +107,43 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def find_datasets(path: Path) -> list[Path]:
+def find_datasets(path: Place) -> list[Place]:
     """The dataset folders at or directly below `path`: those with a manifest or a tar. Raises `UsageError` for none."""
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
     if _looks_like_dataset(path):
         return [path]
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and _looks_like_dataset(folder))
+    folders = [folder for folder in folders_below(path) if _looks_like_dataset(folder)]
     if not folders:
         raise UsageError(f"{path} holds no dataset: give a folder with a {MANIFEST}, or a folder of such folders")
     return folders
 
 
-def _looks_like_dataset(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() or any(_visible(folder, ".tar"))
+def _looks_like_dataset(folder: Place) -> bool:
+    return (folder / MANIFEST).is_file() or any(name.endswith(".tar") for name in _visible(folder))
 
 
-def _visible(folder: Path, suffix: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
+def _visible(folder: Place) -> list[str]:
+    """Names of the files that are not hidden; none where listing is impossible."""
+    if isinstance(folder, Remote) and folder.protocol in READ_ONLY:
+        return []
+    return sorted(name for name in listing(folder) if not name.startswith("."))
 
 
-def _num_rows(folder: Path) -> int:
+def _num_rows(folder: Place) -> int:
     try:
         return load_manifest(folder).rows
     except (RunError, OSError):
         return 0
 
 
-def check_dataset(folder: Path, rerender: int = 0, on_row: Callable[[], None] = lambda: None) -> Report:
+def check_dataset(
+    folder: Place,
+    rerender: int = 0,
+    quick: bool = False,
+    workers: int = 1,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Report:
     """Everything that can be said about one dataset folder; never raises for what is wrong in it."""
     report = Report(folder)
     try:
@@ -113,20 +151,54 @@ def check_dataset(folder: Path, rerender: int = 0, on_row: Callable[[], None] = 
         report.rows = manifest.rows
         report.title = f"{manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}"
         recipe = _check_manifest(manifest, report)
-        expected = Expected(manifest, recipe, _photographs(manifest, report))
-        first_row = manifest.first_row
-        for index, entry in enumerate(manifest.shardlist):
-            found = check_shard(folder, index, first_row, expected, on_row)
-            report.good += found.good
+        photographs = _photographs(manifest, report)
+        expected = Expected(manifest.subspace, manifest.split, recipe, photographs, quick)
+        shards, rendered, indexes = _listed(manifest, recipe, rerender), [], {}
+        for listed, found in zip(shards, _check_all(folder, shards, expected, workers), strict=True):
+            report.good.extend(found.good)
             report.problems += found.problems
-            first_row += entry.nsamples
-        _check_sums(report, manifest)
+            rendered += found.rendered
+            indexes[listed.index_name] = found.index_sha256
+            on_rows(listed.entry.nsamples)
+        _check_sums(report, manifest, indexes)
         _note_strangers(report, manifest)
+        if quick:
+            remote = isinstance(folder, Remote)
+            unread = "tars were not read" if remote else "tars were not hashed, pictures not decoded"
+            report.notes.append(f"structure alone was checked: {unread}")
         if recipe and rerender:
-            _rerender(report, manifest, recipe, rerender)
+            _judge_rendered(report, manifest, recipe, rendered)
     except (RunError, OSError) as error:
         report.problems.append(str(error))
     return report
+
+
+def _listed(manifest: Manifest, recipe: Recipe | None, rerender: int) -> list[Listed]:
+    """The manifest's shards, with the rows to render again spread evenly over all of them."""
+    count, first_row, shards = min(rerender, manifest.rows), manifest.first_row, []
+    picked = [(2 * i + 1) * manifest.rows // (2 * count) + first_row for i in range(count)]
+    before = first_row // recipe.rows_per_shard if recipe else 0
+    for number, entry in enumerate(manifest.shardlist, before):
+        end = first_row + entry.nsamples
+        low, high = bisect.bisect_left(picked, first_row), bisect.bisect_left(picked, end)
+        shards.append(Listed(entry, number, first_row, tuple(row - first_row for row in picked[low:high])))
+        first_row = end
+    return shards
+
+
+def _check_all(folder: Place, shards: Sequence[Listed], expected: Expected, workers: int) -> Iterator[Findings]:
+    """Findings of each shard, in order; of a small dataset in this process, because others take a second to start."""
+    if min(workers, len(shards)) <= 1 or sum(listed.entry.filesize for listed in shards) < PARALLEL_BYTES:
+        yield from (check_shard(folder, listed, expected) for listed in shards)
+        return
+    chunks = [shards[first : first + CHUNK_SHARDS] for first in range(0, len(shards), CHUNK_SHARDS)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+        for findings in pool.map(partial(_check_some, folder, expected), chunks):
+            yield from findings
+
+
+def _check_some(folder: Place, expected: Expected, shards: Sequence[Listed]) -> list[Findings]:
+    return [check_shard(folder, listed, expected) for listed in shards]
 
 
 def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
@@ -171,7 +243,7 @@ def _photographs(manifest: Manifest, report: Report) -> dict[str, dict[str, int 
     return found
 
 
-def _check_sums(report: Report, manifest: Manifest) -> None:
+def _check_sums(report: Report, manifest: Manifest, indexes: dict[str, str]) -> None:
     """`SHA256SUMS` against the manifest's hashes of the tars and the files themselves."""
     folder, told = report.folder, {}
     try:
@@ -186,10 +258,10 @@ def _check_sums(report: Report, manifest: Manifest) -> None:
     except ValueError as error:
         report.problems.append(f"SHA256SUMS: {error}")
         return
-    real = {entry.url: entry.sha256 for entry in manifest.shardlist}
-    others = [Path(entry.url).with_suffix(".idx").name for entry in manifest.shardlist]
-    for path in (folder / name for name in [*others, "README.md", "config.yaml", MANIFEST]):
-        real[path.name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+    real = {entry.url: entry.sha256 for entry in manifest.shardlist} | indexes
+    others = ("README.md", "config.yaml", MANIFEST)
+    for name, data in zip(others, read_files([folder / name for name in others]), strict=True):
+        real[name] = hashlib.sha256(data).hexdigest() if data is not None else "missing"
     for name in sorted(real.keys() | told.keys()):
         if name not in real or name not in told:
             text = "lists" if name in told else "does not list"
@@ -200,31 +272,26 @@ def _check_sums(report: Report, manifest: Manifest) -> None:
 
 def _note_strangers(report: Report, manifest: Manifest) -> None:
     listed = {Path(entry.url).stem for entry in manifest.shardlist}
-    for path in _visible(report.folder, ".tar") + _visible(report.folder, ".idx"):
-        if path.stem not in listed:
-            report.notes.append(f"{path.name} is not in the manifest: readers ignore it, and so can you")
-    if leftovers := len(list(report.folder.rglob(f"{TEMPORARY_PREFIX}*"))):
+    for name in _visible(report.folder):
+        if name.endswith((".tar", ".idx")) and Path(name).stem not in listed:
+            report.notes.append(f"{name} is not in the manifest: readers ignore it, and so can you")
+    if isinstance(report.folder, Path) and (leftovers := len(list(report.folder.rglob(f"{TEMPORARY_PREFIX}*")))):
         report.notes.append(f"{leftovers} temporary files of a killed render; the next render removes them")
 
 
-def _rerender(report: Report, manifest: Manifest, recipe: Recipe, wanted: int) -> None:
-    """Render evenly spread good rows again from what is stored, and compare pixels."""
-    count = min(wanted, len(report.good))
+def _judge_rendered(report: Report, manifest: Manifest, recipe: Recipe, rendered: Sequence[Rendered]) -> None:
+    """What rows say that were rendered again from their plan and their stored HR."""
     rounded = []
-    for row in (report.good[(2 * i + 1) * len(report.good) // (2 * count)] for i in range(count)):
-        hr, lr, meta = row.read()
-        again = degrade(hr, Plan.from_json(meta.plan), recipe.scale, recipe.usm)
-        difference = np.abs(again.astype(np.int16) - lr)
-        share, text = float((difference > 0).mean()), f"by up to {difference.max()} levels"
-        if difference.max() > ROUNDING_LEVELS or share > ROUNDING_SHARE:
-            place = f"{row.tar.name}: row {meta.row} ({row.key})"
-            report.problems.append(f"{place}: rendered again, LR differs {text} in {share:.2%} of its values")
+    for row, name, levels, share in rendered:
+        if levels > ROUNDING_LEVELS or share > ROUNDING_SHARE:
+            text = f"LR differs by up to {levels} levels in {share:.2%} of its values"
+            report.problems.append(f"{name}: rendered again, {text}")
         elif share:
-            rounded.append(meta.row)
-    note = f"rendered {count} rows again: {count - len(rounded)} equal"
+            rounded.append(row)
+    note = f"rendered {len(rendered)} rows again: {len(rendered) - len(rounded)} equal"
     if rounded:
         note += f", rows {', '.join(map(str, rounded))} differ by 1 level in at most {ROUNDING_SHARE:.1%} of values"
-    here = versions()
+    here = versions(recipe.backend)
     others = [
         f"{name} {here[name]} here, {old} then" for name, old in manifest.versions.items() if here.get(name) != old
     ]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import RunError
+from shared.remote import Place, Remote, lock_folder
 
 TEMPORARY_PREFIX = ".tmp-"
 """Leftovers of a killed writer carry this prefix; being hidden, no dataset reader takes them for data."""
@@ -36,15 +37,18 @@ def atomic_write(path: Path) -> Iterator[io.BufferedRandom]:
     sync_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Place, data: bytes) -> None:
     """Write a small file atomically, and not at all when it already holds `data`."""
     if path.is_file() and path.read_bytes() == data:
+        return
+    if isinstance(path, Remote):
+        path.write(data)
         return
     with atomic_write(path) as file:
         file.write(data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """`write_bytes` for text, UTF-8."""
     write_bytes(path, text.encode())
 
@@ -65,22 +69,29 @@ def remove_temporaries(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, purpose: str, *subfolders: str) -> Iterator[None]:
+def locked(dataset: Place, purpose: str, *subfolders: str) -> Iterator[None]:
     """Hold a folder's lock file for one writer, and sweep away what killed writers left in it and its `subfolders`.
 
-    Raises `RunError` when another process holds the lock.
+    Raises `RunError` when another process holds the lock. Behind a url there are no locks: then it keeps away the other
+    writers on this machine alone.
 
     The lock is the kernel's and ends with the process, however it ends; its children, such as loader workers that
     outlive it for a moment, do not hold it.
     """
+    folder = lock_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(
-                f"{folder} is being written by another process ({purpose}): wait for it or stop it"
+                f"{dataset} is being written by another process ({purpose}): wait for it or stop it"
             ) from error
-        for place in (folder, *(folder / name for name in subfolders)):
+        places = [folder, *(folder / name for name in subfolders)]
+        for place in places:
             remove_temporaries(place)
-        yield
+        try:
+            yield
+        finally:
+            for place in places:
+                remove_temporaries(place)  # of workers that did not live to do so

@@ -8,18 +8,18 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 
+from shared.codecs import CODECS, Codec, codec_of
 from shared.errors import RunError
-from shared.images import decode, encode_png, png_size
+from shared.images import encode_png
 from shared.records import require_fields
 
-FORMAT = "realsr-pairs-v1"
-EXTENSIONS = ("hr.png", "json", "lr.png")
-"""Members of a row in the order they lie in the tar."""
+FORMAT = "realsr-pairs-v2"
 INDEX_HEADER = "v1.2"
 """DALI's text index of that version."""
 TAR_BLOCK = 512
@@ -35,6 +35,7 @@ class Row:
 
     row: number of the row in its subspace and split. hr_id: the photograph, by its path below the HR folder.
     crop_y, crop_x: top left corner in it. patch: HR side, pixels. plan: the `Plan` as a JSON string.
+    hr_crc32, lr_crc32: checksums of the pictures' bytes, because not every codec has its own.
     """
 
     subspace: str
@@ -50,11 +51,13 @@ class Row:
     plan: str
     space: str
     licence: str
+    hr_crc32: int = 0
+    lr_crc32: int = 0
     format: str = FORMAT
 
     def to_json(self) -> bytes:
         """UTF-8, keys sorted, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @staticmethod
     def from_json(data: bytes) -> "Row":
@@ -94,6 +97,11 @@ class Member(NamedTuple):
     def key(self) -> str:
         """Key of the row that the member belongs to."""
         return self.name.partition(".")[0]
+
+
+def extensions(codec: str) -> tuple[str, str, str]:
+    """Extensions of a row's members in the order they lie in the tar."""
+    return f"hr.{CODECS[codec].extension}", "json", "lr.png"
 
 
 def shard_name(subspace: str, scale: int, digest: str, index: int) -> str:
@@ -152,27 +160,47 @@ def _parse_member(extension: str, offset: str, size: str, name: str) -> Member:
 def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
     """The members of each row, in order. Raises ValueError when one is missing, doubled or out of place."""
     if len(members) % 3:
-        raise ValueError(f"{len(members)} members are not a multiple of {len(EXTENSIONS)}")
+        raise ValueError(f"{len(members)} members are not a multiple of 3")
     rows = []
     for first in range(0, len(members), 3):
         hr, meta, lr = members[first : first + 3]
         key = hr.key
-        if [m.name for m in (hr, meta, lr)] != [f"{key}.{extension}" for extension in EXTENSIONS]:
+        names = [m.name for m in (hr, meta, lr)]
+        if not any(names == [f"{key}.{extension}" for extension in extensions(codec)] for codec in CODECS):
             raise ValueError(f"members of row {key!r} are {hr.name}, {meta.name}, {lr.name}")
         rows.append((hr, meta, lr))
     return rows
 
 
 def encode_pair(hr: np.ndarray, lr: np.ndarray, row: Row) -> dict[str, bytes]:
-    """The bytes of each member of a row, by extension."""
-    return {"hr.png": encode_png(hr), "json": row.to_json(), "lr.png": encode_png(lr)}
+    """The bytes of each member of a row with a PNG, by extension."""
+    return row_members("png", encode_png(hr), lr, row)
 
 
-def decode_picture(data: bytes | memoryview, side: int, name: str) -> np.ndarray:
-    """Decode a PNG member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not."""
-    if png_size(data) != (side, side):
-        raise ValueError(f"{name} is {png_size(data)} pixels: the row says {side} x {side}")
-    return decode(data, name)
+def row_members(codec: str, hr: bytes, lr: np.ndarray, row: Row) -> dict[str, bytes]:
+    """The bytes of each member of a row, by extension, checksums in the json. hr: the crop as that codec stores it."""
+    low = encode_png(lr)
+    row = replace(row, hr_crc32=isal_zlib.crc32(hr), lr_crc32=isal_zlib.crc32(low))
+    return dict(zip(extensions(codec), (hr, row.to_json(), low), strict=True))
+
+
+def check_size(data: bytes | memoryview, side: int, name: str) -> Codec:
+    """The codec of a picture that must be `side` x `side` pixels by its header. Raises ValueError if it is not."""
+    codec = codec_of(data, name)
+    if (size := codec.size(data)) != (side, side):
+        raise ValueError(f"{name}.{codec.extension} is {size} pixels: the row says {side} x {side}")
+    return codec
+
+
+def decode_picture(data: bytes | memoryview, side: int, name: str, crc32: int | None = None) -> np.ndarray:
+    """Decode a member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not.
+
+    name: of the member, without what the codec adds. crc32: what the row says of its bytes.
+    """
+    codec = check_size(data, side, name)
+    if crc32 not in (None, isal_zlib.crc32(data)):
+        raise ValueError(f"{name}.{codec.extension} does not have the checksum in the row")
+    return codec.decode(data, f"{name}.{codec.extension}")
 
 
 def decode_pair(hr: bytes | memoryview, meta: bytes, lr: bytes | memoryview, key: str) -> Pair:
@@ -180,8 +208,8 @@ def decode_pair(hr: bytes | memoryview, meta: bytes, lr: bytes | memoryview, key
     try:
         row = Row.from_json(bytes(meta))
         return Pair(
-            decode_picture(hr, row.patch, f"{key}.hr.png"),
-            decode_picture(lr, row.patch // row.scale, f"{key}.lr.png"),
+            decode_picture(hr, row.patch, f"{key}.hr", row.hr_crc32),
+            decode_picture(lr, row.patch // row.scale, f"{key}.lr", row.lr_crc32),
             row,
         )
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Pictures in and out: uint8 [H, W, 3], RGB, everywhere in this project."""
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,11 @@ from PIL import Image
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_FILTER_UP = 2
 """Every row is stored as its difference to the row above: on photographs as small as any fixed filter."""
+PNG_RGB = bytes([8, 2, 0, 0, 0])
+"""End of a header: 8 bits, RGB, deflate, the five standard filters, not interlaced."""
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says an instance
+"""What ISA-L raises for bytes that it cannot inflate."""
 DEFLATE_LEVEL = 1
 """ISA-L's level 1: the size of OpenCV's best strategy in a quarter of its time (docs/benchmarks.md)."""
 
@@ -78,9 +84,38 @@ def encode_png(image: np.ndarray) -> bytes:
     rows[:, 0] = PNG_FILTER_UP
     rows[0, 1:] = pixels[0]
     np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    header = struct.pack(">II", width, height) + PNG_RGB
     data = isal_zlib.compress(rows, DEFLATE_LEVEL)
-    return PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + PNG_END
+
+
+def decode_png(data: bytes | memoryview, name: str) -> np.ndarray:
+    """Decode the bytes of a PNG to uint8 [H, W, 3], RGB; `name` stands in the error.
+
+    The layout that `encode_png` writes is read with ISA-L, in a third of OpenCV's time; any other by OpenCV. Checksums
+    are held against the bytes. Raises ValueError when they are damaged or no picture.
+    """
+    height, width = png_size(data)
+    end = len(data) - len(PNG_END)
+    is_ours = data[24:29] == PNG_RGB and data[37:41] == b"IDAT" and data[end:] == PNG_END
+    if not is_ours or struct.unpack(">I", data[33:37])[0] != end - 45:
+        return decode(data, name)
+    stored, pixels = 1 + 3 * width, np.empty(0, np.uint8)
+    crcs = struct.unpack(">I", data[29:33]) + struct.unpack(">I", data[end - 4 : end])
+    if crcs == (isal_zlib.crc32(data[12:29]), isal_zlib.crc32(data[37 : end - 4])):
+        inflater = isal_zlib.decompressobj()
+        with suppress(DAMAGED):
+            pixels = np.frombuffer(inflater.decompress(data[41 : end - 4], height * stored + 1), np.uint8)
+    if len(pixels) != height * stored or not inflater.eof:
+        raise ValueError(f"{name} cannot be decoded: damaged")
+    rows = pixels.reshape(height, stored)
+    if (rows[:, 0] != PNG_FILTER_UP).any():
+        return decode(data, name)
+    image, shift = rows[:, 1:].copy(), 1
+    while shift < height:  # running sums of the columns, in log2(height) additions of all rows at once
+        image[shift:] += image[:-shift]
+        shift *= 2
+    return image.reshape(height, width, 3)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

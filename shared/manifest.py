@@ -8,13 +8,13 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import FORMAT, canonical_json
 from shared.records import require_fields
+from shared.remote import Place
 
 MANIFEST = "manifest.json"
 
@@ -64,12 +64,12 @@ class Manifest:
         """A hash of what the dataset holds: equal for equal rows, whatever their shards' names."""
         return hashlib.sha256(canonical_json([entry.sha256 for entry in self.shardlist])).hexdigest()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the manifest: the commit point of everything listed in it."""
         write_bytes(folder / MANIFEST, self.to_json())
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Place) -> Manifest:
     """Read and check the manifest of a dataset folder. Raises `RunError` when it is absent or not a manifest."""
     path = folder / MANIFEST
     try:

@@ -1,10 +1,16 @@
-"""What all tests share: the `--slow` switch."""
+"""What all tests share: the `--slow` switch, and that nothing is kept outside their own folders."""
+
+import os
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["REALSR_CACHE"] = ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

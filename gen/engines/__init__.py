@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from gen.shards import Outcome, ShardSpec
+from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
 
 Run = Callable[[Sequence[ShardSpec], int, Callable[[int], None]], Iterator[Outcome]]

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from gen.engines.local import one_thread
-from gen.shards import DoneShard, Outcome, ShardSpec, attempt, failure
+from gen.shards import attempt
+from gen.specs import DoneShard, Outcome, ShardSpec, failure
 
 MAX_RETRIES = 3
 """Times that a task whose worker or node died is run again."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from gen.engines.local import one_thread
-from gen.photos import Photograph
 from gen.recipe import Recipe
-from gen.shards import Outcome, ShardSpec, attempt
+from gen.shards import attempt
+from gen.specs import Outcome, ShardSpec
 from shared.atomic import write_bytes, write_text
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
+from shared.photos import Photograph
+from shared.remote import Place, Remote, lock_folder, place
 
 FOLDER = ".slurm"
 """Beside the datasets: one folder a submission, with `todo.jsonl`, `array.sh`, `job` (its number) and the logs."""
@@ -36,12 +39,17 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
     """
     if not specs:
         return
-    home = Path(specs[0].folder).resolve().parent / FOLDER
+    home = _home(place(specs[0].folder))
     queued = _queued(home)
     yield from (Outcome(spec, waits_for=queued[spec.name]) for spec in specs if spec.name in queued)
     if left := [spec for spec in specs if spec.name not in queued]:
         waits_for = _submit(home, left, min(workers, len(left)))
         yield from (Outcome(spec, waits_for=waits_for) for spec in left)
+
+
+def _home(folder: Place) -> Path:
+    """Where submissions are kept: beside the datasets, or here when those are behind a url."""
+    return (Path.cwd() if isinstance(folder, Remote) else folder.resolve().parent) / FOLDER
 
 
 def _submit(home: Path, specs: Sequence[ShardSpec], elements: int) -> str:
@@ -83,10 +91,14 @@ def write_todo(specs: Sequence[ShardSpec]) -> bytes:
             last = spec.folder
             # Absolute, because an element may start elsewhere.
             photographs = [asdict(p) | {"path": str(Path(p.path).resolve())} for p in spec.photographs]
-            folder = str(Path(spec.folder).resolve())
+            folder = str(_absolute(place(spec.folder)))
             lines.append({"folder": folder, "recipe": asdict(spec.recipe), "photographs": photographs})
         lines.append({"index": spec.index, "rows": spec.rows})
     return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
+
+
+def _absolute(folder: Place) -> Place:
+    return folder if isinstance(folder, Remote) else folder.resolve()
 
 
 def read_todo(data: bytes) -> list[ShardSpec]:
@@ -144,7 +156,7 @@ def main(argv: list[str]) -> int:
     failures = 0
     with ExitStack() as locks:
         for folder in sorted({spec.folder for spec in specs}):
-            locks.enter_context(_one_of_many_writers(Path(folder)))
+            locks.enter_context(_one_of_many_writers(place(folder)))
         for spec in specs:
             outcome = attempt(spec, lambda: None)
             failures += outcome.done is None
@@ -155,8 +167,9 @@ def main(argv: list[str]) -> int:
 
 
 @contextmanager
-def _one_of_many_writers(folder: Path) -> Iterator[None]:
+def _one_of_many_writers(dataset: Place) -> Iterator[None]:
     """Wait until no gen.render is at work in the folder, then keep it from beginning: it sweeps temporaries away."""
+    folder = lock_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         fcntl.lockf(file, fcntl.LOCK_SH)
@@ -164,4 +177,5 @@ def _one_of_many_writers(folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # preempted: leave nothing half written
     sys.exit(run_command(main))

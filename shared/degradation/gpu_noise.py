@@ -1,7 +1,7 @@
 """Noise on a torch device: the tables of `noise`, looked up by words of a counter-based hash.
 
 A word is a function of the plan's seed, the pixel's place in the picture and the channel, so a field depends neither on
-the batch nor on the canvas. The words are not the CPU backend's: the two agree in distribution.
+the batch nor on the canvas. Words and tables are the CPU backend's, so the noise is the same where the picture is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from shared.degradation.gpu_canvas import Canvas, merge, to_device
 from shared.degradation.gpu_jpeg import to_levels
 from shared.degradation.noise import RATE_BITS, normal_table, poisson_table
 from shared.degradation.plan import Noise
+from shared.seeds import word_keys
 
 LUMA = (0.2989, 0.587, 0.114)
 NUM_QUANTA = 9
@@ -85,7 +86,7 @@ def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:
     sizes = canvas.size_n2.int()[:, :, None, None]
     y = torch.arange(height, dtype=torch.int32, device=canvas.device).view(-1, 1).minimum(sizes[:, 0] - 1)
     x = torch.arange(width, dtype=torch.int32, device=canvas.device).minimum(sizes[:, 1] - 1)
-    keys = to_device(_mixed(seeds), canvas.device).view(-1, 2, 1, 1)
+    keys = to_device(word_keys(seeds).view(np.int32), canvas.device).view(-1, 2, 1, 1)
     v = [_lcg(value) for value in (y * sizes[:, 1] + x, keys[:, 0], keys[:, 1])]
     for _ in range(2):
         v = [value ^ (value >> 16 & 0xFFFF) for value in v] if _ else v
@@ -98,11 +99,3 @@ def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:
 def _lcg(value: Tensor) -> Tensor:
     """One step of a linear congruential generator in 32 bits, which wrap."""
     return value * 1664525 + 1013904223
-
-
-def _mixed(seeds: Sequence[int]) -> np.ndarray:
-    """Two 32-bit keys a seed, int32 [n, 2]: SplitMix64, so that neighbouring seeds are far apart."""
-    z = np.array(seeds, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (z ^ (z >> np.uint64(31))).astype("<u8").view("<i4").reshape(-1, 2)

@@ -13,6 +13,8 @@ from scipy.special import j1
 
 from shared.degradation.plan import Blur
 
+USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
+"""Real-ESRGAN's unsharp mask of HR pictures, with a Gaussian of this size and sigma."""
 SINGULAR_CUT = 1e-4
 """Singular values below this share of the largest are dropped."""
 
@@ -30,8 +32,7 @@ def closed_form(blur: Blur) -> np.ndarray:
     profile = blur.family.removesuffix("_aniso").removesuffix("_iso")
     if profile not in PROFILES and blur.family != "sinc":
         raise ValueError(f"unknown kernel family {blur.family!r}: the profiles are sinc, {', '.join(PROFILES)}")
-    grid = np.arange(blur.size) - blur.size // 2
-    x, y = np.meshgrid(grid, grid)
+    x, y = _grid(blur.size)
     if blur.family == "sinc":
         r = np.hypot(x, y)
         r[blur.size // 2, blur.size // 2] = 1.0
@@ -42,6 +43,13 @@ def closed_form(blur: Blur) -> np.ndarray:
         mahalanobis = ((cos * x + sin * y) / blur.sigma_x) ** 2 + ((cos * y - sin * x) / blur.sigma_y) ** 2
         kernel = PROFILES[profile](mahalanobis, blur.beta)
     return kernel / kernel.sum()
+
+
+@lru_cache(maxsize=64)
+def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (columns) and y (rows) of every tap, the origin at the centre, float64 [size, size]."""
+    taps = np.arange(size, dtype=np.float64) - size // 2
+    return np.broadcast_to(taps, (size, size)), np.broadcast_to(taps[:, None], (size, size))
 
 
 PROFILES = {
@@ -57,16 +65,41 @@ PROFILES = {
 def separable_terms(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
     """The kernel as a sum of outer products: columns, rows, float32 [terms, size] each, read-only.
 
-    kernel[y, x] = sum over t of columns[t, y] * rows[t, x].
+    kernel[y, x] = sum over t of columns[t, y] * rows[t, x]; both vectors of a term are even, or both odd, exactly.
     """
-    u, s, vt = np.linalg.svd(closed_form(blur))
-    terms = int((s > SINGULAR_CUT * s[0]).sum())
-    root = np.sqrt(s[:terms, None])
-    columns, rows = u.T[:terms] * root, vt[:terms] * root
+    terms = _gaussian_term(blur) if blur.family == "iso" else _singular_terms(closed_form(blur))
+    for vectors in terms:
+        vectors.flags.writeable = False
+    return terms
+
+
+def _gaussian_term(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
+    """An isotropic Gaussian is the product of two of one dimension."""
+    line = np.exp(-((np.arange(blur.size) - blur.size // 2) ** 2) / (2 * blur.sigma_x**2))
+    line = (line / line.sum()).astype(np.float32)[None]
+    return line, line.copy()
+
+
+def _singular_terms(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The singular value decomposition of a kernel that is the same upside down, cut at `SINGULAR_CUT`, of sum 1.
+
+    Such a kernel takes even vectors to even ones and odd to odd ones. So it is decomposed in two bases, delta(0) and
+    (delta(k) +- delta(-k)) / sqrt(2), for k = 1 .. size // 2: two matrices of a quarter of its size.
+    """
+    margin = len(weights) // 2
+    below, above = weights[margin:], weights[margin::-1]
+    fold = np.full(margin + 1, np.sqrt(2))
+    fold[0] = 1
+    parities = np.stack([below + above, below - above])[:, :, margin:] * (np.outer(fold, fold) / 2)
+    left, singular, right = np.linalg.svd(parities if parities[1].any() else parities[:1])
+    parity, term = np.nonzero(singular > SINGULAR_CUT * singular.max())
+    root = np.sqrt(singular[parity, term])[:, None]
+    offsets = np.arange(-margin, margin + 1)
+    signs = np.where((parity[:, None] == 1) & (offsets < 0), -root, root)
+    columns = (left[parity, :, term] / fold)[:, abs(offsets)] * signs
+    rows = (right[parity, term] / fold)[:, abs(offsets)] * signs
     columns /= (columns.sum(1) * rows.sum(1)).sum()
-    columns, rows = columns.astype(np.float32), rows.astype(np.float32)
-    columns.flags.writeable = rows.flags.writeable = False
-    return columns, rows
+    return columns.astype(np.float32), rows.astype(np.float32)
 
 
 def kernel(blur: Blur) -> np.ndarray:

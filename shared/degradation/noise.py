@@ -1,7 +1,7 @@
 """Noise fields from tables: what a pixel gains, looked up by random bits, exact to stated errors.
 
-Random bits are words named by the plan's seed (`shared.seeds.words16`): a field is a pure function of plan and picture.
-Tables replace the arithmetic of a sampler by one look-up a value; both backends can use them.
+Random bits are words named by the plan's seed, the pixel and the channel (`loops.words`): a field is a pure function of
+plan and picture, and both backends look up the same words in the same tables.
 """
 
 from functools import lru_cache
@@ -24,18 +24,25 @@ def normal_table() -> np.ndarray:
 
 
 @lru_cache(maxsize=9)
-def poisson_table(quantum: int) -> np.ndarray:
-    """Noise of a level under Poisson(v q)/q - v for q = `quantum`, v = level/255: float32 [256 << RATE_BITS].
+def poisson_deviations(quantum: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of Poisson(v q) for q = `quantum`, v = level/255, as small whole numbers that a core's cache holds.
 
-    Entry (level << RATE_BITS) + i is the quantile at (i + 1/2) / 2**RATE_BITS. Levels are rates of the 8-bit picture,
-    so 256 rates a quantum are all there are.
+    Gives int8 [256, 2**RATE_BITS], entry i of a level being the quantile at (i + 1/2) / 2**RATE_BITS less the rounded
+    rate, and float32 [256], the rounded rate over q less v. Levels are rates of the 8-bit picture, so 256 rates a
+    quantum are all there are.
     """
     probabilities = (np.arange(1 << RATE_BITS) + 0.5) / (1 << RATE_BITS)
-    table = np.zeros((256, 1 << RATE_BITS), np.float32)
+    rates = np.arange(256) / 255 * quantum
+    deviations = np.zeros((256, 1 << RATE_BITS), np.int8)  # 3.7 standard deviations of at most 16
     counts = np.arange(int(quantum + 8 * quantum**0.5 + 16))
     log_factorial = np.cumsum(np.log(np.maximum(counts, 1)))
-    for level in range(1, 256):
-        rate = level / 255 * quantum
+    for level, rate in enumerate(rates[1:], start=1):
         cumulative = np.cumsum(np.exp(counts * np.log(rate) - rate - log_factorial))
-        table[level] = np.searchsorted(cumulative, probabilities) / quantum - level / 255
-    return table.reshape(-1)
+        deviations[level] = np.searchsorted(cumulative, probabilities) - np.rint(rate)
+    return deviations, (np.rint(rates) / quantum - rates / quantum).astype(np.float32)
+
+
+def poisson_table(quantum: int) -> np.ndarray:
+    """The same as noise, Poisson(v q)/q - v: float32 [256 << RATE_BITS], entry (level << RATE_BITS) + i."""
+    deviations, centres = poisson_deviations(quantum)
+    return (deviations * np.float32(1 / quantum) + centres[:, None]).reshape(-1)

@@ -7,14 +7,14 @@ rather than pixels, so the same row can be rendered on any machine, by any backe
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from shared.degradation.partition import Subspace
 from shared.degradation.space import BlurSpace, FinalSpace, JpegSpace, NoiseSpace, Range, ResizeSpace
 from shared.seeds import Draws
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The published form: one line, numbers exact, skipped operators absent."""
-        return json.dumps(_without_none(asdict(self)), separators=(",", ":"), sort_keys=True)
+        return json.dumps(_present(self), separators=(",", ":"), sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> "Plan":
@@ -131,8 +131,9 @@ class Plan:
             raise ValueError(f"not a plan: {error}") from error
 
 
-def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: _without_none(v) if isinstance(v, dict) else v for key, v in fields.items() if v is not None}
+def _present(part: Any) -> dict[str, Any]:
+    """The fields of a part of a plan that are not None; `dataclasses.asdict` would copy every number."""
+    return {k: _present(v) if is_dataclass(v) else v for k, v in vars(part).items() if v is not None}
 
 
 def sample_plan(
@@ -185,8 +186,7 @@ def _sample_blur(draws: Draws, ranges: BlurSpace) -> Blur | None:
 
 def _sample_resize(draws: Draws, ranges: ResizeSpace, keep: tuple[int, int]) -> Resize:
     direction = draws.pick(ranges.directions)
-    bounds = {"up": (1.0, ranges.factor.high), "down": (ranges.factor.low, 1.0), "keep": (1.0, 1.0)}[direction]
-    factor, mode = draws.uniform(*bounds), draws.choice(ranges.modes)
+    factor, mode = draws.uniform(*ranges.factors(direction)), draws.choice(ranges.modes)
     return Resize(direction, mode, *(max(1, math.floor(factor * side)) for side in keep))
 
 

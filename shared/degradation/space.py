@@ -6,7 +6,7 @@ read as docs/method.md says, or taken from Real-ESRGAN's published options.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.errors import UsageError
 
@@ -28,6 +28,10 @@ class Range:
     def __contains__(self, value: float) -> bool:
         return self.low <= value < self.high or (self.closed and value == self.high)
 
+    def at(self, position: float) -> float:
+        """The value at a position along the range, 0 at its low end and 1 at its high one; it goes on beyond both."""
+        return round(self.low + position * (self.high - self.low), 12)
+
 
 @dataclass(frozen=True)
 class BlurSpace:
@@ -45,11 +49,23 @@ class BlurSpace:
 
 @dataclass(frozen=True)
 class ResizeSpace:
-    """Resize factors of one stage; `keep` is the stage's own target size."""
+    """Resize factors of one stage; `keep` is the stage's own target size, a factor of 1."""
 
     directions: Mapping[str, float]
     factor: Range
     modes: tuple[str, ...] = ("area", "bilinear", "bicubic")
+
+    def factors(self, direction: str) -> tuple[float, float]:
+        """Lowest and highest factor of a direction."""
+        low, high = self.factor.low, self.factor.high
+        return {"down": (low, min(1.0, high)), "keep": (1.0, 1.0), "up": (max(1.0, low), high)}[direction]
+
+    def cut(self, index: int, parts: int) -> "ResizeSpace":
+        """Part `index` of `parts` equal parts of the factors, with the directions that have factors in it."""
+        factor = self.factor.cut(index, parts)
+        within = {"down": factor.low < 1, "keep": 1 in factor, "up": factor.high > 1}
+        kept = {name: p for name, p in self.directions.items() if within[name]}
+        return ResizeSpace({name: p / sum(kept.values()) for name, p in kept.items()}, factor, self.modes)
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,13 @@ class JpegSpace:
 
     low: int = 30
     high: int = 95
+
+    def cut(self, index: int, parts: int) -> "JpegSpace":
+        """Part `index` of `parts` runs of qualities, nearly equal. Raises `UsageError` for too many parts."""
+        count = self.high - self.low + 1
+        if parts > count:
+            raise UsageError(f"{parts} parts of the {count} JPEG qualities {self.low} .. {self.high}: ask for fewer")
+        return JpegSpace(self.low + count * index // parts, self.low + count * (index + 1) // parts - 1)
 
 
 @dataclass(frozen=True)
@@ -133,10 +156,40 @@ def _paper(name: str, families: Mapping[str, float], resize: ResizeSpace) -> Spa
     )
 
 
+def _widened(space: Space, sigma1: tuple[float, float], gaussian1: tuple[float, float]) -> Space:
+    """`space` with other ranges of stage 1; stage 2 and the Poisson scales go on in the proportion of the tables."""
+
+    def wider(bounds: Range, like: Range, ends: tuple[float, float]) -> Range:
+        low, high = (bounds.at((end - like.low) / (like.high - like.low)) for end in ends)
+        return Range(low, high)
+
+    def blur(ranges: BlurSpace) -> BlurSpace:
+        return replace(ranges, sigma=wider(ranges.sigma, space.blur1.sigma, sigma1))
+
+    def noise(ranges: NoiseSpace) -> NoiseSpace:
+        gaussian, poisson = (
+            wider(bounds, space.noise1.gaussian_sigma_255, gaussian1)
+            for bounds in (ranges.gaussian_sigma_255, ranges.poisson_scale)
+        )
+        return replace(ranges, gaussian_sigma_255=gaussian, poisson_scale=poisson)
+
+    return replace(
+        space,
+        name=f"{space.name}-wide",
+        blur1=blur(space.blur1),
+        blur2=blur(space.blur2),
+        noise1=noise(space.noise1),
+        noise2=noise(space.noise2),
+    )
+
+
+PAPER = _paper("paper", ISO_ANISO, AS_LABELLED)
+
 SPACES: dict[str, Space] = {
     space.name: space
     for space in (
-        _paper("paper", ISO_ANISO, AS_LABELLED),
+        PAPER,
+        _widened(PAPER, (0.4, 3.8), (1.0, 19.0)),  # Fig. 9: where the linear trend of imbalance was looked for
         _paper("paper-realesrgan", SIX_FAMILIES, AS_REALESRGAN),
         Space(  # Real-ESRGAN's options for x4plus
             name="realesrgan",

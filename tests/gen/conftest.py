@@ -93,14 +93,10 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
 def start(hr: Path) -> Callable[..., subprocess.Popen]:
     """start(out, *options) begins a render in a process group of its own."""
 
-    def run(out: Path, *options: str) -> subprocess.Popen:
+    def run(out: Path, *options: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen:
         line = [sys.executable, "-m", "gen.render", "--subspace", "noise", "--hr", str(hr), "--out", str(out)]
         return subprocess.Popen(
-            [*line, *SMALL, *options],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            [*line, *SMALL, *options], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
         )
 
     return run

@@ -23,8 +23,11 @@ def error_of(result, code):
             ("--subspace", "nois"),
             "unknown subspace 'nois' of space 'paper': choose one of mild, blur, noise, severe or",
         ),
-        (("--space", "papier"), "unknown space 'papier': choose one of paper, paper-realesrgan, realesrgan"),
-        (("--partition", "2by2"), "unknown partition '2by2': choose 2x2, full or BxN such as 1x3"),
+        (
+            ("--space", "papier"),
+            "unknown space 'papier': choose one of paper, paper-wide, paper-realesrgan, realesrgan",
+        ),
+        (("--partition", "2by2"), "unknown partition '2by2': choose 2x2, full, BxN such as 1x3"),
         (("--engine", "warp"), "unknown engine 'warp': choose one of local"),
         (("--colour", "red"), "--colour"),
         (("--count", "many"), "count"),

@@ -1,8 +1,10 @@
 """A render that is killed anywhere leaves only whole shards, and the same command finishes it to the same bytes."""
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -81,19 +83,36 @@ def test_a_killed_render_finishes_to_the_same_bytes(
     assert list(folder.rglob(".tmp-*")) == []
 
 
-@pytest.mark.parametrize("finished", [2, 20])
-def test_a_terminated_render_finishes_to_the_same_bytes(finished, undisturbed, start, render, contents, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        pytest.param(signal.SIGTERM, False, id="SIGTERM-command"),
+        pytest.param(signal.SIGINT, True, id="SIGINT-all"),
+        pytest.param(signal.SIGTERM, True, id="SIGTERM-all", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, False, id="SIGINT-command", marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupted_render_cleans_up_and_says_how_to_go_on(
+    number, to_all, undisturbed, start, render, contents, tmp_path
+):
+    """A scheduler sends SIGTERM to the command, a terminal SIGINT to its workers too."""
     origin, expected = undisturbed
     folder = shutil.copytree(origin, tmp_path / "out") / "noise"
-    process = start(tmp_path / "out", "--count", str(NUM_ROWS), "--workers", "2")
-    poll(lambda: num_finished(folder) >= finished or process.poll() is not None)
-    process.terminate()
-    process.wait()
+    process = start(tmp_path / "out", "--count", str(NUM_ROWS), "--workers", "2", stderr=subprocess.PIPE)
+    poll(lambda: num_finished(folder) >= 3 or process.poll() is not None)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    _, said = process.communicate(timeout=DEADLINE_SECONDS)
     poll(lambda: not group_is_alive(process.pid))
+    if number == signal.SIGTERM and to_all:  # the workers die at once, so their shards may fail before it is noticed
+        assert process.returncode in (1, 130)
+    else:
+        assert process.returncode == 130
+        assert said.splitlines()[-1] == b"interrupted; run the same command again to go on"
+    assert b"Traceback" not in said
+    assert list(folder.rglob(".tmp-*")) == []
     assert_all_that_is_listed_is_whole(folder)
     render(tmp_path / "out", "--count", str(NUM_ROWS))
     assert contents(folder) == contents(expected)
-    assert list(folder.rglob(".tmp-*")) == []
 
 
 def test_leftovers_of_a_killed_render_are_removed_by_the_next(render, dataset):
@@ -139,4 +158,32 @@ def test_a_crash_at_any_rename_leaves_a_true_manifest(strike, undisturbed, rende
     render(tmp_path / "out", "--count", str(count))
     fresh = contents(render(shutil.copytree(origin, tmp_path / "fresh"), "--count", str(count)))
     assert contents(folder) == fresh
+    assert list(folder.rglob(".tmp-*")) == []
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_at_random_moments(undisturbed, start, render, contents, tmp_path):
+    """Of the whole group or the command alone, by SIGKILL or SIGTERM, at any moment of 4 seconds from its start."""
+    origin, expected = undisturbed
+    folder = shutil.copytree(origin, tmp_path / "out") / "noise"
+    finished = 0
+    for number in range(100):
+        draws = Draws(0, "moment", number)
+        process = start(tmp_path / "out", "--count", str(NUM_ROWS), "--workers", "2")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draws.uniform(0, 4))
+        kill = draws.choice((os.kill, os.killpg))
+        with contextlib.suppress(ProcessLookupError):
+            kill(process.pid, draws.choice((signal.SIGKILL, signal.SIGTERM)))
+        code = process.wait()
+        poll(lambda: not group_is_alive(process.pid))  # noqa: B023 -- called at once
+        assert_all_that_is_listed_is_whole(folder)
+        if code == 0:
+            finished += 1
+            assert contents(folder) == contents(expected)
+            shutil.rmtree(folder)
+            shutil.copytree(origin / "noise", folder)
+    assert 0 <= finished < 90
+    render(tmp_path / "out", "--count", str(NUM_ROWS))
+    assert contents(folder) == contents(expected)
     assert list(folder.rglob(".tmp-*")) == []

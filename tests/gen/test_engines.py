@@ -16,10 +16,11 @@ import gen.engines.local
 import gen.render
 from gen.dataset import plan_dataset
 from gen.engines import ENGINES, get_engine, slurm
-from gen.photos import find_photographs
 from gen.recipe import Recipe
-from gen.shards import ShardSpec, failed, render_shard
+from gen.shards import render_shard
+from gen.specs import ShardSpec, failed
 from shared.errors import RunError, UsageError, run_command
+from shared.photos import find_photographs
 
 ROOT = Path(__file__).parents[2]
 COUNT = 48

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gen.photos import Photograph, find_photographs
 from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.manifest import load_manifest
+from shared.photos import Photograph, find_photographs
 from shared.shardfile import Dataset
 from tests.gen.conftest import texture
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 import gen.verify
-from gen.sources import Terms, read_sources
 from shared.errors import UsageError
+from shared.licences import Terms, read_sources
 from shared.manifest import load_manifest
 from shared.shardfile import Dataset
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from gen.photos import Photograph, draw_crops, find_photographs
-from gen.sources import NOT_GIVEN
 from shared.degradation.plan import sample_plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
+from shared.licences import NOT_GIVEN
 from shared.manifest import load_manifest
+from shared.photos import Photograph, draw_crops, find_photographs
 from shared.shardfile import Dataset
 
 

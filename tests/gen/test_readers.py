@@ -13,7 +13,7 @@ import pytest
 from shared.manifest import load_manifest
 from shared.shardfile import Dataset
 
-INTEGERS = {"seed", "row", "crop_y", "crop_x", "patch", "scale"}
+INTEGERS = {"seed", "row", "crop_y", "crop_x", "patch", "scale", "hr_crc32", "lr_crc32"}
 STRINGS = {"subspace", "split", "hr_id", "hr_sha256", "plan", "space", "licence", "format"}
 GUIDE = Path(__file__).parents[2] / "docs" / "format.md"
 
@@ -96,6 +96,13 @@ def test_the_manifest_is_a_wids_index(rendered):
     values = json.loads((rendered / "manifest.json").read_bytes())
     assert (values["__kind__"], values["wids_version"]) == ("wids-shard-index-v1", 1)
     assert {"url", "nsamples", "filesize", "md5sum"} <= set(values["shardlist"][0])
+
+
+def test_wids_reads_rows_at_random(rendered, tmp_path):
+    wids = pytest.importorskip("wids", reason="it comes with webdataset 0.2 alone")
+    rows = wids.ShardListDataset(str(rendered / "manifest.json"), cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == 10
+    assert [rows[number][".json"]["row"] for number in (9, 0, 4)] == [9, 0, 4]
 
 
 def test_no_file_beside_the_tars_looks_like_data(rendered):

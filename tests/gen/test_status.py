@@ -9,7 +9,8 @@ import pytest
 
 import gen.status
 from gen.dataset import DatasetPlan
-from gen.shards import failure, render_shard
+from gen.shards import render_shard
+from gen.specs import failure
 from gen.status import Progress
 from shared.errors import RunError, UsageError
 from shared.manifest import MANIFEST, load_manifest

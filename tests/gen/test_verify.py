@@ -5,12 +5,16 @@ import io
 import json
 import shutil
 import tarfile
+import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
+import gen.shardcheck
 import gen.verify
 from gen.verify import check_dataset
+from shared.codecs import CODECS
 from shared.errors import RunError, run_command
 from shared.format import Member, Row, write_index
 from shared.images import encode_png
@@ -42,12 +46,23 @@ def refresh_sums(folder):
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
-def rewrite(folder, number, change):
+def renew_checksums(members):
+    """Make the json of whole rows agree with the bytes of their pictures."""
+    for hr, record, lr in zip(members[::3], members[1::3], members[2::3], strict=False):
+        with suppress(ValueError):
+            values = json.loads(record[1])
+            values |= {"hr_crc32": zlib.crc32(hr[1]), "lr_crc32": zlib.crc32(lr[1])}
+            record[1] = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def rewrite(folder, number, change, checksums=False):
     """Write shard `number` anew with `change(members)`, members a list of [name, bytes]; all hashes agree then."""
     path = tars(folder)[number]
     with tarfile.open(path) as tar:
         members = [[header.name, tar.extractfile(header).read()] for header in tar]
     change(members)
+    if checksums:
+        renew_checksums(members)
     index, path = [], path
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:
@@ -116,7 +131,11 @@ def test_every_kind_of_dataset_passes(options, render, tmp_path):
 
 @pytest.mark.parametrize(
     ("member", "words"),
-    [("hr.png", "hr.png cannot be decoded"), ("lr.png", "lr.png cannot be decoded"), ("json", "json")],
+    [
+        ("hr.png", "hr.png does not have the checksum"),
+        ("lr.png", "lr.png does not have the checksum"),
+        ("json", "json"),
+    ],
 )
 def test_a_flipped_bit_is_found_with_its_row(member, words, dataset):
     tar = tars(dataset)[1]
@@ -210,7 +229,7 @@ def test_a_wrong_index_is_found(change, words, dataset):
         ({"crop_y": 30000}, "lies outside the photograph"),
         ({"crop_x": -1}, "lies outside the photograph"),
         ({"hr_id": "../../etc/passwd"}, "its photograph '../../etc/passwd' is not the one in the manifest"),
-        ({"format": "realsr-pairs-v9"}, "format is 'realsr-pairs-v9': this program reads 'realsr-pairs-v1'"),
+        ({"format": "realsr-pairs-v9"}, "format is 'realsr-pairs-v9': this program reads 'realsr-pairs-v2'"),
         ({"plan": "{}"}, "its plan cannot be read"),
         ({"plan": "[" * 100_000}, "its plan cannot be read"),
     ],
@@ -323,7 +342,7 @@ def test_a_manifest_that_contradicts_its_recipe_is_found(change, words, dataset)
     assert any(words in problem for problem in check_dataset(dataset).problems)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"format": "realsr-pairs-v1"}', "\xff"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"format": "realsr-pairs-v2"}', "\xff"])
 def test_a_manifest_that_is_none_is_reported(text, dataset):
     (dataset / "manifest.json").write_bytes(text.encode("latin-1"))
     assert "is not a manifest of this format" in problem_of(dataset, usable=0)
@@ -359,7 +378,7 @@ def test_rendering_again_finds_an_lr_that_is_not_its_plans(dataset):
     def change(members):
         members[5][1] = encode_png(np.full((19, 19, 3), 128, np.uint8))
 
-    rewrite(dataset, 0, change)
+    rewrite(dataset, 0, change, checksums=True)
     assert check_dataset(dataset).problems == []
     (problem,) = check_dataset(dataset, rerender=10).problems
     assert "row 1 (noise-000000-00001): rendered again, LR differs by up to" in problem
@@ -372,7 +391,7 @@ def test_a_rounding_difference_is_told_with_the_versions_that_differ(dataset):
     def change(members):
         members[5][1] = encode_png(lr)
 
-    rewrite(dataset, 0, change)
+    rewrite(dataset, 0, change, checksums=True)
     edit_manifest(dataset, lambda values: values["versions"].update(numpy="0.1"))
     report = check_dataset(dataset, rerender=10)
     assert report.problems == []
@@ -385,8 +404,8 @@ def test_a_rounding_difference_is_told_with_the_versions_that_differ(dataset):
 
 def test_rendering_again_spreads_the_rows_evenly(rendered, monkeypatch):
     seen = []
-    degrade = gen.verify.degrade
-    monkeypatch.setattr(gen.verify, "degrade", lambda *a: seen.append(a[1]) or degrade(*a))
+    degrade = gen.shardcheck.degrade
+    monkeypatch.setattr(gen.shardcheck, "degrade", lambda *a: seen.extend(a[2]) or degrade(*a))
     check_dataset(rendered, rerender=3)
     plans = [Dataset(rendered)[row].row.plan for row in range(10)]
     assert [plans.index(plan.to_json()) for plan in seen] == [1, 5, 8]
@@ -441,3 +460,53 @@ def test_hostile_text_reaches_no_terminal(dataset):
 def test_a_row_survives_its_json():
     row = Row("noise", "val", 1, 2, "a", "b", 3, 4, 76, 4, "{}", "paper", "c")
     assert Row.from_json(row.to_json()) == row
+
+
+def test_a_quick_check_finds_what_is_wrong_with_the_structure(dataset):
+    report = check_dataset(dataset, quick=True)
+    assert (report.problems, len(report.good)) == ([], 10)
+    assert report.notes == ["structure alone was checked: tars were not hashed, pictures not decoded"]
+    rewrite(dataset, 0, with_json(1, crop_x=-1))
+    rewrite(dataset, 1, with_plan(2, lambda plan: plan.update(jpeg2=29)))
+    report = check_dataset(dataset, quick=True)
+    crop, plan = (text.partition("): ")[2] for text in report.problems)
+    assert crop.endswith(", -1) lies outside the photograph")
+    assert plan == "its plan lies outside subspace noise: jpeg2"
+    assert [*report.good] == [0, 2, 3, 4, 5, 7, 8, 9]
+    assert "  8 of 10 rows are usable: 0-0, 2-5, 7-9" in str(report).splitlines()
+
+
+def test_a_quick_check_reads_the_headers_of_pictures_alone(dataset, monkeypatch):
+    monkeypatch.setattr("gen.shardcheck.decode_pair", lambda *_: pytest.fail("decoded"))
+
+    def another_size(members):
+        members[2][1] = encode_png(np.zeros((20, 20, 3), np.uint8))
+
+    rewrite(dataset, 2, another_size)
+    data = bytearray(tars(dataset)[0].read_bytes())
+    data[-1] ^= 1
+    tars(dataset)[0].write_bytes(data)  # for a full check to find
+    (problem,) = check_dataset(dataset, quick=True).problems
+    assert "row 8 (noise-000002-00000): noise-000002-00000.lr.png is (20, 20) pixels" in problem
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_picture_of_another_codec_than_its_name_says_is_named(quick, dataset):
+    def change(members):
+        members[0][1] = CODECS["ppm"].encode(Dataset(dataset)[4].hr)
+
+    rewrite(dataset, 1, change, checksums=True)
+    (problem,) = check_dataset(dataset, quick=quick).problems
+    assert problem.endswith("row 4 (noise-000001-00000): noise-000001-00000.hr.png is a .ppm by its content")
+
+
+def test_several_processes_find_the_same(dataset, monkeypatch):
+    monkeypatch.setattr(gen.verify, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(gen.verify, "CHUNK_SHARDS", 2)
+    rewrite(dataset, 1, with_json(2, seed=1))
+    tars(dataset)[2].unlink()
+    rows = []
+    alone, together = check_dataset(dataset, 4), check_dataset(dataset, 4, workers=2, on_rows=rows.append)
+    assert str(together) == str(alone)
+    assert together.good == alone.good
+    assert rows == [4, 4, 2]

@@ -1,10 +1,13 @@
 """The shard format: names, the json of a row, the index, and what is refused when it comes from a stranger."""
 
 import json
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from shared.codecs import CODECS
 from shared.errors import RunError
 from shared.format import (
     FORMAT,
@@ -97,8 +100,8 @@ def test_members_are_grouped_into_rows():
 
 def test_a_row_is_flat_json_with_sorted_keys():
     assert ROW.to_json() == (
-        b'{"crop_x":4,"crop_y":3,"format":"realsr-pairs-v1","hr_id":"a.png","hr_sha256":"00","licence":"CC0","patch":76,'
-        b'"plan":"{}","row":7,"scale":4,"seed":0,"space":"paper","split":"train","subspace":"noise"}'
+        b'{"crop_x":4,"crop_y":3,"format":"realsr-pairs-v2","hr_crc32":0,"hr_id":"a.png","hr_sha256":"00",'
+        b'"licence":"CC0","lr_crc32":0,"patch":76,"plan":"{}","row":7,"scale":4,"seed":0,"space":"paper","split":"train","subspace":"noise"}'
     )
     assert Row.from_json(ROW.to_json()) == ROW
 
@@ -112,7 +115,7 @@ def test_a_row_is_flat_json_with_sorted_keys():
         ({"plan": {}}, "json key 'plan' is {}: it must be str"),
         ({"licence": None}, "json key 'licence' is None: it must be str"),
         ({"b": 1, "a": 1}, "json key 'a' is not in the format"),
-        ({"format": "realsr-pairs-v2"}, f"format is 'realsr-pairs-v2': this program reads '{FORMAT}'"),
+        ({"format": "realsr-pairs-v1"}, f"format is 'realsr-pairs-v1': this program reads '{FORMAT}'"),
         ({"patch": 77}, "patch is 77, scale 4"),
         ({"patch": -76}, "patch is -76, scale 4"),
         ({"patch": 1 << 20}, "patch is 1048576, scale 4"),
@@ -147,11 +150,11 @@ def test_a_pair_survives_its_bytes():
     pair = decode_pair(members["hr.png"], members["json"], members["lr.png"], "k")
     assert np.array_equal(pair.hr, hr)
     assert np.array_equal(pair.lr, lr)
-    assert pair.row == ROW
+    assert pair.row == replace(ROW, hr_crc32=zlib.crc32(members["hr.png"]), lr_crc32=zlib.crc32(members["lr.png"]))
 
 
 def test_a_picture_of_another_size_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr("shared.format.decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setitem(CODECS, "png", replace(CODECS["png"], decode=lambda *_: pytest.fail("decoded")))
     hr = bytearray(encode_png(np.zeros((76, 76, 3), np.uint8)))
     hr[16:24] = b"\x00\x00\xff\xff" * 2  # the header claims 65535 x 65535
     with pytest.raises(

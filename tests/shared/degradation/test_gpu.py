@@ -383,6 +383,16 @@ def test_noise_of_level_0_is_a_clip(device):
         assert np.array_equal(picture, np.clip(images[sample], 0, 1))
 
 
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(("kind", "level"), [("gaussian", 25.0), ("poisson", 2.0)])
+def test_a_noise_operator_gives_the_noise_of_the_cpu_backend_exactly(kind, level, grey, device):
+    images = [cpu.from_8bit(crop) for crop in crops(3, 64)] + [cpu.from_8bit(crops(1, 90)[0])[:41, :67].copy()]
+    parameters = [Noise(kind, level, grey, 2**53 - 1 - seed) for seed in range(4)]
+    noisy = pictures_of(gpu.OPERATORS["noise"](canvas_of(images, device), parameters))
+    for sample, image in enumerate(images):
+        assert np.array_equal(noisy[sample], cpu.noise(image, parameters[sample]))
+
+
 def statistics(residual):
     """Mean, variance, and correlations between channels and between neighbours of an error image [h, w, 3]."""
     centred = residual - residual.mean((0, 1))

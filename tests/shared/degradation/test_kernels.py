@@ -213,3 +213,12 @@ def test_terms_cannot_be_overwritten_by_those_who_share_them(blur):
     columns, rows = separable_terms(blur)
     assert not columns.flags.writeable
     assert not rows.flags.writeable
+
+
+@each_kernel
+def test_every_term_is_even_or_odd_exactly(blur):
+    # The CPU backend's loops rest on it: a half is read, the other is its mirror image with a sign.
+    for column, row in zip(*separable_terms(blur), strict=True):
+        signs = [sign for sign in (1, -1) if np.array_equal(column, sign * column[::-1])]
+        assert signs
+        assert np.array_equal(row, signs[0] * row[::-1])

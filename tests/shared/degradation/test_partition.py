@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shared.degradation.partition import get_subspace, partition
+from shared.degradation.plan import sample_plan
 from shared.degradation.space import Space, get_space
 from shared.errors import UsageError
 
@@ -19,7 +20,7 @@ TABLES = {
     "severe": ((2.3, 3.0), (1.2, 1.6), (4.5, 8.0), (4.0, 7.0), (0.4, 0.7), (0.35, 0.6)),
 }
 CUTS = ("2x2", "1x2", "1x3", "1x5", "3x4", "full")
-SPACES = ("paper", "paper-realesrgan", "realesrgan")
+SPACES = ("paper", "paper-wide", "paper-realesrgan", "realesrgan")
 STAGES_AND_KINDS = list(itertools.product((1, 2), ("gaussian", "poisson")))
 
 
@@ -186,12 +187,54 @@ def test_the_full_partition_is_the_space_itself():
     assert whole.ranges == get_space("realesrgan")
 
 
+# One operator alone (Figs. 1, 8, 9)
+
+
+@pytest.mark.parametrize(("axis", "grid"), [("blur", "7x1"), ("noise", "1x7")])
+def test_along_blur_or_noise_the_boxes_are_those_of_the_grid(axis, grid):
+    along, cells = (partition(get_space("paper"), cut) for cut in (f"{axis}:7", grid))
+    assert [box.name for box in along] == [f"{axis}{i}" for i in range(7)]
+    assert [box.ranges for box in along] == [box.ranges for box in cells]
+
+
+@pytest.mark.parametrize("parts", [1, 10, 50, 66])
+def test_every_jpeg_quality_lies_in_exactly_one_box(parts):
+    boxes = [box.ranges for box in partition(get_space("paper"), f"jpeg:{parts}")]
+    assert [q for box in boxes for q in range(box.jpeg1.low, box.jpeg1.high + 1)] == [*range(30, 96)]
+    assert all(box.jpeg1 == box.jpeg2 for box in boxes)
+
+
+def test_more_boxes_than_jpeg_qualities_are_refused():
+    with pytest.raises(UsageError, match=r"67 parts of the 66 JPEG qualities 30 \.\. 95: ask for fewer"):
+        partition(get_space("paper"), "jpeg:67")
+
+
+def test_resize_boxes_hold_only_directions_that_have_factors_in_them():
+    boxes = [box.ranges.resize1 for box in partition(get_space("paper"), "resize:9")]  # parts of .15
+    assert [sorted(box.directions) for box in boxes] == [["down"]] * 5 + [["down", "keep", "up"]] + [["up"]] * 3
+    assert all(sum(box.directions.values()) == pytest.approx(1) for box in boxes)
+    assert boxes[0].factors("down") == (0.15, 0.3)
+    assert (boxes[5].factors("down"), boxes[5].factors("up")) == ((0.9, 1.0), (1.0, 1.05))
+    assert boxes[8].factors("up") == (1.35, 1.5)
+
+
+def test_a_plan_keeps_to_the_resize_factors_of_its_box():
+    subspace = get_subspace(get_space("paper"), "resize:9", "resize2")
+    for row in range(200):
+        plan = sample_plan(subspace, seed=0, split="train", row=row, height=1000, width=1000)
+        assert 450 <= plan.resize1.height <= 600
+
+
 # Errors
 
 
-@pytest.mark.parametrize("name", ["2by2", "0x2", "2x0", "x2", "2x", "-1x2", "2x2x2", " 2x2", "1x100", "FULL"])
+@pytest.mark.parametrize(
+    "name", ["2by2", "0x2", "2x0", "x2", "2x", "-1x2", "2x2x2", " 2x2", "1x100", "FULL", "hue:3", "blur:0", "blur:"]
+)
 def test_an_unknown_partition_is_refused_with_the_forms_there_are(name):
-    with pytest.raises(UsageError, match=r"unknown partition .* choose 2x2, full or BxN such as 1x3"):
+    with pytest.raises(
+        UsageError, match=r"unknown partition .* choose 2x2, full, BxN such as 1x3, or one axis as blur:N"
+    ):
         partition(get_space("paper"), name)
 
 

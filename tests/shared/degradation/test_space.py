@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from shared.degradation.space import SPACES, Range, get_space
@@ -12,6 +13,14 @@ BLURS, RESIZES, NOISES, JPEGS = (("blur1", "blur2"), ("resize1", "resize2"), ("n
 # Low and high end of: blur sigma 1 and 2, Gaussian sigma of 255 1 and 2, Poisson scale 1 and 2.
 UNION_OF_TABLES_6_TO_9 = ((1.6, 3.0), (0.8, 1.6), (1.0, 8.0), (1.0, 7.0), (0.1, 0.7), (0.1, 0.6))
 REALESRGAN_X4PLUS = ((0.2, 3.0), (0.2, 1.5), (1.0, 30.0), (1.0, 25.0), (0.05, 3.0), (0.05, 2.5))
+RANGES_OF_FIG_9 = (  # stage 1 is the figure's; the others lie on the lines through the ends of the tables
+    (0.4, 3.8),
+    (0.8 - 1.2 * 0.8 / 1.4, 1.6 + 0.8 * 0.8 / 1.4),
+    (1.0, 19.0),
+    (1.0, 1 + 18 * 6 / 7),
+    (0.1, 0.1 + 18 * 0.6 / 7),
+    (0.1, 0.1 + 18 * 0.5 / 7),
+)
 ISO_ANISO = {"iso": 0.69, "aniso": 0.31}
 SIX_FAMILIES = {
     "iso": 0.45,
@@ -38,8 +47,8 @@ def name(request) -> str:
     return request.param
 
 
-def test_there_are_three_spaces(name):
-    assert set(SPACES) == {"paper", "paper-realesrgan", "realesrgan"}
+def test_there_are_four_spaces(name):
+    assert set(SPACES) == {"paper", "paper-wide", "paper-realesrgan", "realesrgan"}
     assert get_space(name).name == name
 
 
@@ -49,13 +58,14 @@ def test_there_are_three_spaces(name):
         ("paper", UNION_OF_TABLES_6_TO_9),
         ("paper-realesrgan", UNION_OF_TABLES_6_TO_9),
         ("realesrgan", REALESRGAN_X4PLUS),
+        ("paper-wide", RANGES_OF_FIG_9),
     ],
 )
 def test_blur_and_noise_have_the_published_ranges_closed_at_both_ends(name, expected):
     blurs, noises = parts(name, BLURS), parts(name, NOISES)
     ranges = [blur.sigma for blur in blurs]
     ranges += [noise.gaussian_sigma_255 for noise in noises] + [noise.poisson_scale for noise in noises]
-    assert tuple(ends(bounds) for bounds in ranges) == expected
+    assert np.array([ends(bounds) for bounds in ranges]) == pytest.approx(np.array(expected), abs=1e-12)
     assert all(bounds.closed for bounds in ranges)
 
 
@@ -145,7 +155,9 @@ def test_a_space_cannot_be_changed_by_accident(name):
 
 
 def test_an_unknown_space_is_refused_with_the_names_there_are():
-    with pytest.raises(UsageError, match=r"unknown space 'papr': choose one of paper, paper-realesrgan, realesrgan"):
+    with pytest.raises(
+        UsageError, match=r"unknown space 'papr': choose one of paper, paper-wide, paper-realesrgan, realesrgan"
+    ):
         get_space("papr")
 
 

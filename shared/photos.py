@@ -7,7 +7,7 @@ import itertools
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from gen.sources import NO_SOURCES, Sources, Terms
+from shared.decoded import kept
 from shared.errors import RunError, UsageError
 from shared.format import canonical_json
 from shared.images import Header, decode, is_transparent, read_header
+from shared.licences import NO_SOURCES, Sources, Terms
 from shared.seeds import Draws
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -61,6 +62,11 @@ class Photograph:
     attribution: str = ""
     url: str = ""
     reduced: bool = False
+
+    @property
+    def key(self) -> str:
+        """Names the pixels: the file's hash, and the size of a reduced copy."""
+        return f"{self.sha256}-{self.height}x{self.width}" if self.reduced else self.sha256
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """The decoded file at this photograph's size, uint8 [height, width, 3]: Lanczos for a reduced copy."""
@@ -259,7 +265,9 @@ def _examine(path: Path, header: Header | str, folder: Path, wanted: Wanted) -> 
         return header
     try:
         data = path.read_bytes()
-        height, width = decode(data, path.name).shape[:2]
+        digest = hashlib.sha256(data).hexdigest()
+        image = kept(digest)
+        height, width = (decode(data, path.name) if image is None else image).shape[:2]
     except (ValueError, OSError):
         return "unreadable"
     if min(height, width) < wanted.least:
@@ -267,7 +275,7 @@ def _examine(path: Path, header: Header | str, folder: Path, wanted: Wanted) -> 
     if header.alpha and is_transparent(data):
         return "transparent"
     name = _name(path, folder)
-    terms, digest = wanted.sources.terms(name), hashlib.sha256(data).hexdigest()
+    terms = wanted.sources.terms(name)
     return Photograph(name, str(path), digest, height, width, height * width, **asdict(terms))
 
 
@@ -291,16 +299,20 @@ class Crop(NamedTuple):
 
 
 def draw_crops(
-    photographs: Sequence[Photograph], rows: range, *, seed: int, subspace: str, split: str, patch: int
+    photographs: Sequence[Photograph], rows: Iterable[int], *, seed: int, subspace: str, split: str, patch: int
 ) -> Iterator[Crop]:
     """The crop of each row: photographs in proportion to their weight, the corner uniform.
 
     Validation crops are keyed without the subspace, so that a row shows the same HR crop in every task.
     """
-    task = (subspace,) if split == "train" else ()
-    cumulative = list(itertools.accumulate(p.weight for p in photographs))
+    task = () if split == "val" else (subspace,)
+    ends = list(itertools.accumulate(p.weight for p in photographs))
     for row in rows:
-        draws = Draws(seed, "crop", split, *task, row)
-        photograph = photographs[bisect.bisect_right(cumulative, draws.integer(cumulative[-1]))]
-        y, x = (draws.integer(side - patch + 1) for side in (photograph.height, photograph.width))
-        yield Crop(photograph, y, x)
+        yield draw_crop(photographs, ends, patch, Draws(seed, "crop", split, *task, row))
+
+
+def draw_crop(photographs: Sequence[Photograph], ends: Sequence[int], patch: int, draws: Draws) -> Crop:
+    """One crop; `ends` are the running sums of the photographs' weights."""
+    photograph = photographs[bisect.bisect_right(ends, draws.integer(ends[-1]))]
+    y, x = (draws.integer(side - patch + 1) for side in (photograph.height, photograph.width))
+    return Crop(photograph, y, x)

@@ -1,0 +1,74 @@
+"""Backends: what executes the plans of a shard's rows. One entry of `BACKENDS` each; a recipe's digest holds its name.
+
+Plans are the same in all of them, noise included, and pictures up to rounding.
+"""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+
+import numpy as np
+
+from shared.degradation import cpu
+from shared.degradation.plan import Plan
+from shared.errors import RunError, UsageError
+
+Images = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """rows: rendered together (no byte depends on it). libraries: those whose version can change a pixel or a byte.
+
+    render: (HR pictures of one size, uint8 or sharpened float32, plans, scale) -> LR pictures, uint8 RGB.
+    require: raises `RunError` where this machine cannot render with it.
+    """
+
+    rows: int
+    libraries: tuple[str, ...]
+    render: Callable[[Images, Sequence[Plan], int], list[np.ndarray]]
+    require: Callable[[], None]
+
+
+def degrade(backend: str, hr: Images, plans: Sequence[Plan], scale: int, usm: bool) -> list[np.ndarray]:
+    """LR of stored HR crops, uint8 RGB; with `usm`, from the sharpened crops as Real-ESRGAN does."""
+    return BACKENDS[backend].render([cpu.sharpen(image) for image in hr] if usm else hr, plans, scale)
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name. Raises `UsageError` for an unknown one."""
+    if name not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+@lru_cache(maxsize=8)
+def versions(backend: str) -> dict[str, str]:
+    """What decides how a pixel is rounded here: library versions and the kind of machine."""
+    return {name: version(name) for name in BACKENDS[backend].libraries} | {"machine": platform.machine()}
+
+
+def _on_cpu(hr: Images, plans: Sequence[Plan], scale: int) -> list[np.ndarray]:
+    return [cpu.render(image, plan, scale) for image, plan in zip(hr, plans, strict=True)]
+
+
+def _on_gpu(hr: Images, plans: Sequence[Plan], scale: int) -> list[np.ndarray]:
+    from shared.degradation.gpu_arrays import render_arrays  # torch takes seconds to import
+
+    return render_arrays(hr, plans, scale)
+
+
+def _require_gpu() -> None:
+    from shared.degradation.gpu_arrays import has_accelerator
+
+    if not has_accelerator():
+        raise RunError("--backend gpu: torch sees no GPU here; use --backend cpu, or a machine with one")
+
+
+CPU_LIBRARIES = ("numpy", "opencv-python", "turbojpeg", "scipy", "isal", "numba")
+BACKENDS: Mapping[str, Backend] = {
+    "cpu": Backend(1, CPU_LIBRARIES, _on_cpu, lambda: None),
+    "gpu": Backend(48, (*CPU_LIBRARIES, "torch"), _on_gpu, _require_gpu),
+}

@@ -1,0 +1,274 @@
+"""Build a whole-image test set: one LR image per HR picture and task, with its plan.
+
+div2k4level: the paper's four tasks; div2k-random: the full Real-ESRGAN space. Any HR folder will do; the paper's is
+DIV2K's validation set. A picture gets the same LR images in every set with the same seed. Running the same command
+again renders only what is missing.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen.backends import versions
+from gen.engines.local import start_process
+from gen.recipe import MIN_PATCH
+from shared.atomic import locked, write_bytes
+from shared.config import option, parse
+from shared.degradation.cpu import render
+from shared.degradation.partition import Subspace, partition
+from shared.degradation.plan import PLAN_VERSION, sample_plan
+from shared.degradation.space import get_space
+from shared.errors import RunError, UsageError, run_command
+from shared.format import canonical_json
+from shared.images import decode, encode_png, png_size
+from shared.licences import read_sources
+from shared.photos import Photograph, PhotoSet, find_photographs
+from shared.progress import progress_bar
+from shared.records import require_fields
+from shared.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
+
+NAMES = {"div2k4level": ("paper", "2x2"), "div2k-random": ("realesrgan", "full")}
+"""Space and partition of each set."""
+RECIPE = "recipe.json"
+CALIBRATION_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gen.testset` can be asked for."""
+
+    name: str = option("div2k4level", f"which set: {', '.join(NAMES)}")
+    hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = scikit-image's validation pair")
+    out: str | None = option(None, "folder of the set (default: testsets/NAME)")
+    scale: int = option(4, "HR side / LR side")
+    seed: int = option(0, "seed of all draws")
+    space: str | None = option(None, "another degradation space: paper, paper-realesrgan or realesrgan")
+    partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
+    licence: str | None = option(None, "licence of the HR pictures; without it the set says 'not given'")
+    sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")
+    workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes, about 1 GB each (default: all cores)")
+    dry_run: bool = option(False, "say what would be done and stop")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a set's pictures. photographs: hash of the list of HR pictures with their hashes."""
+
+    name: str
+    space: str
+    partition: str
+    scale: int
+    seed: int
+    photographs: str
+    plan_version: int = PLAN_VERSION
+    format: str = TESTSET_FORMAT
+
+    def tasks(self) -> tuple[Subspace, ...]:
+        """The boxes that plans are drawn from."""
+        return partition(get_space(self.space), self.partition)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One photograph to render in all tasks, into `folder` under `name`."""
+
+    folder: str
+    recipe: Recipe
+    photograph: Photograph
+    name: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its files are there; plans are written last."""
+        folder = Path(self.folder)
+        return hr_path(folder, self.name).is_file() and all(
+            path(folder, task.name, self.name).is_file()
+            for task in self.recipe.tasks()
+            for path in (lr_path, plan_path)
+        )
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, argv, "python -m gen.testset", __doc__ or "")
+    if settings.name not in NAMES:
+        raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
+    for name in ("scale", "workers"):
+        if getattr(settings, name) < 1:
+            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    space, cut = NAMES[settings.name]
+    cut = settings.partition or (get_space(settings.space).default_partition if settings.space else cut)
+    partition(get_space(settings.space or space), cut)
+    least = -(-MIN_PATCH // settings.scale) * settings.scale
+    photos = find_photographs(
+        settings.hr,
+        "val",
+        least,
+        None if settings.hr == "photos" else settings.hr,
+        sources=read_sources(settings.sources, settings.licence),
+    )
+    recipe = Recipe(settings.name, settings.space or space, cut, settings.scale, settings.seed, photos.digest())
+    folder = Path(settings.out or f"testsets/{settings.name}")
+    works = [Work(str(folder), recipe, photo, name) for name, photo in _names(photos.photographs).items()]
+    _refuse_mixture(folder, recipe)
+    missing = [work for work in works if not work.finished]
+    _announce(photos, works, missing, settings)
+    if settings.dry_run:
+        return 0
+    with locked(folder, "gen.testset", *_subfolders(recipe)):
+        _refuse_mixture(folder, recipe)
+        write_bytes(folder / RECIPE, canonical_json(asdict(recipe)))
+        _render(missing, settings.workers)
+        record = _record(folder, recipe, photos, works)
+        record.save(folder)
+    print(f"{folder}: {len(works)} images in {len(recipe.tasks())} tasks ({', '.join(record.tasks)})")
+    return 0
+
+
+def _names(photographs: Sequence[Photograph]) -> dict[str, Photograph]:
+    """The photographs by the name of their files. Raises `UsageError` when two would have the same."""
+    named: dict[str, Photograph] = {}
+    for photo in photographs:
+        name = os.path.splitext(photo.id)[0].replace("/", "-").lstrip(".")  # noqa: PTH122 - an id, not a path here
+        if name in named:
+            raise UsageError(f"{named[name].id!r} and {photo.id!r} would both be called {name!r}: rename one of them")
+        named[name] = photo
+    return named
+
+
+def _subfolders(recipe: Recipe) -> list[str]:
+    return ["HR", *(f"{kind}/{task.name}" for kind in ("LR", "plans") for task in recipe.tasks())]
+
+
+def _refuse_mixture(folder: Path, recipe: Recipe) -> None:
+    """Raises `UsageError` that names what differs when the folder holds a set of another recipe."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return
+    try:
+        values = json.loads(path.read_bytes())
+        require_fields(Recipe, values, "recipe field")
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{path} was made by another version of this program: {error}") from error
+    changed = [f"{name}: {values[name]} -> {value}" for name, value in asdict(recipe).items() if values[name] != value]
+    if changed:
+        raise UsageError(f"{folder} holds another test set ({'; '.join(changed)}): choose another --out, or delete it")
+
+
+def _announce(photos: PhotoSet, works: Sequence[Work], missing: Sequence[Work], settings: Settings) -> None:
+    """Say what will be done before it is done."""
+    for note in photos.notes:
+        print(note)
+    skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
+    tasks = ", ".join(task.name for task in works[0].recipe.tasks())
+    print(f"{len(works)} photographs{skipped}, tasks {tasks}; {len(missing)} of {len(works)} to render")
+    if missing:
+        seconds, size = _calibrate(missing[0])
+        pixels = sum(work.photograph.height * work.photograph.width for work in missing)
+        minutes = pixels * seconds / min(settings.workers, len(missing)) / 60
+        print(f"about {pixels * size / 1e6:.3g} MB and {minutes:.2g} minutes on {settings.workers} workers")
+
+
+def _calibrate(work: Work) -> tuple[float, float]:
+    """Seconds and bytes for each HR pixel in all tasks, from a corner of one photograph."""
+    corner = _read(work.photograph, work.recipe.scale)[:CALIBRATION_SIDE, :CALIBRATION_SIDE]
+    start, size = time.perf_counter(), len(encode_png(corner))
+    for task in work.recipe.tasks():
+        size += len(encode_png(_degrade(corner, work, task)[0]))
+    pixels = corner.shape[0] * corner.shape[1]
+    return (time.perf_counter() - start) / pixels, size / pixels
+
+
+def _render(missing: Sequence[Work], workers: int) -> None:
+    """Render in processes of one thread each. Raises `RunError` when pictures failed, after all were tried."""
+    failures = []
+    with progress_bar(len(missing), "image", disable=not missing) as bar:
+        for reason in _attempts(missing, min(workers, len(missing))):
+            failures += [reason] if reason else []
+            if reason:
+                bar.write(f"failed: {reason}", file=sys.stderr)
+            bar.update()
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(missing)} images failed; run the same command again to retry only those"
+        )
+
+
+def _attempts(missing: Sequence[Work], workers: int) -> Iterator[str]:
+    """The reason of each failure, empty for what succeeded."""
+    if workers <= 1:
+        yield from map(attempt, missing)
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads is undefined
+    with ProcessPoolExecutor(workers, context, start_process, (os.getpid(),)) as pool:
+        try:
+            futures: list[Future[str]] = [pool.submit(attempt, work) for work in missing]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise RunError("a worker was killed (out of memory?): run again with fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def attempt(work: Work) -> str:
+    """Render one photograph in all tasks; the reason if that fails, else an empty text."""
+    try:
+        hr, folder = _read(work.photograph, work.recipe.scale), Path(work.folder)
+        write_bytes(hr_path(folder, work.name), encode_png(hr))
+        for task in work.recipe.tasks():
+            lr, plan = _degrade(hr, work, task)
+            write_bytes(lr_path(folder, task.name, work.name), encode_png(lr))
+            write_bytes(plan_path(folder, task.name, work.name), plan.encode() + b"\n")
+    except (OSError, ValueError, RunError, MemoryError) as error:
+        return f"{work.photograph.id}: {error}"
+    return ""
+
+
+def _read(photograph: Photograph, scale: int) -> np.ndarray:
+    """The photograph, cropped at the right and the bottom to a multiple of the scale."""
+    data = Path(photograph.path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != photograph.sha256:
+        raise RunError(f"{photograph.path} has changed since it was listed: run the command again")
+    height, width = (side // scale * scale for side in (photograph.height, photograph.width))
+    return decode(data, photograph.id)[:height, :width]
+
+
+def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, str]:
+    """The LR picture in a task and the JSON of its plan, keyed by the photograph's hash: the same in every set."""
+    row, (height, width, _) = int(work.photograph.sha256[:12], 16), hr.shape
+    recipe = work.recipe
+    plan = sample_plan(task, seed=recipe.seed, split="test", row=row, height=height, width=width, scale=recipe.scale)
+    return render(hr, plan, recipe.scale), plan.to_json()
+
+
+def _record(folder: Path, recipe: Recipe, photos: PhotoSet, works: Sequence[Work]) -> TestSetRecord:
+    tasks = [task.name for task in recipe.tasks()]
+    images = []
+    for work in works:
+        data = hr_path(folder, work.name).read_bytes()
+        height, width = png_size(data)
+        lr = {task: _sha256(lr_path(folder, task, work.name).read_bytes()) for task in tasks}
+        photo = work.photograph
+        images.append(TestImage(work.name, photo.sha256, height, width, photo.licence, _sha256(data), lr))
+    return TestSetRecord(
+        recipe.name, recipe.scale, tasks, asdict(recipe), images, versions("cpu"), photos.skipped, photos.attributions()
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,379 @@
+"""Datasets behind a url: rendered to an S3-compatible server on loopback, read from it and from a plain web server."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import gen.merge
+import gen.preview
+import gen.render
+import gen.status
+import gen.verify
+from gen.dataset import DatasetPlan
+from gen.specs import failed
+from gen.verify import check_dataset
+from shared.errors import RunError, UsageError, run_command
+from shared.manifest import MANIFEST, load_manifest
+from shared.remote import Remote, listing, place, staging_folder
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--patch", "76", "--rows-per-shard", "4", "--workers", "1")
+DEADLINE_SECONDS = 60
+slow = pytest.mark.slow
+
+
+class Store:
+    """moto's S3 as a WSGI application that counts and may refuse uploads."""
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+
+        self.application = DomainDispatcherApplication(create_backend_app)
+        self.refuse: Callable[[str], bool] = lambda path: False
+        self.puts: list[str] = []
+
+    def __call__(self, environ: dict, start_response: Callable) -> object:
+        if environ["REQUEST_METHOD"] == "PUT":
+            self.puts.append(environ["PATH_INFO"])
+            if self.refuse(environ["PATH_INFO"]):
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                start_response("403 Forbidden", [("Content-Type", "application/xml")])
+                return [b"<Error><Code>AccessDenied</Code><Message>quota exceeded</Message></Error>"]
+        return self.application(environ, start_response)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    """The server with an empty bucket `pairs`; the environment of this process and its children points to it."""
+    s3fs = pytest.importorskip("s3fs", reason="the optional extra s3 is not installed")
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = Store()
+    web = make_server("127.0.0.1", 0, store, threaded=True)
+    thread = threading.Thread(target=web.serve_forever, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{web.server_port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "someone")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "something")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("pairs")
+        yield store
+        s3fs.S3FileSystem.clear_instance_cache()
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+@pytest.fixture
+def store(server, tmp_path, monkeypatch) -> Store:
+    """The server, kind again, and a staging folder of the test's own."""
+    server.puts.clear()
+    server.refuse = lambda path: False
+    (tmp_path / "staging").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "staging"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "staging"))
+    return server
+
+
+@pytest.fixture
+def url(store, request) -> str:
+    """A prefix of the bucket for one test."""
+    return f"s3://pairs/{request.node.name.replace('[', '-').replace(']', '')}"
+
+
+@pytest.fixture
+def render_to(hr) -> Callable[..., Remote]:
+    """render_to(url, *options) renders ten rows in three shards and gives the dataset."""
+
+    def run(url: str, *options: str) -> Remote:
+        line = ["--subspace", "noise", "--hr", str(hr), "--out", url, "--count", "10", *SMALL, *options]
+        assert gen.render.main(line) == 0
+        return Remote(url) / "noise"
+
+    return run
+
+
+def contents_of(folder: Remote) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in listing(folder)}
+
+
+def local_contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+
+
+def test_a_dataset_in_a_bucket_is_byte_for_byte_the_one_on_a_disk(store, url, render_to, rendered, tmp_path):
+    folder = render_to(url)
+    assert contents_of(folder) == local_contents(rendered)
+    names = [path.rpartition("/")[2] for path in store.puts]
+    assert names[-4:] == ["config.yaml", "README.md", MANIFEST, "SHA256SUMS"]
+    endings = [name.rpartition(".")[2] for name in names[1:-4]]
+    assert endings == ["tar", "idx", "json"] * 3  # each shard whole before the next, its record last
+    assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file() and path.name != ".lock"] == []
+
+
+def test_the_same_command_again_uploads_nothing_and_needs_no_local_state(store, url, render_to, tmp_path, monkeypatch):
+    folder = render_to(url)
+    before = contents_of(folder)
+    store.puts.clear()
+    elsewhere = tmp_path / "another machine"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    render_to(url)
+    assert store.puts == []
+    assert contents_of(folder) == before
+
+
+def test_a_dataset_in_a_bucket_grows_and_loses_its_superseded_shard(store, url, render_to, render, tmp_path):
+    folder = render_to(url)
+    render_to(url, "--count", "13")
+    on_disk = render(tmp_path / "out")
+    render(tmp_path / "out", "--count", "13")
+    assert contents_of(folder) == local_contents(on_disk)
+    assert load_manifest(folder).generation == 2
+    assert len(listing(folder / ".done")) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    "refused", [1, 3, 11, 14, *(pytest.param(n, marks=slow) for n in (2, 4, 5, 6, 7, 8, 9, 10, 12, 13))]
+)
+def test_a_refused_upload_at_any_point_leaves_the_truth_and_the_same_command_finishes(
+    refused, store, url, render_to, rendered, capsys
+):
+    """The plan, three shards of three objects, four files around them: 14 uploads."""
+    store.refuse = lambda path: len(store.puts) == refused
+    folder = Remote(url) / "noise"
+    assert run_command(lambda _: render_to(url) and 0, []) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "quota exceeded" in said
+    found = listing(folder)
+    assert (MANIFEST in found) == (refused == 14)
+    if MANIFEST in found:
+        assert all(found[entry.url].size == entry.filesize for entry in load_manifest(folder).shardlist)
+    store.refuse = lambda path: False
+    store.puts.clear()
+    render_to(url)
+    assert contents_of(folder) == local_contents(rendered)
+    again = 3 if refused == 1 else 1 if refused <= 10 else 0  # shards: nothing, or one of them, had failed
+    assert sum(path.endswith(".tar") for path in store.puts) == again
+    assert gen.status.main([url]) == 0
+
+
+def test_the_reason_of_a_failed_upload_is_stored_beside_the_data(store, url, render_to, capsys):
+    store.refuse = lambda path: path.endswith("000001.tar")
+    with pytest.raises(RunError, match="1 of 3 shards failed; run the same command again"):
+        render_to(url)
+    folder = Remote(url) / "noise"
+    spec = DatasetPlan.load(folder).specs(folder)[1]
+    assert failed(spec).reason == f"{spec.tar}: quota exceeded"
+    capsys.readouterr()
+    assert gen.status.main([url]) == 1
+    said = capsys.readouterr().out
+    assert "2 of 3 shards done; 1 failed, 0 pending; 6 of 10 rows" in said
+    assert f"failed: {spec.name} (1 attempt)" in said
+
+
+@pytest.mark.parametrize("after", [6, *(pytest.param(n, marks=slow) for n in (1, 2, 3, 4, 5, 8, 10, 12))])
+def test_a_killed_render_to_a_bucket_finishes_to_the_same_bytes(after, store, url, render_to, rendered, hr):
+    line = [sys.executable, "-m", "gen.render", "--subspace", "noise", "--hr", str(hr), "--out", url, "--count", "10"]
+    process = subprocess.Popen(
+        [*line, *SMALL[:-1], "2"],
+        cwd=ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while len(store.puts) < after and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    folder = Remote(url) / "noise"
+    assert contents_of(render_to(url)) == local_contents(rendered)
+    assert not [name for name in listing(folder) if name.startswith(".tmp")]
+    assert [*staging_folder(folder).iterdir()] == [staging_folder(folder) / ".lock"]
+
+
+def test_an_object_that_was_replaced_is_rendered_again(store, url, render_to, rendered):
+    folder = render_to(url)
+    name = load_manifest(folder).shardlist[1].url
+    data = bytearray((folder / name).read_bytes())
+    data[700] ^= 1
+    (folder / name).write(bytes(data))  # the same size, another etag
+    assert contents_of(render_to(url)) == local_contents(rendered)
+
+
+def test_a_store_whose_etags_are_no_md5_is_read_back(store, url, render_to, rendered, monkeypatch):
+    info = Remote.info
+    monkeypatch.setattr(Remote, "info", lambda self: info(self)._replace(etag="0123-2"))
+    downloads = []
+    download = Remote.download
+    monkeypatch.setattr(Remote, "download", lambda self, file: downloads.append(self.name) or download(self, file))
+    folder = Remote(url) / "noise"
+    with pytest.raises(RunError, match="3 of 3 shards are not finished"):
+        render_to(url)  # the listing says another etag than the upload did: a store that lies is not believed
+    assert len(downloads) == 3
+    assert MANIFEST not in listing(folder)
+
+
+def test_another_machine_that_was_quicker_is_left_alone(store, url, render_to, rendered, monkeypatch):
+    """Two renders at once on two machines: who finishes a shard second throws his away."""
+    import gen.shards
+
+    write, meanwhile = gen.shards._write_tar, []
+
+    def another_is_quicker(path, spec, on_row):
+        if not meanwhile:
+            meanwhile.append(spec.name)
+            monkeypatch.setattr("tempfile.tempdir", None)
+            gen.shards.render_shard(spec)
+            store.puts.clear()
+        return write(path, spec, on_row)
+
+    monkeypatch.setattr(gen.shards, "_write_tar", another_is_quicker)
+    assert contents_of(render_to(url)) == local_contents(rendered)
+    assert not [path for path in store.puts if meanwhile[0] in path]
+
+
+def test_a_render_that_would_shrink_what_another_has_committed_is_refused(store, url, render_to, monkeypatch):
+    render = gen.render._render
+
+    def another_grows_it_meanwhile(settings, missing):
+        unfinished = render(settings, missing)
+        monkeypatch.setattr(gen.render, "_render", render)
+        monkeypatch.setattr("tempfile.tempdir", None)  # another machine: our lock does not reach it
+        render_to(url, "--count", "15")
+        return unfinished
+
+    monkeypatch.setattr(gen.render, "_render", another_grows_it_meanwhile)
+    with pytest.raises(RunError, match="another render has committed 15 rows meanwhile, more than 10"):
+        render_to(url)
+    assert load_manifest(Remote(url) / "noise").rows == 15
+
+
+def test_parts_in_buckets_are_merged_in_a_folder(store, url, hr, rendered, tmp_path):
+    for number, rows in enumerate(["0:8", "8:10"]):
+        options = ["--subspace", "noise", "--hr", str(hr), "--out", f"{url}/{number}", "--rows", rows]
+        assert gen.render.main([*options, *SMALL]) == 0
+    assert gen.merge.main([str(tmp_path / "whole"), f"{url}/1/noise", f"{url}/0/noise"]) == 0
+    assert local_contents(tmp_path / "whole") == local_contents(rendered)
+    with pytest.raises(UsageError, match="parts are joined in a folder"):
+        gen.merge.main([f"{url}/whole", f"{url}/0/noise"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["--out", "http://127.0.0.1:1/x"], "http is read-only"),
+        (["--out", "nothing://x/y"], "cannot be opened here"),
+    ],
+)
+def test_urls_that_cannot_be_written_are_refused_before_any_work(line, said, hr):
+    with pytest.raises(UsageError, match=said):
+        gen.render.main(["--hr", str(hr), *line])
+
+
+def test_a_bucket_that_is_not_there_is_an_error_in_words(store, render_to, capsys):
+    assert run_command(lambda _: render_to("s3://no-such-bucket/x") and 0, []) == 1
+    said = capsys.readouterr().err
+    assert "no such file or bucket" in said
+    assert "no-such-bucket" in said
+
+
+@pytest.fixture
+def web(rendered, tmp_path) -> Iterator[str]:
+    """The dataset `rendered` behind a plain web server."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(rendered.parent)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_status_says_that_the_web_cannot_be_listed(web):
+    with pytest.raises(UsageError, match="what is behind http cannot be listed"):
+        gen.status.main([f"{web}/noise"])
+
+
+def test_a_manifest_is_read_from_the_web(web, rendered):
+    assert load_manifest(place(f"{web}/noise/")) == load_manifest(rendered)
+    with pytest.raises(RunError, match=r"no dataset at http.*manifest\.json is missing"):
+        load_manifest(place(f"{web}/mild"))
+
+
+@pytest.mark.parametrize("kind", ["bucket", "web"])
+def test_verify_checks_what_is_behind_a_url(kind, request, url, rendered, web, capsys):
+    folder = upload(rendered, Remote(f"{url}/noise")) if kind == "bucket" else Remote(f"{web}/noise")
+    line = [url if kind == "bucket" else str(folder)]  # what is in a bucket can be listed
+    assert gen.verify.main([*line, "--rerender", "4"]) == 0
+    assert "rendered 4 rows again: 4 equal" in capsys.readouterr().out
+    assert gen.verify.main([*line, "--quick"]) == 0
+    assert "structure alone was checked: tars were not read" in capsys.readouterr().out
+    report = check_dataset(folder)
+    assert (report.problems, len(report.good)) == ([], 10)
+
+
+def test_verify_finds_what_is_wrong_behind_a_url(url, rendered, tmp_path):
+    folder = upload(rendered, Remote(f"{url}/noise"))
+    first, second, third = (entry.url for entry in load_manifest(rendered).shardlist)
+    data = bytearray((rendered / first).read_bytes())
+    data[-1] ^= 1
+    (folder / first).write(bytes(data))
+    (folder / second).write((rendered / second).read_bytes()[:-512])
+    (folder / third).with_suffix(".idx").unlink()
+    report = check_dataset(folder)
+    assert [text.partition(" is ")[0] for text in report.problems[:5]] == [
+        f"{first}: sha256",
+        f"{first}: md5sum",
+        f"{second}: filesize",
+        f"{second}: sha256",
+        f"{second}: md5sum",
+    ]
+    assert len(report.good) == 10  # only what lies behind the last member is gone
+    report = check_dataset(folder, quick=True)
+    assert [text.partition(" is ")[0] for text in report.problems[:2]] == [
+        f"{second}: filesize",
+        f"{third[:-4]}.idx:",
+    ]
+    (folder / second).unlink()
+    assert f"{second}: is missing, and 4 rows with it" in check_dataset(folder, quick=True).problems
+    assert f"{second}: is missing, and 4 rows with it" in check_dataset(folder).problems
+
+
+def upload(folder: Path, target: Remote) -> Remote:
+    for path in folder.rglob("*.*"):
+        if path.is_file() and path.name != ".lock":
+            (target / path.relative_to(folder).as_posix()).write(path.read_bytes())
+    (target / "SHA256SUMS").write((folder / "SHA256SUMS").read_bytes())
+    return target
+
+
+@pytest.mark.parametrize("kind", ["bucket", "web"])
+def test_a_preview_of_what_is_behind_a_url_is_that_of_the_folder(kind, url, rendered, web, tmp_path):
+    folder = upload(rendered, Remote(f"{url}/noise")) if kind == "bucket" else Remote(f"{web}/noise")
+    pages = [tmp_path / "local.html", tmp_path / "remote.html"]
+    for source, page in zip((rendered, folder), pages, strict=True):
+        assert gen.preview.main([str(source), "--out", str(page), "--rows", "2"]) == 0
+    assert pages[0].read_bytes() == pages[1].read_bytes()
