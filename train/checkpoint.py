@@ -1,7 +1,8 @@
 """Checkpoints: whole or absent, never a pickle that executes; `latest` is the pointer, written last.
 
 A checkpoint folder holds model.safetensors, ema.safetensors (both with the network's name and options in their
-metadata), network.pth (params and params_ema in official keys, for other tools), optimizer.pt and state.json.
+metadata), network.pth (params and params_ema in official keys, for other tools), optimizer.pt and state.json; of a
+network that is trained beside, such as the discriminator, <name>.safetensors and <name>.pth.
 """
 
 import hashlib
@@ -14,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shared.atomic import TEMPORARY_PREFIX, sync_folder, write_text
 from shared.errors import RunError, UsageError
-from train.networks import build_network
+from train.networks import DETECTED, build_network, detect_network
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 LATEST = "latest"
+MODEL, EMA = "model", "ema"
 Weights = dict[str, torch.Tensor]
 
 
@@ -32,14 +34,17 @@ class State:
     """All that a run must remember beside tensors; plain data without a rank in it.
 
     step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
-    decided at the interval's beginning (quotas, coefficients, evidence); None at a border. datasets: identity of each
-    task's rows.
+    decided at the interval's beginning (quotas, coefficients, sources, evidence); None at a border. datasets: identity
+    of each task's rows. memory: what the estimator and the policy remember of earlier borders. feed: what the supply of
+    data must remember (`train/feed.py`).
     """
 
     step: int
     consumed: list[int]
     record: dict[str, Any] | None = None
     datasets: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    feed: dict[str, Any] = field(default_factory=dict)
     format: int = STATE_FORMAT
 
 
@@ -53,24 +58,62 @@ class NetworkSpec:
 
     def build(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network."""
+        if self.name == DETECTED:
+            raise UsageError(f"--network.name {DETECTED} is whatever a weights file holds: give --init FILE")
         return build_network(self.name, self.options, self.scale, seed)
+
+    def load(self, weights: Weights, source: str) -> nn.Module:
+        """The network with these weights. Raises `RunError` that names `source` when they are of another one."""
+        if self.name == DETECTED:
+            try:
+                return detect_network(weights, self.scale)
+            except RunError as error:
+                raise RunError(f"{source}: {error}") from error
+        network = self.build()
+        fill(network, weights, source)
+        return network
 
 
 def save_checkpoint(
-    run: Path, state: State, spec: NetworkSpec, model: Weights, ema: Weights, optimizer: dict[str, Any], keep: int
+    run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
 ) -> Path:
-    """Write the checkpoint of `state.step`, point `latest` at it, drop all but the last `keep`. Returns its folder."""
-    folder = run / "checkpoints" / f"step-{state.step:08d}"
+    """Write the checkpoint of `state.step`, point `latest` at it, drop all but the last `keep`. Returns its folder.
+
+    networks: weights of the generator as MODEL and EMA, of networks trained beside it by their names.
+    Raises `RunError` when the files cannot be written: the previous checkpoint is as it was.
+    """
+    try:
+        return _save(run, state, spec, networks, optimizers, keep)
+    except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in safetensors and in torch
+        shutil.rmtree(_folder(run, state, TEMPORARY_PREFIX), ignore_errors=True)
+        kept = latest_checkpoint(run)
+        raise RunError(
+            f"the checkpoint of step {state.step} cannot be written ({error}): free some space in {run} and run the "
+            f"same command again; {f'{kept.name} is whole' if kept else 'there is none before it'}"
+        ) from error
+
+
+def _folder(run: Path, state: State, prefix: str = "") -> Path:
+    return run / "checkpoints" / f"{prefix}step-{state.step:08d}"
+
+
+def _save(
+    run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
+) -> Path:
+    folder, temporary = _folder(run, state), _folder(run, state, TEMPORARY_PREFIX)
     for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
         shutil.rmtree(leftover)
-    temporary = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
     temporary.mkdir(parents=True)
-    model, ema = ({k: v.detach().cpu().contiguous() for k, v in weights.items()} for weights in (model, ema))
-    metadata = {"network": json.dumps(asdict(spec))}
-    save_file(model, temporary / "model.safetensors", metadata)
-    save_file(ema, temporary / "ema.safetensors", metadata)
-    torch.save({"params": model, "params_ema": ema}, temporary / "network.pth")
-    torch.save(optimizer, temporary / "optimizer.pt")
+    networks = {
+        name: {k: v.detach().cpu().contiguous() for k, v in weights.items()} for name, weights in networks.items()
+    }
+    for name, weights in networks.items():
+        described = {"network": json.dumps(asdict(spec))} if name in (MODEL, EMA) else {}
+        save_file(weights, temporary / f"{name}.safetensors", described)
+        if name not in (MODEL, EMA):
+            torch.save({"params": weights}, temporary / f"{name}.pth")
+    torch.save({"params": networks[MODEL], "params_ema": networks[EMA]}, temporary / "network.pth")
+    torch.save(optimizers, temporary / "optimizer.pt")
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     for path in temporary.iterdir():
         with path.open("rb") as file:
@@ -104,8 +147,8 @@ def load_state(folder: Path) -> State:
     return State(**values)
 
 
-def load_optimizer(folder: Path) -> dict[str, Any]:
-    """State of the optimiser; tensors and plain values only."""
+def load_optimizers(folder: Path) -> dict[str, Any]:
+    """State of the optimisers by the name of their network; tensors and plain values only."""
     return torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
 
 

@@ -1,7 +1,7 @@
 """Evidence: what is measured at a border between intervals, and the measuring."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from shared.metrics import psnr_y
 from shared.shardfile import Dataset
 from train.estimator import Estimate
+from train.moments import Moments
 
 MEASURE_BATCH = 16
 EQUAL_DB = 100.0
@@ -20,8 +21,10 @@ EQUAL_DB = 100.0
 class Evidence:
     """What a policy may look at. Tables are float64 [n tasks, m images], PSNR in dB.
 
-    shared_db: the network in training, EMA weights. reference_db: single-task networks at the same iteration, if any.
-    photographs: the HR picture of each image. estimate: gaps and weights, if there are references.
+    shared_db: the network in training, EMA weights. photographs: the HR picture of each image. reference_db:
+    single-task networks at the iteration that the estimator compares with, final_db: at their end, estimate: gaps and
+    weights, if there are references. losses: each task's mean training loss in the last two intervals at most, the
+    older first; None for a task without samples. moments: of the tasks' gradients, if they are measured.
     """
 
     interval: int
@@ -29,7 +32,10 @@ class Evidence:
     shared_db: np.ndarray
     photographs: list[str]
     reference_db: np.ndarray | None = None
+    final_db: np.ndarray | None = None
     estimate: Estimate | None = None
+    losses: list[list[float | None]] = field(default_factory=list)
+    moments: Moments | None = None
 
 
 def to_float(image: torch.Tensor) -> torch.Tensor:

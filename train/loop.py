@@ -4,11 +4,11 @@ The one file that talks to Accelerate. To resume a run, start the same run again
 same losses as if it had never stopped.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +18,29 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from shared.atomic import locked
+from shared.degradation.gpu_sharpen import sharpen
 from shared.errors import RunError
 from shared.manifest import Manifest
 from shared.progress import progress_bar
 from shared.runlog import JsonLines
-from train.checkpoint import (
-    NetworkSpec,
-    State,
-    Weights,
-    fill,
-    latest_checkpoint,
-    load_optimizer,
-    load_state,
-    load_weights,
-    save_checkpoint,
-)
-from train.estimator import estimate
+from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, load_optimizers, load_state
+from train.estimator import Memory, describe_estimate, estimate
 from train.evidence import Evidence, measure, photographs_of, to_float
+from train.feed import Feed
 from train.interrupt import Interrupt
-from train.losses import l1
+from train.learner import Learner
+from train.moments import Moments, describe_moments, gradient_moments
 from train.policies import Policy
+from train.pool import Pool
 from train.progress import Window
 from train.quotas import apportion
 from train.references import References, Trace
 from train.settings import Settings, require_resumable
-from train.sources import Batch, TicketDataset, batches, make_loader
+from train.sources import Batch
+from train.stages.objective import GENERATOR, Pictures
+from train.step import NotFiniteError, backward
 from train.tasks import Task
-from train.tickets import TicketSampler
-
-ADAM_BETAS = (0.9, 0.99)
+from train.transfer import Readback
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,8 @@ class RunSpec:
     """One network to train: where, on which tasks, from which weights, under which policy.
 
     references: traces to estimate gaps against, if the policy wants them. trace: where this network's own PSNR is
-    recorded, if it is a reference itself.
+    recorded, if it is a reference itself. pool: HR pictures for samples on the fly, if not those of
+    the shards.
     """
 
     folder: Path
@@ -66,6 +61,7 @@ class RunSpec:
     policy: Policy
     references: References | None = None
     trace: Trace | None = None
+    pool: Pool | None = None
 
 
 class Run:
@@ -76,22 +72,16 @@ class Run:
         self.spec, self.settings, self.accelerator = spec, spec.settings, accelerator
         self.checkpoint = latest_checkpoint(spec.folder)
         self.state = load_state(self.checkpoint) if self.checkpoint else State(0, [0] * len(spec.tasks))
+        spec.policy.memory = self.state.memory.setdefault("policy", {})
         self._adopt_datasets()
 
-        network = spec.network.build()
-        fill(network, load_weights(self.checkpoint / "model.safetensors") if self.checkpoint else spec.initial, "init")
-        memory_format = torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        network = network.to(accelerator.device, memory_format=memory_format)  # type: ignore[call-overload]
-        self.ema = deepcopy(network).requires_grad_(False)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.settings.lr, betas=ADAM_BETAS)
-        if self.checkpoint:
-            fill(self.ema, load_weights(self.checkpoint / "ema.safetensors"), str(self.checkpoint))
-            optimizer.load_state_dict(load_optimizer(self.checkpoint))
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.learner = Learner(spec.network, self.settings, spec.initial, self.checkpoint, accelerator.device)
+        self.learner.prepare(accelerator.prepare)
+        if self.checkpoint and accelerator.scaler:
+            accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 
-        self.sampler = TicketSampler(self.settings.batch_size, accelerator.process_index, accelerator.num_processes)
-        dataset = TicketDataset(spec.tasks, self.settings.seed, self.settings.window_shards, self.settings.flip)
-        self.loader = make_loader(dataset, self.sampler, self.settings.workers, accelerator.device.type == "cuda")
+        ranks = accelerator.process_index, accelerator.num_processes
+        self.feed = Feed(spec.tasks, self.settings, accelerator.device, *ranks, spec.pool, self.state.feed)
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
         self.metrics = JsonLines(spec.folder / "metrics.jsonl")
@@ -123,31 +113,60 @@ class Run:
         """PSNR of the averaged network on every validation image, dB, float64 [n, m]; the ranks share the images."""
         table = np.empty((len(self.val), len(self.photographs)))
         rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
-        self.ema.eval()
+        network = self.learner.ema.eval()
         for task, rows in enumerate(self.val):
             mine = list(range(rank, len(rows), num_ranks))
-            values = list(zip(mine, measure(self.ema, rows, mine, self.accelerator.device), strict=True))
+            values = list(zip(mine, measure(network, rows, mine, self.accelerator.device), strict=True))
             for number, psnr_db in gather_object(values):
                 table[task, number] = psnr_db
         return table
 
     def gather_evidence(self) -> Evidence:
         """What is known at this border."""
-        shared_db, names = self.evaluate(), [task.name for task in self.spec.tasks]
+        names, losses = [task.name for task in self.spec.tasks], self.state.memory.get("losses", [])
+        evidence = Evidence(self.interval, names, self.evaluate(), self.photographs, losses=losses)
         if self.spec.references is None:
-            return Evidence(self.interval, names, shared_db, self.photographs)
-        reference_db = self.spec.references.at(self.step)
-        found = estimate(reference_db, shared_db, self.photographs, (self.settings.seed, self.interval))
-        return Evidence(self.interval, names, shared_db, self.photographs, reference_db, found)
+            return evidence
+        options, memory = self.settings.estimator, Memory(**self.state.memory.get("estimator", {}))
+        final_db = self.spec.references.at(self.settings.iterations)
+        reference_db = self.spec.references.at(self.step) if options.reference == "same_iteration" else final_db
+        key = (self.settings.seed, self.interval)
+        found = estimate(reference_db, evidence.shared_db, self.photographs, key, options, memory)
+        return replace(evidence, reference_db=reference_db, final_db=final_db, estimate=found)
 
     # ---- apportion
 
     def decide(self, evidence: Evidence) -> dict[str, Any]:
-        """The interval's record: evidence, shares, coefficients and quotas. Rank 0 decides, integers are broadcast."""
-        p, c = self.spec.policy.interval(evidence)
-        quotas = apportion(p, self.settings.interval_steps * self.settings.batch_size)
-        quotas, c = broadcast_object_list([quotas, c])
-        return {**describe(evidence, self.step), "p": p, "c": c, "quotas": quotas}
+        """The interval's record: evidence, shares, coefficients, quotas and sources. Rank 0 decides for all."""
+        if evidence.estimate:
+            self.state.memory["estimator"] = asdict(evidence.estimate.memory)
+        decision: dict[str, Any] = {}
+        if self.accelerator.is_main_process:
+            moments = self.measure_moments()
+            p, c = self.spec.policy.interval(replace(evidence, moments=moments))
+            quotas = apportion(p, self.settings.interval_steps * self.settings.batch_size)
+            decision = {"p": p, "c": c, "quotas": quotas, **self.feed.decide(quotas)}
+            if moments:
+                weights = [share * coefficient for share, coefficient in zip(p, c, strict=True)]
+                decision["moments"] = describe_moments(moments, weights)
+        (decision,) = broadcast_object_list([decision])
+        return {**describe(evidence, self.step), **decision}
+
+    def measure_moments(self) -> Moments | None:
+        """Of the gradients on the samples that each task trains next, one by one; None when they are not asked for."""
+        count, unwrap = self.settings.moments, self.accelerator.unwrap_model
+        if not count:
+            return None
+        networks = {name: unwrap(network).eval() for name, network in self.learner.networks.items()}
+        parameters, found = list(networks[GENERATOR].parameters()), []
+        for task, consumed in enumerate(self.state.consumed):
+            pictures = self._pictures(self.feed.upcoming(task, consumed, count))
+            samples = map(Pictures, *(images.split(1) for images in pictures))
+            losses = (next(self.learner.stage.objectives(networks, sample)).losses[0] for sample in samples)
+            found.append(gradient_moments(losses, parameters))
+        for network in networks.values():
+            network.train()
+        return Moments(count, *map(list, zip(*found, strict=True)))
 
     # ---- train the interval
 
@@ -156,11 +175,11 @@ class Run:
         record, settings = self.state.record, self.settings
         assert record is not None
         first = self.step - self.interval * settings.interval_steps
-        self.sampler.start(record["quotas"], self.state.consumed, settings.seed, self.interval, first)
-        coefficients = torch.tensor(record["c"], device=self.accelerator.device)
-        delivered = np.array(record.setdefault("delivered", [0] * len(self.spec.tasks)))
-        window = Window(len(self.spec.tasks))
-        number, stream = self.interval, batches(self.loader)
+        n = len(self.spec.tasks)
+        delivered = np.array(record.setdefault("delivered", [0] * n))
+        totals = np.array(record.setdefault("totals", [[0.0] * n] * 2))
+        window = Window(n)
+        number, stream = self.interval, self.feed.interval(record, self.state.consumed, self.interval, first)
         with progress_bar(
             settings.interval_steps,
             "step",
@@ -172,18 +191,20 @@ class Run:
             for _ in range(settings.interval_steps - first):
                 start = time.perf_counter()
                 batch = next(stream)
+                self.feed.replace_lost(batch, record)
                 waited = time.perf_counter() - start
-                loss = self.training_step(batch, coefficients)
-                counts, interrupted = self._agree(batch, interrupt)
+                losses, counts, sums, interrupted = self.training_step(batch, record, interrupt)
                 delivered += counts
-                record["delivered"] = delivered.tolist()
+                totals += sums
+                record["delivered"], record["totals"] = delivered.tolist(), totals.tolist()
                 self.state.step += 1
-                window.add(loss, counts, waited, time.perf_counter() - start)
+                window.add(losses, counts, waited, time.perf_counter() - start)
                 at_border = self.step % settings.interval_steps == 0
                 saves = at_border or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
                     bar.set_postfix(window.postfix(settings.batch_size), refresh=False)
-                    self._log(window.flush(self.step, settings))
+                    line = window.flush(self.step, settings)
+                    self._log(line | self.feed.fallback(line["counts"], record))
                 if saves and not at_border:
                     self.save()
                 bar.update()
@@ -191,37 +212,55 @@ class Run:
                     return True
         return False
 
-    def training_step(self, batch: Batch, coefficients: torch.Tensor) -> float:
-        """One optimiser step on sum_i c_i l_i / B. Raises `RunError`, before the step, when the loss is not finite."""
-        device = self.accelerator.device
-        lr, hr = (to_float(image.to(device, non_blocking=True)) for image in (batch.lr, batch.hr))
-        with self.accelerator.autocast():
-            losses = l1(self.network(lr), hr)
-        loss = (coefficients[batch.task.to(device)] * losses).mean()
-        value = self.accelerator.reduce(loss.detach(), "mean").item()
-        if not np.isfinite(value):
-            names = [task.name for task in self.spec.tasks]
-            tickets = zip(batch.task.tolist(), batch.ordinal.tolist(), losses.tolist(), strict=True)
-            bad = ", ".join(f"{names[t]}:{ordinal}" for t, ordinal, one in tickets if not np.isfinite(one))
-            raise RunError(f"loss is {value} at step {self.step + 1}, samples {bad}: lower --lr or check them")
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self._average()
-        return value
+    def training_step(
+        self, batch: Batch, record: dict[str, Any], interrupt: Interrupt
+    ) -> tuple[dict[str, float], np.ndarray, np.ndarray, bool]:
+        """One optimiser step of every network on sum_i c_i l_i / B.
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        averaged = list(self.ema.parameters())
-        current = list(self.accelerator.unwrap_model(self.network).parameters())
-        torch._foreach_lerp_(averaged, current, 1 - self.settings.ema)
+        Returns, of the global batch: each network's loss; the samples of each task, int64 [n]; sums of the generator's
+        losses and of the coefficients of each task, float64 [2, n]; whether any rank was asked to stop: all stop then.
+        Raises `RunError`, before the step, when a loss is not finite or too many rows are lost.
+        """
+        names, notes, n = [task.name for task in self.spec.tasks], [], len(self.spec.tasks)
+        tickets = list(zip(batch.task.tolist(), batch.ordinal.tolist(), strict=True))
+        keys = [(self.settings.seed, names[task], ordinal) for task, ordinal in tickets]
+        flags = [float(interrupt.requested), float(bool(batch.lost))]
 
-    def _agree(self, batch: Batch, interrupt: Interrupt) -> tuple[np.ndarray, bool]:
-        """Samples of each task in the global batch; whether any rank was asked to stop, so that all stop together."""
-        counts = torch.bincount(batch.task, minlength=len(self.spec.tasks))
-        numbers = torch.cat([counts, torch.tensor([interrupt.requested])]).to(self.accelerator.device)
-        *totals, asked = self.accelerator.reduce(numbers, "sum").tolist()
-        return np.array(totals), asked > 0
+        def weigh(losses: torch.Tensor, tasks: torch.Tensor) -> torch.Tensor:
+            c = self._coefficients(losses, tasks, record["c"])[tasks]
+            values = torch.stack([torch.ones_like(c), losses, c]).double()
+            sums = torch.zeros(3, n, dtype=torch.float64, device=c.device).index_add_(1, tasks, values)
+            numbers = torch.cat([sums.flatten(), sums.new_tensor(flags)])
+            notes.append(Readback(self.accelerator.reduce(numbers, "sum")))
+            return c
+
+        try:
+            pictures, tasks = self._pictures(batch), batch.task.to(self.accelerator.device)
+            losses = backward(self.learner, self.accelerator, pictures, tasks, keys, weigh)
+        except NotFiniteError as error:
+            bad = ", ".join(f"{names[tickets[i][0]]}:{tickets[i][1]}" for i in error.samples) or "of another process"
+            raise RunError(f"{error} at step {self.step + 1}, samples {bad}: lower --lr or check them") from error
+        *sums, asked, lost = torch.stack([note.read() for note in notes]).sum(dim=0).tolist()
+        if lost:
+            self.feed.note(gather_object(batch.lost), record)
+        self.learner.step()
+        counts, of_losses, of_coefficients = np.array(sums).reshape(3, n)
+        return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), asked > 0
+
+    def _pictures(self, batch: Batch) -> Pictures:
+        """What the networks see. Where LR was made from the sharpened HR, the output shall look like that."""
+        lr, hr = map(to_float, self.feed.images(batch))
+        return Pictures(lr, hr, sharpen(hr) if self.spec.tasks[0].usm else hr)
+
+    def _coefficients(self, losses: torch.Tensor, tasks: torch.Tensor, constant: Sequence[float]) -> torch.Tensor:
+        """c [n]: the interval's constants, or what the policy makes of the global batch at this step."""
+        if not self.spec.policy.every_step:
+            return torch.tensor(constant, device=losses.device)
+        sums = torch.zeros(2, len(self.spec.tasks), device=losses.device)
+        sums.index_add_(1, tasks, torch.stack([losses.float(), torch.ones_like(losses, dtype=torch.float32)]))
+        totals, counts = self.accelerator.reduce(sums, "sum").tolist()
+        means = [total / count if count else math.nan for total, count in zip(totals, counts, strict=True)]
+        return torch.tensor(self.spec.policy.step(self.step, means, list(map(int, counts))), device=losses.device)
 
     # ---- log and save
 
@@ -233,7 +272,13 @@ class Run:
             raise RunError(
                 f"delivered {record['delivered']} samples instead of the quotas {record['quotas']}: report this"
             )
+        self.feed.close(record)
         self.state.consumed = [a + b for a, b in zip(self.state.consumed, record["quotas"], strict=True)]
+        losses, coefficients = record.pop("totals")
+        pairs = zip(losses, record["delivered"], strict=True)
+        record["losses"] = [total / count if count else None for total, count in pairs]
+        record["delivered_weights"] = [total / sum(record["quotas"]) for total in coefficients]
+        self.state.memory["losses"] = [*self.state.memory.get("losses", []), record["losses"]][-2:]
         self.state.record = None
         if self.accelerator.is_main_process:
             self.intervals.append(record)
@@ -243,12 +288,8 @@ class Run:
         """Write a checkpoint."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            model = self.accelerator.unwrap_model(self.network).state_dict()
-            optimizer = self.optimizer.optimizer.state_dict()
-            keep = self.settings.keep
-            save_checkpoint(
-                self.spec.folder, self.state, self.spec.network, model, self.ema.state_dict(), optimizer, keep
-            )
+            scaler = self.accelerator.scaler
+            self.learner.save(self.spec.folder, self.state, scaler.state_dict() if scaler else None)
 
     def record_trace(self, psnr_db: np.ndarray) -> None:
         """Add this border to the reference's trace."""
@@ -306,12 +347,12 @@ def describe(evidence: Evidence, step: int) -> dict[str, Any]:
         "shared_db": evidence.shared_db.tolist(),
     }
     if evidence.reference_db is not None and evidence.estimate is not None:
-        record |= {"reference_db": evidence.reference_db.tolist(), "estimate": asdict(evidence.estimate)}
+        record |= {"reference_db": evidence.reference_db.tolist(), **describe_estimate(evidence.estimate)}
     return record
 
 
-def _manifests(task: Task) -> tuple[Manifest, Manifest]:
-    return task.train_manifest, task.val_manifest
+def _manifests(task: Task) -> tuple[Manifest, ...]:
+    return tuple(manifest for manifest in (task.train_manifest, task.val_manifest) if manifest)
 
 
 @contextmanager

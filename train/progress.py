@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from train.settings import Settings
+from train.stages.objective import GENERATOR
 
 
 class Window:
@@ -15,13 +16,15 @@ class Window:
         self._reset()
 
     def _reset(self) -> None:
-        self.losses: list[float] = []
+        self.losses: dict[str, list[float]] = {}
         self.counts = np.zeros(self._num_tasks, np.int64)
-        self.waited = self.seconds = 0.0
+        self.steps, self.waited, self.seconds = 0, 0.0, 0.0
 
-    def add(self, loss: float, counts: np.ndarray, waited: float, seconds: float) -> None:
-        """One step: its loss, its samples of each task, seconds spent waiting for data and in all."""
-        self.losses.append(loss)
+    def add(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
+        """One step: its loss of each network, its samples of each task, seconds spent waiting for data and in all."""
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(loss)
+        self.steps += 1
         self.counts += counts
         self.waited += waited
         self.seconds += seconds
@@ -29,8 +32,8 @@ class Window:
     def postfix(self, batch_size: int) -> dict[str, str]:
         """What the progress bar shows."""
         return {
-            "loss": f"{np.mean(self.losses):.4f}",
-            "samples/s": f"{len(self.losses) * batch_size / self.seconds:.0f}",
+            "loss": f"{np.mean(self.losses[GENERATOR]):.4f}",
+            "samples/s": f"{self.steps * batch_size / self.seconds:.0f}",
             "data wait": f"{100 * self.waited / self.seconds:.1f}%",
         }
 
@@ -38,10 +41,11 @@ class Window:
         """The line, and an empty window."""
         record = {
             "step": step,
-            "loss": float(np.mean(self.losses)),
+            "loss": float(np.mean(self.losses[GENERATOR])),
+            **{f"{name}_loss": float(np.mean(losses)) for name, losses in self.losses.items() if name != GENERATOR},
             "lr": settings.lr,
-            "samples_per_second": len(self.losses) * settings.batch_size / self.seconds,
-            "step_seconds": self.seconds / len(self.losses),
+            "samples_per_second": self.steps * settings.batch_size / self.seconds,
+            "step_seconds": self.seconds / self.steps,
             "data_wait": self.waited / self.seconds,
             "counts": self.counts.tolist(),
         }

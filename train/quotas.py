@@ -41,32 +41,30 @@ def order(quotas: Sequence[int], seed: int, interval: int) -> np.ndarray:
 
 
 def _assign(quotas: Sequence[int]) -> list[int]:
-    """The chairman assignment: each slot goes to the task with the earliest deadline among those that may have it.
+    """The chairman assignment: each slot goes to the sample with the earliest deadline among those that may have it.
 
     With d = 1 - 1 / (2n - 2), the j-th sample of a task of ratio r may come from slot (j - d) / r on and must have come
-    by slot (j - 1 + d) / r. Integers only, so that no rounding decides.
+    by slot (j - 1 + d) / r, counted from 1. Integers only, so that no rounding decides.
     """
     active, total = [task for task, quota in enumerate(quotas) if quota], sum(quotas)
     if len(active) == 1:
         return active * total
     unit = 2 * len(active) - 2  # d = (unit - 1) / unit
-
-    def sample(task: int, number: int) -> tuple[int, int, int, int]:
-        """(first slot, last slot, task, number) of a task's sample, both counted from 1."""
-        pace = unit * quotas[task]
-        release = -((unit * number - (unit - 1)) * total // -pace)
-        return release, (unit * (number - 1) + unit - 1) * total // pace, task, number
-
-    waiting = [sample(task, 1) for task in active]
-    ready: list[tuple[int, int, int]] = []
-    slots: list[int] = []
-    heapq.heapify(waiting)
-    for slot in range(1, total + 1):
-        while waiting and waiting[0][0] <= slot:
-            _, deadline, task, number = heapq.heappop(waiting)
-            heapq.heappush(ready, (deadline, task, number))
-        _, task, number = heapq.heappop(ready)
-        slots.append(task)
-        if number < quotas[task]:
-            heapq.heappush(waiting, sample(task, number + 1))
+    assert unit * total**2 < 1 << 63, "an interval too long for 64-bit integers"
+    releases, keys = [], []
+    for task in active:
+        number, pace = np.arange(1, quotas[task] + 1), unit * quotas[task]
+        releases.append(-((unit * number - (unit - 1)) * total // -pace))
+        deadline = (unit * number - 1) * total // pace
+        keys.append(deadline * len(quotas) + task)  # one integer that orders by deadline, then by task
+    release = np.concatenate(releases)
+    waiting = np.concatenate(keys)[np.argsort(release, kind="stable")].tolist()
+    ends = np.cumsum(np.bincount(release, minlength=total + 1))[1 : total + 1].tolist()
+    ready: list[int] = []
+    slots, first = [], 0
+    for end in ends:  # samples that may have slot 1, slot 2, ...
+        for key in waiting[first:end]:
+            heapq.heappush(ready, key)
+        first = end
+        slots.append(heapq.heappop(ready) % len(quotas))
     return slots

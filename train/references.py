@@ -1,21 +1,30 @@
-"""References: what remains of a single-task network, its per-image PSNR at every border.
+"""References: what remains of a single-task network, its per-image PSNR at every border, alone or as a portable pack.
 
 A trace may only be compared with a run of the same protocol: same network, start, interval, batch, rows. It is all
-that the shared run needs; the weights of the single-task networks are not.
+that the shared run needs; the weights of the single-task networks are not. A pack (docs/format.md) is one JSON file
+with the traces of all tasks, from whoever has trained them: nothing in it is trusted before it is checked.
 """
 
+import hashlib
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import canonical_json
+from shared.records import require_fields
 
 TRACE = "trace.json"
+PACK = "references.json"
+PACK_FORMAT = "realsr-references-v1"
+MAX_PACK_BYTES = 64 << 20
+"""Larger files are refused unread: 4 tasks x 81 borders x 100 images are less than 1 MB."""
 
 
 @dataclass
@@ -31,6 +40,30 @@ class Trace:
         self.psnr_db[str(step)] = psnr_db
         write_bytes(folder / TRACE, canonical_json(asdict(self)))
 
+    @property
+    def last_step(self) -> int:
+        """The step of the last values, -1 when there are none."""
+        return max(map(int, self.psnr_db), default=-1)
+
+    @staticmethod
+    def from_json(values: Any) -> "Trace":
+        """Raises ValueError for anything but a trace: every field of its type, steps with as many finite numbers."""
+        if not isinstance(values, dict):
+            raise ValueError("a trace must be an object")
+        require_fields(Trace, values, "field")
+        lengths = set()
+        for step, psnr_db in values["psnr_db"].items():
+            if not (step.isascii() and step.isdigit() and len(step) < 16 and str(int(step)) == step):
+                raise ValueError(f"{step[:80]!r} is not a step")
+            if not isinstance(psnr_db, list) or not all(type(v) in (int, float) for v in psnr_db):
+                raise ValueError(f"step {step} does not hold a list of numbers")
+            if not all(math.isfinite(v) for v in psnr_db):
+                raise ValueError(f"step {step} holds a number that is not finite")
+            lengths.add(len(psnr_db))
+        if len(lengths) > 1 or 0 in lengths:
+            raise ValueError("the steps have different numbers of images, or none")
+        return Trace(**values)
+
 
 def load_trace(folder: Path) -> Trace | None:
     """The trace of a reference's run folder, None when there is none. Raises `RunError` when it cannot be read."""
@@ -38,18 +71,44 @@ def load_trace(folder: Path) -> Trace | None:
     if not path.is_file():
         return None
     try:
-        return Trace(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
+        return Trace.from_json(_parse(path))
+    except ValueError as error:
         raise RunError(f"{path} is not a trace of a reference: {error}") from error
 
 
-def require_same_protocol(trace: Trace, protocol: dict[str, Any], folder: Path) -> None:
-    """Raises `RunError` that names the first difference."""
-    for key, wanted in protocol.items():
-        if trace.protocol.get(key) != wanted:
+def save_pack(traces: Sequence[Trace], path: Path) -> None:
+    """Write a reference pack."""
+    content = [asdict(trace) for trace in traces]
+    write_bytes(path, canonical_json({"format": PACK_FORMAT, "sha256": _digest(content), "traces": content}))
+
+
+def load_pack(path: Path) -> dict[str, Trace]:
+    """The traces of a pack by task. Raises `RunError` for a file that is none, is damaged or holds nonsense."""
+    try:
+        values = _parse(path)
+        if not isinstance(values, dict) or values.get("format") != PACK_FORMAT:
+            found = values.get("format") if isinstance(values, dict) else None
+            raise ValueError(f"format is {_short(found)}, this program reads {PACK_FORMAT!r}")
+        if values.keys() != {"format", "sha256", "traces"} or not isinstance(values["traces"], list):
+            raise ValueError("it must hold format, sha256 and a list of traces, nothing else")
+        traces = [Trace.from_json(each) for each in values["traces"]]
+        if len({trace.task for trace in traces}) < len(traces) or not traces:
+            raise ValueError("it holds no task, or one twice")
+        if values["sha256"] != _digest(values["traces"]):
+            raise ValueError("its sha256 is not that of its traces: it was changed or damaged")
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not a reference pack: {error}") from error
+    return {trace.task: trace for trace in traces}
+
+
+def require_same_protocol(trace: Trace, protocol: dict[str, Any], source: Path) -> None:
+    """Raises `RunError` that names the first difference, with both values."""
+    for key in {**protocol, **trace.protocol}:
+        if trace.protocol.get(key) != protocol.get(key):
             raise RunError(
-                f"reference {folder} was trained with {key} = {trace.protocol.get(key)!r}, this run has {wanted!r}: "
-                "train references of its own (--references another folder) or use the same setting"
+                f"reference {source} was trained with {key} = {_short(trace.protocol.get(key))}, this run has "
+                f"{_short(protocol.get(key))}: train references of its own (--references another folder) or use the "
+                "same setting"
             )
 
 
@@ -63,9 +122,30 @@ class References:
         """PSNR of each task's single-task network at `step`, float64 [n, m]. Raises `RunError` past a trace's end."""
         for trace in self.traces:
             if str(step) not in trace.psnr_db:
-                last = max(map(int, trace.psnr_db), default=0)
                 raise RunError(
-                    f"the reference of {trace.task} has no value at step {step} (it ends at {last}): "
+                    f"the reference of {trace.task} has no value at step {step} (it ends at {trace.last_step}): "
                     "train it as long as the shared run, with python train/run.py --mode references"
                 )
         return np.array([trace.psnr_db[str(step)] for trace in self.traces])
+
+
+def _parse(path: Path) -> Any:
+    if path.stat().st_size > MAX_PACK_BYTES:
+        raise ValueError(f"{path.stat().st_size} bytes are more than {MAX_PACK_BYTES}")
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def _digest(traces: list[Any]) -> str:
+    return hashlib.sha256(canonical_json(traces)).hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -14,35 +14,46 @@ from typing import Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # a launcher puts train/ there
 
+import cv2
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from shared.config import parse
-from shared.errors import UsageError, run_command
-from train.checkpoint import NetworkSpec, Weights, fill, load_weights, weights_digest, weights_file
+from shared.errors import RunError, UsageError, run_command
+from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
+from train.estimator import EstimatorSettings
 from train.evidence import to_float
 from train.loop import RunSpec, is_finished, train
 from train.losses import l1
 from train.networks import num_parameters
 from train.policies import make_policy
-from train.references import References, Trace, load_trace, require_same_protocol
-from train.settings import Settings
+from train.pool import Pool, find_pool
+from train.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol, save_pack
+from train.settings import Settings, require_resumable
+from train.stages import make_stage
 from train.tasks import Task, find_tasks
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "accelerate launch train/run.py", __doc__ or "")
-    tasks = find_tasks(Path(settings.shards), settings.tasks)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    if settings.batch_size % accelerator.num_processes:
+    cv2.setNumThreads(1)  # OpenCV's own threads do not survive the fork of a loader worker, which would then hang
+    on_the_fly = settings.source in ("fly", "gpu") or settings.hr is not None
+    tasks = find_tasks(Path(settings.shards), settings.tasks, on_the_fly=on_the_fly, patch=settings.patch)
+    pool = find_pool(settings.hr, tasks, settings.seed) if settings.hr else None
+    accelerator = make_accelerator(settings)
+    if settings.batch_size % (accelerator.num_processes * settings.accumulate):
         raise UsageError(
             f"batch_size is {settings.batch_size}: not a multiple of the {accelerator.num_processes} processes"
+            + (f" times --accumulate {settings.accumulate}" if settings.accumulate > 1 else "")
         )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
-    plan = Plan(settings, tasks)
+    plan = Plan(settings, tasks, pool)
     if settings.mode == "shared":
+        require_resumable(Path(settings.run), settings)  # before any reference is trained for it
         runs = [*plan.missing_references(), plan.shared]
     elif settings.mode == "references":
         runs = [lambda task=task: plan.reference(task) for task in tasks]
@@ -51,7 +62,23 @@ def main(argv: list[str]) -> int:
     _announce(plan, len(runs), accelerator)
     for make in runs:
         train(make(), accelerator)
+    if settings.mode == "references" and accelerator.is_main_process:
+        save_pack(plan.traces(), plan.references_folder / PACK)
+        print(f"{plan.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")
     return 0
+
+
+def make_accelerator(settings: Settings) -> Accelerator:
+    """The launcher's side of training. Raises `UsageError` for a precision that the machine has not."""
+    if settings.precision == "fp16" and not torch.accelerator.is_available():
+        raise UsageError("precision is fp16: half precision needs a GPU; take bf16 or fp32")
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=PRECISIONS[settings.precision],
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # equal already: they are computed
+    )
+    accelerator.wait_for_everyone()  # one that ends with an error must not be missed by those who are still to come
+    return accelerator
 
 
 def _named(tasks: list[Task], settings: Settings) -> Task:
@@ -64,23 +91,63 @@ def _named(tasks: list[Task], settings: Settings) -> Task:
 class Plan:
     """Which networks a command trains; all of them start from the same weights."""
 
-    def __init__(self, settings: Settings, tasks: list[Task]) -> None:
+    def __init__(self, settings: Settings, tasks: list[Task], pool: Pool | None = None) -> None:
         """Raises `UsageError` for an unknown network, `RunError` for an init file that does not fit it."""
-        self.settings, self.tasks = settings, tasks
-        self.policy = make_policy(settings.policy)
-        self.spec = NetworkSpec(
-            settings.network.name, settings.network.options, tasks[0].train_manifest.recipe["scale"]
-        )
-        network = self.spec.build(settings.seed)
+        self.settings, self.tasks, self.pool = settings, tasks, pool
+        self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
+        if self.policy.needs_moments and not settings.moments:
+            raise UsageError(f"policy {settings.policy} needs the moments of gradients: give --moments 16 or more")
+        if settings.accumulate > 1 and self.policy.every_step:
+            raise UsageError(
+                f"accumulate is {settings.accumulate}: policy {settings.policy} looks at whole batches; take 1"
+            )
+        self.spec = NetworkSpec(settings.network.name, settings.network.options, tasks[0].scale)
+        make_stage(settings).require_patch(tasks[0].patch)
         if settings.init:
-            fill(network, load_weights(weights_file(Path(settings.init))), settings.init)
+            network = self.spec.load(load_weights(weights_file(Path(settings.init))), settings.init)
+        else:
+            network = self.spec.build(settings.seed)
         self.initial: Weights = network.state_dict()
         self._init_sha256 = weights_digest(self.initial)
+        self.pack = self._pack()
 
     @property
     def references_folder(self) -> Path:
         """Where the references' runs are."""
         return Path(self.settings.references or f"{self.settings.run}/references")
+
+    def _pack(self) -> dict[str, Trace] | None:
+        """The traces of the pack that --references names, each of the run's protocol and as long as the run."""
+        path, settings = self.references_folder, self.settings
+        if path.suffix != ".json":
+            return None
+        if settings.mode != "shared":
+            raise UsageError(f"--references {path} is a pack: --mode {settings.mode} needs a folder to train in")
+        if not path.is_file():
+            raise UsageError(f"no reference pack {path}: --mode references writes one, {PACK}, beside its runs")
+        traces = load_pack(path)
+        for task in self.tasks:
+            if task.name not in traces:
+                raise RunError(f"{path} has no reference of task {task.name}: it holds {', '.join(traces)}")
+            require_same_protocol(traces[task.name], self.protocol(task), path)
+            if traces[task.name].last_step < settings.iterations:
+                raise RunError(
+                    f"the reference of {task.name} in {path} ends at step {traces[task.name].last_step}, this run at "
+                    f"{settings.iterations}: use fewer --iterations or another pack"
+                )
+        return traces
+
+    def traces(self) -> list[Trace]:
+        """The references in use, of which there are any, in the order of tasks."""
+        if self.pack:
+            return [self.pack[task.name] for task in self.tasks]
+        traces = [load_trace(self.references_folder / task.name) for task in self.tasks]
+        return [trace for trace in traces if trace]
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether gaps are estimated: the policy needs them, or references were named to log them."""
+        return self.policy.needs_references or self.settings.references is not None
 
     def protocol(self, task: Task) -> dict[str, Any]:
         """What a reference must have in common with the shared run, so that equal steps mean equal training."""
@@ -93,14 +160,17 @@ class Plan:
             "lr": settings.lr,
             "ema": settings.ema,
             "flip": settings.flip,
-            "loss": "l1",
-            "train_rows": task.train_manifest.identity(),
+            "stage": settings.stage,
+            **({"gan": asdict(settings.gan)} if settings.stage == "gan" else {}),
+            "precision": settings.precision,
+            "clip": settings.clip,
+            "train_rows": task.identity(),
             "val_rows": task.val_manifest.identity(),
         }
 
     def missing_references(self) -> list[Any]:
-        """The references that the policy needs and that are not trained to the end; those that are must fit."""
-        if not self.policy.needs_references:
+        """The references in use that are not trained to the end; those that are must fit."""
+        if self.pack or not self.uses_references:
             return []
         missing = []
         for task in self.tasks:
@@ -114,7 +184,15 @@ class Plan:
     def reference(self, task: Task) -> RunSpec:
         """A network trained on one task alone."""
         folder = self.references_folder / task.name
-        settings = replace(self.settings, mode="single", task=task.name, policy="uniform")
+        settings = replace(
+            self.settings,
+            mode="single",
+            task=task.name,
+            policy="uniform",
+            policy_options={},
+            estimator=EstimatorSettings(),
+            moments=0,
+        )
         trace = load_trace(folder) or Trace(task.name, self.protocol(task))
         require_same_protocol(trace, self.protocol(task), folder)
         return RunSpec(
@@ -126,14 +204,12 @@ class Plan:
             self.initial,
             make_policy("uniform"),
             trace=trace,
+            pool=self.pool,
         )
 
     def shared(self) -> RunSpec:
         """The network trained on all tasks."""
-        references = None
-        if self.policy.needs_references:
-            traces = [load_trace(self.references_folder / task.name) for task in self.tasks]
-            references = References([trace for trace in traces if trace])
+        references = References(self.traces()) if self.uses_references else None
         return RunSpec(
             Path(self.settings.run),
             "shared",
@@ -143,21 +219,22 @@ class Plan:
             self.initial,
             self.policy,
             references=references,
+            pool=self.pool,
         )
 
 
 def _announce(plan: Plan, num_networks: int, accelerator: Accelerator) -> None:
     """Say what will be trained and what it costs, before it begins."""
     settings = plan.settings
-    network = plan.spec.build(settings.seed)
-    rows = ", ".join(f"{task.name} {task.train_manifest.rows}" for task in plan.tasks)
+    network = plan.spec.load(plan.initial, "init")
+    rows = ", ".join(f"{task.name} {task.num_rows}" for task in plan.tasks)
     accelerator.print(f"tasks (rows): {rows}; network {plan.spec.name}, {num_parameters(network):,} parameters")
     if settings.init is None:
         accelerator.print("all networks start from the same random weights; gaps mean more from a trained --init")
     if settings.mode == "shared" and is_finished(Path(settings.run), settings):
         return
     steps = num_networks * settings.iterations
-    patch = plan.tasks[0].train_manifest.recipe["patch"]
+    patch = plan.tasks[0].patch
     seconds = _seconds_per_sample(network.to(accelerator.device), patch, plan.spec.scale, accelerator.device)
     hours = steps * settings.batch_size / accelerator.num_processes * seconds / 3600
     accelerator.print(

@@ -10,9 +10,25 @@ import yaml
 from shared.atomic import write_text
 from shared.config import option
 from shared.errors import UsageError
+from train.estimator import EstimatorSettings
+from train.policies import POLICIES, describe_options
 
 CONFIG = "config.yaml"
-FREE = {"run", "references", "iterations", "workers", "log_steps", "save_steps", "keep", "mode", "task"}
+MIN_PATCH = 74
+"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
+FREE = {
+    "run",
+    "references",
+    "iterations",
+    "workers",
+    "log_steps",
+    "save_steps",
+    "keep",
+    "mode",
+    "task",
+    "max_damage",
+    "vgg19",
+}
 """Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
 
@@ -21,12 +37,29 @@ class NetworkSettings:
     """Which network, in which size.
 
     Args:
-        name: msrresnet or rrdbnet
-        options: sizes, e.g. --network.options.num_feat 16 (num_feat, num_block; rrdbnet also num_grow_ch)
+        name: msrresnet, rrdbnet, swinir, hat; spandrel for the network, of any it knows, that --init is of
+        options: sizes, e.g. --network.options.num_feat 16 (an unknown one is answered with the list)
     """
 
     name: str = "msrresnet"
     options: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GANSettings:
+    """Losses of --stage gan. Defaults: Real-ESRGAN's.
+
+    Args:
+        l1: weight of the L1 loss
+        perceptual: weight of the perceptual loss; 0 needs no VGG19
+        adversarial: weight of the GAN loss
+        num_feat: width of the discriminator
+    """
+
+    l1: float = 1.0
+    perceptual: float = 1.0
+    adversarial: float = 0.1
+    num_feat: int = 64
 
 
 @dataclass(frozen=True)
@@ -41,13 +74,28 @@ class Settings:
     tasks: list[str] | None = option(None, "tasks to use (default: every dataset in --shards)")
     task: str | None = option(None, "the task of --mode single")
     references: str | None = option(
-        None, "folder of the references' runs (default: RUN/references, trained if missing)"
+        None,
+        "folder of the references' runs, trained if missing (default: RUN/references, if the policy needs them); or a "
+        "pack that --mode references wrote elsewhere: PACK.json",
     )
     init: str | None = option(
         None, "weights that all networks start from: run folder, .pth or .safetensors (default: random)"
     )
     network: NetworkSettings = option(NetworkSettings, "the network")
-    policy: str = option("rebalance", "how volumes are decided each interval: rebalance (the paper) or uniform")
+    stage: str = option("psnr", "what is trained on: psnr (L1) or gan (L1, perceptual, U-Net discriminator)")
+    gan: GANSettings = option(GANSettings, "losses of --stage gan")
+    init_discriminator: str | None = option(None, "weights that the discriminator starts from (default: random)")
+    vgg19: str | None = option(None, "VGG19 of the perceptual loss (default: vgg19-dcbb9e9d.pth in torch's hub folder)")
+    policy: str = option("rebalance", f"how an interval's volumes and loss weights are decided: {', '.join(POLICIES)}")
+    policy_options: dict[str, Any] = option(
+        dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%")
+    )
+    estimator: EstimatorSettings = option(EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off")
+    moments: int = option(
+        0,
+        "samples of each task whose gradients are measured at each border, for --policy optimal and the log; each is "
+        "a forward and a backward pass of one sample; 0: none",
+    )
     iterations: int = option(400_000, "optimiser steps of every network")
     interval_steps: int = option(5_000, "steps between two estimates")
     batch_size: int = option(48, "samples a step, over all processes")
@@ -55,16 +103,49 @@ class Settings:
     ema: float = option(0.999, "decay of the averaged weights that are evaluated")
     seed: int = option(0, "seed of initialisation, sample order and flips")
     flip: bool = option(True, "flip half of the samples horizontally")
+    source: Literal["auto", "shards", "fly", "gpu"] = option(
+        "auto",
+        "where samples come from. shards: stored pairs; fly: HR crops that loader workers degrade; gpu: HR crops that "
+        "the device degrades in the training step; auto: shards, and for a task that has none or reaches max_repeats "
+        "gpu if there is an accelerator, else fly",
+    )
+    hr: str | None = option(
+        None, "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards)"
+    )
+    patch: int | None = option(
+        None, "HR side of samples on the fly when there are no shards, pixels (default: as the val sets)"
+    )
+    max_repeats: float | None = option(
+        None, "shards serve a task at most so often a row; then auto makes its samples on the fly (default: no limit)"
+    )
+    max_damage: float = option(
+        0.01, "share of an interval's samples that may be replaced because their rows are lost; beyond, the run stops"
+    )
     window_shards: int = option(8, "shards of a task that rows are drawn from at a time")
     workers: int = option(2, "loader processes; 0 loads in the training process")
     log_steps: int = option(100, "steps between two lines of metrics.jsonl")
     save_steps: int = option(5_000, "steps between two checkpoints; every border has one in any case")
     keep: int = option(3, "checkpoints kept")
+    precision: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32"
+    )
+    accumulate: int = option(1, "parts that a process takes its share of a batch in, to need less memory")
+    clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing")
+    compile: bool = option(False, "torch.compile: a minute's start, then faster steps")
     channels_last: bool = option(True, "memory layout of the network; faster on CPU and on tensor cores")
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that no run can have."""
-        for name in ("iterations", "interval_steps", "batch_size", "log_steps", "save_steps", "keep", "window_shards"):
+        for name in (
+            "iterations",
+            "interval_steps",
+            "batch_size",
+            "accumulate",
+            "log_steps",
+            "save_steps",
+            "keep",
+            "window_shards",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.iterations % self.interval_steps:
@@ -75,8 +156,25 @@ class Settings:
             raise UsageError("--mode single needs --task, the task to train on")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"lr is {self.lr}: it must be positive")
+        if not 0 <= self.clip < math.inf:
+            raise UsageError(f"clip is {self.clip}: it must be a norm, or 0 for none")
+        for name, weight in asdict(self.gan).items():
+            if not 0 <= weight < math.inf or (name == "num_feat" and weight < 1):
+                raise UsageError(
+                    f"gan.{name} is {weight}: it must be {'at least 1' if name == 'num_feat' else '0 or more'}"
+                )
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema is {self.ema}: it must be in [0, 1)")
+        if self.max_repeats is not None and (self.max_repeats <= 0 or self.source != "auto"):
+            raise UsageError(
+                f"max_repeats is {self.max_repeats}, source {self.source}: it must be positive, and source auto"
+            )
+        if not 0 <= self.max_damage <= 1:
+            raise UsageError(f"max_damage is {self.max_damage}: it must be in [0, 1]")
+        if self.patch is not None and self.patch < MIN_PATCH:
+            raise UsageError(f"patch is {self.patch}: it must be at least {MIN_PATCH}")
+        if self.moments < 0 or self.moments == 1:
+            raise UsageError(f"moments is {self.moments}: it must be 0, or at least 2 for a variance")
         if self.workers < 0:
             raise UsageError(f"workers is {self.workers}: it must not be negative")
 
@@ -96,6 +194,11 @@ def require_resumable(folder: Path, settings: Settings) -> None:
                 f"{folder} was begun with {name} = {begun.get(name)!r}, now it is {value!r}: "
                 "give the old value to resume, or another --run"
             )
+    if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
+        raise UsageError(
+            f"{folder} was begun with iterations = {begun['iterations']}: with --estimator.reference final it "
+            "cannot be changed, because earlier gaps were to that end"
+        )
     if begun["iterations"] > settings.iterations:
         raise UsageError(
             f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"

@@ -1,74 +1,185 @@
-"""Sources: from a ticket to a training sample, in the workers of the loader."""
+"""Sources: from a ticket to a training sample, in the workers of the loader.
+
+`shards`: a stored pair. `fly`: an HR crop, degraded here by the CPU backend. `gpu`: an HR crop with its plan, degraded
+in the training step by the device (`train/degrade.py`). Which one serves a task is in its tickets.
+"""
 
 import signal
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence, Set
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from shared.degradation import cpu
+from shared.degradation.plan import Plan
 from shared.errors import RunError
 from shared.seeds import Draws
-from shared.shardfile import Dataset
+from shared.shardfile import Dataset, LostRowError
+from train.pool import Pool
 from train.tasks import Task
-from train.tickets import RowOrder, Ticket, TicketSampler
+from train.tickets import Ticket, TicketSampler
+
+CANDIDATES = 16
+"""Rows that are tried for one sample; when so many are lost, so is the dataset."""
+
+
+class Pending(NamedTuple):
+    """What the device still has to do at a place of a batch: degrade the HR crop, then flip both if so drawn."""
+
+    place: int
+    plan: Plan
+    flip: bool
+
+
+class Lost(NamedTuple):
+    """A row of task `owner` that could not be read, or is known to be lost, when a sample of `task` was to show it."""
+
+    task: int
+    ordinal: int
+    owner: int
+    row: int
+    reason: str
 
 
 class Batch(NamedTuple):
-    """lr: uint8 [B, 3, h, w]; hr: uint8 [B, 3, H, W]; RGB. task, ordinal: int64 [B], the tickets."""
+    """lr: uint8 [B, 3, h, w]; hr: uint8 [B, 3, H, W]; RGB, channels last in memory.
+
+    task, ordinal: int64 [B], the tickets. owner, row: int64 [B], the row that each sample shows and the task whose
+    shards hold it; -1 for a photograph.
+    pending: samples whose lr is not there yet. lost: rows that had to be replaced.
+    """
 
     lr: torch.Tensor
     hr: torch.Tensor
     task: torch.Tensor
     ordinal: torch.Tensor
+    owner: torch.Tensor
+    row: torch.Tensor
+    pending: list[Pending]
+    lost: list[Lost]
+
+
+class Sample(NamedTuple):
+    """hr, lr: uint8 [H, W, 3], RGB, not flipped; lr is None where the device is to make it from `plan`."""
+
+    hr: np.ndarray
+    lr: np.ndarray | None
+    plan: Plan | None
+    row: int
 
 
 class TicketDataset(TorchDataset[Batch]):
-    """Resolves tickets to samples: a row by arithmetic, one read, a keyed horizontal flip. Holds no state."""
+    """Resolves the tickets of a batch: one read a sample, a keyed horizontal flip. Holds no state."""
 
-    def __init__(self, tasks: Sequence[Task], seed: int, window: int, flip: bool) -> None:
-        self._arguments = (tasks, seed, window, flip)
-        self._names = [task.name for task in tasks]
-        self._rows = [Dataset(task.train) for task in tasks]
-        self._orders = [
-            RowOrder([entry.nsamples for entry in task.train_manifest.shardlist], seed, task.name, window)
-            for task in tasks
-        ]
-        self._seed, self._flip = seed, flip
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        seed: int,
+        flip: bool,
+        num_rows: Sequence[int] | None = None,
+        lost: Set[tuple[int, int]] = frozenset(),
+        pool: Pool | None = None,
+    ) -> None:
+        """num_rows: rows of each task in use (default: all). lost: (task, row) of rows that are not to be read."""
+        self._arguments = (tasks, seed, flip, num_rows, lost, pool)
+        self._tasks, self._seed, self._flip = tasks, seed, flip
+        self._num_rows = num_rows or [task.num_rows for task in tasks]
+        self._lost, self._pool = lost, pool
+        self._rows = [Dataset(task.train) if task.train else None for task in tasks]
 
-    def __getitem__(self, ticket: Ticket) -> Batch:
-        """Raises `RunError` that names the shard and the row when its bytes are damaged."""
-        pair = self._rows[ticket.task][self._orders[ticket.task](ticket.ordinal)]
-        flip = self._flip and Draws(self._seed, "flip", self._names[ticket.task], ticket.ordinal).coin(0.5)
-        lr, hr = (_planar(image[:, ::-1] if flip else image) for image in (pair.lr, pair.hr))
-        return Batch(lr, hr, torch.tensor(ticket.task), torch.tensor(ticket.ordinal))
-
-    def __getitems__(self, tickets: Sequence[Ticket]) -> list[Batch] | RunError:
-        """A batch's samples, or the error that prevents them: raised in a worker it would come back as a traceback."""
+    def __getitems__(self, tickets: Sequence[Ticket]) -> Batch | RunError:
+        """A batch, or the error that prevents it: raised in a worker it would come back as a traceback."""
         try:
-            return [self[ticket] for ticket in tickets]
+            return self.batch(tickets)
         except RunError as error:
             return error
+
+    def batch(self, tickets: Sequence[Ticket]) -> Batch:
+        """Raises `RunError` that names shards or pictures when so many are damaged that a sample cannot be made."""
+        patch, scale = self._tasks[0].patch, self._tasks[0].scale
+        hr = torch.empty(len(tickets), patch, patch, 3, dtype=torch.uint8)
+        lr = torch.empty(len(tickets), patch // scale, patch // scale, 3, dtype=torch.uint8)
+        task, ordinal, owner, row = torch.tensor([[t.task, t.ordinal, t.owner, t.row] for t in tickets]).T.contiguous()
+        batch = Batch(lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2), task, ordinal, owner, row, [], [])
+        for index, ticket in enumerate(tickets):
+            self.put(batch, index, ticket, self._lost)
+        return batch
+
+    def put(self, batch: Batch, index: int, ticket: Ticket, lost: Set[tuple[int, int]]) -> None:
+        """Make the ticket's sample, the place `index` of a batch, showing none of the rows in `lost`."""
+        sample = self._sample(ticket, lost, batch.lost)
+        flip = self._flip and Draws(self._seed, "flip", self._tasks[ticket.task].name, ticket.ordinal).coin(0.5)
+        batch.row[index] = sample.row
+        if sample.lr is None:
+            assert sample.plan
+            _store(batch.hr, index, sample.hr, flip=False)
+            batch.lr[index] = 0
+            batch.pending[:] = [p for p in batch.pending if p.place != index] + [Pending(index, sample.plan, flip)]
+        else:
+            _store(batch.hr, index, sample.hr, flip)
+            _store(batch.lr, index, sample.lr, flip)
+
+    def _sample(self, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost]) -> Sample:
+        if ticket.source == "shards":
+            row, pair = self._read(ticket, lost, report, whole=True)
+            return Sample(pair.hr, pair.lr, None, row)
+        task = self._tasks[ticket.task]
+        if ticket.owner < 0:
+            assert self._pool
+            row, hr = -1, self._pool.crop(task.name, ticket.ordinal)
+        else:
+            row, hr = self._read(ticket, lost, report, whole=False)
+        plan = task.plans.draw(self._seed, ticket.ordinal, task.patch, task.scale)
+        if ticket.source == "gpu":
+            return Sample(hr, None, plan, row)
+        return Sample(hr, cpu.render(cpu.sharpen(hr) if task.usm else hr, plan, task.scale), plan, row)
+
+    def _read(self, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost], whole: bool):
+        """The first row of the ticket's candidates that can be read, and its pair, or its HR image alone."""
+        dataset = self._rows[ticket.owner]
+        assert dataset is not None
+        for row in self._candidates(ticket):
+            reason = ""
+            if (ticket.owner, row) not in lost:
+                try:
+                    return row, dataset[row] if whole else dataset.hr(row)
+                except LostRowError as error:
+                    reason = str(error)
+            report.append(Lost(ticket.task, ticket.ordinal, ticket.owner, row, reason))
+        reasons = "; ".join(sorted({entry.reason for entry in report if entry.reason})[:3])
+        name = self._tasks[ticket.owner].name
+        raise RunError(f"no row of {name} could be read in {CANDIDATES} attempts: {reasons or 'all are known lost'}")
+
+    def _candidates(self, ticket: Ticket) -> Iterator[int]:
+        """The ticket's row, then rows of the same dataset drawn for this ticket alone."""
+        yield ticket.row
+        draws = Draws(self._seed, "substitute", self._tasks[ticket.task].name, ticket.ordinal)
+        for _ in range(CANDIDATES - 1):
+            yield draws.integer(self._num_rows[ticket.owner])
 
     def __reduce__(self) -> tuple:
         """Open files stay behind when a worker process is started."""
         return TicketDataset, self._arguments
 
 
-def _planar(image: np.ndarray) -> torch.Tensor:
-    """uint8 [h, w, 3] to uint8 [3, h, w]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+def _store(images_BCHW: torch.Tensor, index: int, image: np.ndarray, flip: bool) -> None:
+    place = images_BCHW[index].permute(1, 2, 0).numpy()
+    if flip:
+        cv2.flip(image, 1, dst=place)
+    else:
+        place[...] = image
 
 
 def make_loader(dataset: TicketDataset, sampler: TicketSampler, workers: int, pin_memory: bool) -> DataLoader:
-    """One loader for the whole run; each pass over it is one interval, and prefetch never crosses a border."""
+    """A loader for many intervals; each pass over it is one, and prefetch never crosses a border."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,
-        collate_fn=_collate,
+        collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
@@ -85,8 +196,9 @@ def batches(loader: DataLoader) -> Iterator[Batch]:
         yield batch
 
 
-def _collate(samples: list[Batch] | RunError) -> Batch | RunError:
-    return samples if isinstance(samples, RunError) else default_collate(samples)
+def _as_it_is(batch: Any) -> Any:
+    """The dataset fills whole batches: nothing is left to collate."""
+    return batch
 
 
 def _start_worker(worker: int) -> None:

@@ -1,78 +1,120 @@
-"""Tasks: what the shards folder offers to train on. A task is a subspace with its train and its val dataset."""
+"""Tasks: what there is to train on. A task is a kind of degradation, with a val dataset and perhaps a train dataset."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.degradation.partition import partition
+from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
+from shared.format import canonical_json
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.shardfile import Dataset
+from train.plans import Box, Plans
 
 RENDER_COMMAND = "python -m gen.render --subspace all && python -m gen.render --subspace all --split val"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its name and its two datasets."""
+    """One task.
+
+    plans: its degradations, for samples that are made on the fly. patch: HR side of its samples, pixels. usm: LR is
+    made from the sharpened HR. train: its shards, None for a task that has none and is always served on the fly.
+    """
 
     name: str
-    train: Path
-    train_manifest: Manifest
+    plans: Plans
+    patch: int
+    scale: int
+    usm: bool
     val: Path
     val_manifest: Manifest
+    train: Path | None = None
+    train_manifest: Manifest | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of its shards."""
+        return self.train_manifest.rows if self.train_manifest else 0
+
+    def identity(self) -> str:
+        """What its samples are: equal for equal shards, and without shards for equal degradations."""
+        if self.train_manifest:
+            return self.train_manifest.identity()
+        fields = [asdict(self.plans), self.patch, self.scale, self.usm]  # type: ignore[call-overload]
+        return hashlib.sha256(canonical_json(fields)).hexdigest()
 
     def val_rows(self) -> Dataset:
         """The validation rows; row r shows the same HR crop in every task."""
         return Dataset(self.val)
 
 
-def find_tasks(shards: Path, names: list[str] | None = None) -> list[Task]:
+def find_tasks(
+    shards: Path, names: list[str] | None = None, *, on_the_fly: bool = False, patch: int | None = None
+) -> list[Task]:
     """The tasks below a shards folder, in the order of their partition; `names` restricts them.
 
+    A named task needs no train dataset. on_the_fly: neither do others, every val dataset is a task.
+    patch: HR side of samples on the fly where no shards say it, pixels (default: as the val sets).
     Raises `RunError` when there are none, when one lacks its val dataset, or when scales, patches or val crops differ;
-    `UsageError` for a name that is not there.
+    `UsageError` for a name that is not there, and for a patch that the shards do not have.
     """
-    train = {m.subspace: (p.parent, m) for p, m in _manifests(shards) if m.split == "train"}
-    val = {m.subspace: (p.parent, m) for p, m in _manifests(shards) if m.split == "val"}
-    if not train:
-        raise RunError(f"no shards in {shards}: render some with {RENDER_COMMAND} (--out {shards})")
+    found = _manifests(shards)
+    train = {m.subspace: (folder, m) for folder, m in found if m.split == "train"}
+    val = {m.subspace: (folder, m) for folder, m in found if m.split == "val"}
+    offered = {**val, **train} if on_the_fly or names else train
+    if not offered:
+        needed = "validation sets" if on_the_fly else "shards"
+        hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
+        raise RunError(f"no {needed} in {shards}: render some with {RENDER_COMMAND} (--out {shards}){hint}")
     for name in names or ():
-        if name not in train:
-            raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(train)}")
-    chosen = [name for name in _partition_order(train) if not names or name in names]
+        if name not in offered:
+            raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
+    chosen = [name for name in _partition_order(offered) if not names or name in names]
     for name in chosen:
         if name not in val:
             folder = shards / dataset_name(name, "val")
             raise RunError(
                 f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val"
             )
-    tasks = [Task(name, *train[name], *val[name]) for name in chosen]
+    patches = {train[name][1].recipe["patch"] for name in chosen if name in train}
+    if patch and patches - {patch}:
+        raise UsageError(f"patch is {patch}: the shards in {shards} have {patches.pop()}, leave it out")
+    side = max(patches) if patches else patch or val[chosen[0]][1].recipe["patch"]
+    tasks = [_task(name, side, val[name], train.get(name)) for name in chosen]
     _check_alike(tasks)
     return tasks
 
 
+def _task(name: str, patch: int, val: tuple[Path, Manifest], train: tuple[Path, Manifest] | None) -> Task:
+    recipe = (train or val)[1].recipe
+    box = get_subspace(get_space(recipe["space"]), recipe["partition"], name)
+    return Task(name, Box(box), patch, recipe["scale"], recipe["usm"], *val, *(train or ()))
+
+
 def _manifests(shards: Path) -> list[tuple[Path, Manifest]]:
-    paths = sorted(shards.glob(f"*/{MANIFEST}"))
-    return [(path, load_manifest(path.parent)) for path in paths]
+    return [(path.parent, load_manifest(path.parent)) for path in sorted(shards.glob(f"*/{MANIFEST}"))]
 
 
-def _partition_order(train: dict[str, tuple[Path, Manifest]]) -> list[str]:
+def _partition_order(offered: dict[str, tuple[Path, Manifest]]) -> list[str]:
     """Names in the order in which their partition lists them, names of other partitions after it."""
-    recipe = next(iter(train.values()))[1].recipe
+    recipe = next(iter(offered.values()))[1].recipe
     listed = [subspace.name for subspace in partition(get_space(recipe["space"]), recipe["partition"])]
-    return sorted(train, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
+    return sorted(offered, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
 
 
 def _check_alike(tasks: list[Task]) -> None:
     first = tasks[0]
     for task in tasks:
-        for manifest in (task.train_manifest, task.val_manifest):
-            if manifest.recipe["scale"] != first.train_manifest.recipe["scale"]:
+        for manifest in filter(None, (task.train_manifest, task.val_manifest)):
+            if manifest.recipe["scale"] != first.scale:
                 raise RunError(
                     f"{task.name} has scale {manifest.recipe['scale']}, {first.name} another: render them alike"
                 )
-        if task.train_manifest.recipe["patch"] != first.train_manifest.recipe["patch"]:
+        if task.usm != first.usm:
+            raise RunError(f"LR of {task.name} and {first.name} differ in sharpening: render all or none with --usm")
+        if task.train_manifest and task.train_manifest.recipe["patch"] != task.patch:
             raise RunError(f"train patches of {task.name} and {first.name} differ: render them with one --patch")
         same = ("photographs", "patch", "seed")
         if any(task.val_manifest.recipe[k] != first.val_manifest.recipe[k] for k in same) or (

@@ -16,10 +16,25 @@ from train.quotas import order
 
 
 class Ticket(NamedTuple):
-    """The `ordinal`-th sample that task `task` delivers, counted from the beginning of the run."""
+    """The `ordinal`-th sample that task `task` delivers, counted from the beginning of the run.
+
+    source: shards, fly or gpu. row: the stored row that it shows (for fly and gpu, whose HR image it shows), in the
+    shards of task `owner`; both are -1 for a crop of the HR pool.
+    """
 
     task: int
     ordinal: int
+    source: str = "shards"
+    owner: int = -1
+    row: int = -1
+
+
+class Supply(NamedTuple):
+    """Where a task's samples of one interval come from; owners, rows: int64 [quota], as in `Ticket`."""
+
+    source: str
+    owners: np.ndarray
+    rows: np.ndarray
 
 
 class TicketSampler(Sampler[list[Ticket]]):
@@ -33,29 +48,52 @@ class TicketSampler(Sampler[list[Ticket]]):
         if batch_size % num_ranks:
             raise ValueError(f"batch_size is {batch_size}: it must be a multiple of the {num_ranks} processes")
         self.batch_size, self.rank, self.num_ranks = batch_size, rank, num_ranks
-        self._tickets: list[Ticket] = []
+        self._columns = np.empty((4, 0), np.int64)
+        self._sources: list[str] = []
         self._first_step = 0
 
     def start(
-        self, quotas: Sequence[int], consumed: Sequence[int], seed: int, interval: int, first_step: int = 0
+        self,
+        quotas: Sequence[int],
+        consumed: Sequence[int],
+        seed: int,
+        interval: int,
+        first_step: int = 0,
+        supplies: Sequence[Supply] | None = None,
     ) -> None:
-        """Set the interval. consumed: samples of each task before it. first_step: steps of it that are done already."""
+        """Set the interval. consumed: samples of each task before it. first_step: steps of it that are done already.
+
+        supplies: where each task's samples come from (default: nowhere yet).
+        """
         if sum(quotas) % self.batch_size:
             raise ValueError(f"quotas sum to {sum(quotas)}: not a multiple of the batch size {self.batch_size}")
         slots = order(quotas, seed, interval)
-        ordinals = np.empty(len(slots), np.int64)
+        columns = np.full((4, len(slots)), -1, np.int64)
+        columns[0] = slots
         for task, before in enumerate(consumed):
             mine = slots == task
-            ordinals[mine] = before + np.arange(mine.sum())
-        self._tickets = [Ticket(*pair) for pair in zip(slots.tolist(), ordinals.tolist(), strict=True)]
-        self._first_step = first_step
+            columns[1, mine] = before + np.arange(quotas[task])
+            if supplies:
+                columns[2, mine], columns[3, mine] = supplies[task].owners, supplies[task].rows
+        self._columns, self._first_step = columns, first_step
+        self._sources = [supply.source for supply in supplies] if supplies else ["shards"] * len(quotas)
+
+    def batch(self, step: int) -> list[Ticket]:
+        """This rank's tickets of one step of the interval."""
+        first = step * self.batch_size
+        mine = self._columns[:, first + self.rank : first + self.batch_size : self.num_ranks]
+        return [Ticket(task, ordinal, self._sources[task], *place) for task, ordinal, *place in mine.T.tolist()]
+
+    def counts(self, step: int) -> np.ndarray:
+        """Samples of each task in the global batch of one step, int64 [tasks]."""
+        slots = self._columns[0, step * self.batch_size : (step + 1) * self.batch_size]
+        return np.bincount(slots, minlength=len(self._sources))
 
     def __len__(self) -> int:
-        return len(self._tickets) // self.batch_size - self._first_step
+        return self._columns.shape[1] // self.batch_size - self._first_step
 
     def __iter__(self) -> Iterator[list[Ticket]]:
-        for first in range(self._first_step * self.batch_size, len(self._tickets), self.batch_size):
-            yield self._tickets[first + self.rank : first + self.batch_size : self.num_ranks]
+        return map(self.batch, range(self._first_step, self._first_step + len(self)))
 
 
 class RowOrder:
@@ -76,11 +114,19 @@ class RowOrder:
 
     def __call__(self, ordinal: int) -> int:
         """Row number within the dataset."""
-        epoch, position = divmod(ordinal, int(self._starts[-1]))
-        _, ends = self._epoch_windows(epoch)
-        window = int(np.searchsorted(ends, position, side="right"))
-        before = int(ends[window - 1]) if window else 0
-        return int(self._window_rows(epoch, window)[position - before])
+        return int(self.take(ordinal, 1)[0])
+
+    def take(self, first: int, count: int) -> np.ndarray:
+        """Rows of the ordinals first .. first + count - 1, int64 [count]."""
+        parts, end = [np.empty(0, np.int64)], first + count
+        while first < end:
+            epoch, position = divmod(first, int(self._starts[-1]))
+            _, ends = self._epoch_windows(epoch)
+            window = int(np.searchsorted(ends, position, side="right"))
+            before = int(ends[window - 1]) if window else 0
+            parts.append(self._window_rows(epoch, window)[position - before :][: end - first])
+            first += len(parts[-1])
+        return np.concatenate(parts)
 
     def _make_windows(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
         """The shards of each window of an epoch, and the position where each window ends."""

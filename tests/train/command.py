@@ -64,7 +64,7 @@ class Outcome:
 
 
 class Command:
-    """A running command. signal_after: (number, steps): the process signals itself after that many training steps."""
+    """A running command. signal_after: (number, steps): the process signals itself in that training step."""
 
     def __init__(
         self,
@@ -157,10 +157,9 @@ def _signal_self(number: int, steps: int) -> None:
 
     original, done = Run.training_step, iter(range(1, steps + 1))
 
-    def training_step(self: Run, *args: Any) -> float:
-        value = original(self, *args)
+    def training_step(self: Run, *args: Any) -> Any:
         if next(done, None) == steps:
             os.kill(os.getpid(), number)
-        return value
+        return original(self, *args)
 
     Run.training_step = training_step  # type: ignore[method-assign]

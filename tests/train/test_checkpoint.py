@@ -1,9 +1,12 @@
 """Checkpoints are whole or absent, readable by other tools, and never run code."""
 
+import errno
 import json
 import os
 import pickle
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,16 +14,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from shared.errors import RunError, UsageError
 from train import checkpoint
 from train.checkpoint import (
+    EMA,
+    MODEL,
     NetworkSpec,
     State,
     fill,
     latest_checkpoint,
-    load_optimizer,
+    load_optimizers,
     load_state,
     load_weights,
     read_spec,
@@ -28,6 +34,8 @@ from train.checkpoint import (
     weights_digest,
     weights_file,
 )
+from train.networks import seeded
+from train.networks.discriminator import UNetDiscriminator
 
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
 
@@ -35,6 +43,12 @@ SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
 @cache
 def weights(seed: int) -> dict[str, torch.Tensor]:
     return SPEC.build(seed).state_dict()
+
+
+@cache
+def critic(seed: int) -> dict[str, torch.Tensor]:
+    with seeded(seed):
+        return UNetDiscriminator(num_feat=2).state_dict()
 
 
 @cache
@@ -50,7 +64,8 @@ def save(run: Path, step: int, keep: int = 3) -> Path:
     """The checkpoint of a step, with contents of that step alone."""
     record = {"quotas": [step, 1], "delivered": [0, 1]}
     state = State(step, [step, 2 * step], record, {"noise/train": "abc"})
-    return save_checkpoint(run, state, SPEC, weights(step), weights(step + 100), optimizer_state(step), keep)
+    networks = {MODEL: weights(step), EMA: weights(step + 100), "discriminator": critic(step)}
+    return save_checkpoint(run, state, SPEC, networks, {"generator": optimizer_state(step)}, keep)
 
 
 def require_complete(folder: Path, step: int) -> None:
@@ -58,7 +73,9 @@ def require_complete(folder: Path, step: int) -> None:
     assert load_state(folder).step == step
     assert weights_digest(load_weights(folder / "model.safetensors")) == weights_digest(weights(step))
     assert weights_digest(load_weights(folder / "ema.safetensors")) == weights_digest(weights(step + 100))
-    loaded, expected = load_optimizer(folder)["state"], optimizer_state(step)["state"]
+    assert weights_digest(load_weights(folder / "discriminator.safetensors")) == weights_digest(critic(step))
+    assert weights_digest(load_weights(folder / "discriminator.pth")) == weights_digest(critic(step))
+    loaded, expected = load_optimizers(folder)["generator"]["state"], optimizer_state(step)["state"]
     assert all(torch.equal(loaded[i]["exp_avg_sq"], expected[i]["exp_avg_sq"]) for i in expected)
 
 
@@ -100,7 +117,22 @@ class Crash(BaseException):
     """The end of the process: nothing that could be caught, and no file operation after it."""
 
 
-def crash_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
+OWNERS = {
+    "mkdir": Path,
+    "write_text": Path,
+    "rename": Path,
+    "replace": Path,
+    "unlink": Path,
+    "save_file": checkpoint,
+    "save": torch,
+    "fsync": os,
+    "rmtree": shutil,
+}
+
+
+def crash_at(
+    monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException | None = None, of: tuple[str, ...] = ()
+) -> Callable[[], int]:
     """Let the given file operation of a save, and every later one, fail. Returns a count of the operations."""
     count = 0
 
@@ -111,17 +143,13 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
             nonlocal count
             count += 1
             if count > number:
-                raise Crash
+                raise error or Crash
             return original(*args, **options)
 
         monkeypatch.setattr(owner, name, operation)
 
-    for name in ("mkdir", "write_text", "rename", "replace", "unlink"):
-        patch(Path, name)
-    patch(checkpoint, "save_file")
-    patch(torch, "save")
-    patch(os, "fsync")
-    patch(shutil, "rmtree")
+    for name in of or OWNERS:
+        patch(OWNERS[name], name)
     return lambda: count
 
 
@@ -154,11 +182,51 @@ def test_a_crash_at_any_file_operation_leaves_a_usable_checkpoint(tmp_path: Path
     assert ends[6] >= 2
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+WRITES = ("write_text", "save_file", "save", "fsync")
+
+
+@pytest.mark.parametrize("error", [FULL, SafetensorError("I/O error"), RuntimeError("unexpected pos")], ids=type)
+def test_a_full_disk_leaves_a_whole_checkpoint_and_says_so(tmp_path: Path, error: Exception) -> None:
+    with pytest.MonkeyPatch.context() as patches:
+        count = crash_at(patches, 1000, of=WRITES)
+        save(tmp_path / "whole", 4)
+    assert count() >= 15  # the files and their fsyncs
+    for number in range(count()):
+        run = tmp_path / f"{number}"
+        save(run, 2)
+        with pytest.MonkeyPatch.context() as patches:
+            crash_at(patches, number, error, WRITES)
+            with pytest.raises(RunError, match=r"step 4 cannot .*free some space in .*"):
+                save(run, 4)
+        require_complete(latest_checkpoint(run), load_state(latest_checkpoint(run)).step)
+    save(run, 4)
+    require_complete(latest_checkpoint(run), 4)
+
+
+def test_a_disk_that_is_really_full_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    size = (tmp_path / "checkpoints/step-00000002/optimizer.pt").stat().st_size
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for limit in (100, size // 2, size - 1):  # in the first file, in the middle, at the last byte of the largest
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(RunError, match="the checkpoint of step 4 cannot be written"):
+                save(tmp_path, 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        require_complete(latest_checkpoint(tmp_path), 2)
+        assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
+    signal.signal(signal.SIGXFSZ, handler)
+    save(tmp_path, 4)
+    require_complete(latest_checkpoint(tmp_path), 4)
+
+
 def test_the_state_is_small_plain_json_that_names_no_rank(tmp_path: Path) -> None:
     folder = save(tmp_path, 7)
     text = (folder / "state.json").read_text()
     assert len(text) < 1000
-    assert sorted(json.loads(text)) == ["consumed", "datasets", "format", "record", "step"]
+    assert sorted(json.loads(text)) == ["consumed", "datasets", "feed", "format", "memory", "record", "step"]
     assert not {"rank", "process", "worker", "world"} & set(text.replace('"', " ").split())
 
 
@@ -166,7 +234,7 @@ def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path, 7)
     values = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps({**values, "format": 99}))
-    with pytest.raises(RunError, match="state format 99: this program reads 1"):
+    with pytest.raises(RunError, match="state format 99: this program reads 2"):
         load_state(folder)
 
 

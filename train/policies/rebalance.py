@@ -1,15 +1,20 @@
-"""Controlled data rebalancing, the paper's method: more samples where the shared network is behind (Eq. 3, 4, 12)."""
+"""Controlled data rebalancing, the paper's method: more samples where the shared network is behind (Eq. 3, 4, 12).
+
+https://arxiv.org/abs/2506.05607
+"""
+
+from dataclasses import dataclass
 
 from train.evidence import Evidence
+from train.policies.policy import Decision, Policy, estimated_weights, split
 
 
-class Rebalance:
-    """p = w, c = 1: the weights become data volumes."""
+@dataclass
+class Rebalance(Policy):
+    """p = w, c = 1: the weights become data volumes ("re-sampling" in Table 5)."""
 
     needs_references = True
 
-    def interval(self, evidence: Evidence) -> tuple[list[float], list[float]]:
+    def interval(self, evidence: Evidence) -> Decision:
         """Shares equal to the estimated weights."""
-        if evidence.estimate is None:
-            raise ValueError("rebalance needs the PSNR of single-task references")
-        return evidence.estimate.weights, [1.0] * len(evidence.tasks)
+        return split(estimated_weights(evidence), "sampling")

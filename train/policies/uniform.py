@@ -1,13 +1,15 @@
 """Equal volumes for all tasks: what training on the union of equally likely subspaces does."""
 
+from dataclasses import dataclass
+
 from train.evidence import Evidence
+from train.policies.policy import Decision, Policy
 
 
-class Uniform:
+@dataclass
+class Uniform(Policy):
     """p = 1/n, c = 1."""
 
-    needs_references = False
-
-    def interval(self, evidence: Evidence) -> tuple[list[float], list[float]]:
+    def interval(self, evidence: Evidence) -> Decision:
         """Equal shares."""
         return [1 / len(evidence.tasks)] * len(evidence.tasks), [1.0] * len(evidence.tasks)

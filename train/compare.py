@@ -1,0 +1,205 @@
+"""Compare evaluations image by image: mean differences with intervals, tests, and a sheet of the largest differences.
+
+Give folders that python -m train.evaluate has written, as NAME=PATH or PATH; all are compared with the first. A
+difference is paired: same image, same HR. Its interval is a 95 % bootstrap over images, photographs as clusters, its p
+that of Wilcoxon's signed-rank test. Training noise, the spread over seeds, is in neither.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from shared.atomic import write_bytes, write_text
+from shared.config import argument, option, parse
+from shared.errors import RunError, UsageError, run_command
+from shared.images import decode
+from train.evaluate import CONFIG, PICTURES, read_results
+from train.paired import bootstrap_mean, wilcoxon_p
+from train.sheets import Line, sheet
+from train.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
+from train.systems import bicubic
+from train.testsets import Image, TestSet, open_testsets
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `train.compare` can be asked for."""
+
+    evaluations: list[str] = argument("two evaluation folders or more, as NAME=PATH or PATH; the first is the base")  # noqa: RUF009 -- a field, not a list
+    out: str = option("comparison", "folder for comparison.md, .tex, .json and sheet.png")
+    testset: list[str] | None = option(None, "the test sets again, as NAME=PATH: adds LR and HR to the sheet")
+    rows: int = option(8, "images on the sheet")
+    crop: int = option(96, "side of its crops, HR pixels")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measure of two systems on the images of a test set that both have; positive `mean` means a larger value.
+
+    low, high: 95 % bootstrap interval of the mean. p: Wilcoxon's. wins: share of images on which `system` is better.
+    """
+
+    system: str
+    base: str
+    testset: str
+    measure: str
+    images: int
+    photographs: int
+    system_mean: float
+    base_mean: float
+    mean: float
+    low: float
+    high: float
+    p: float
+    wins: float
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `Settings`. Returns the exit code."""
+    settings = parse(Settings, argv, "python -m train.compare", __doc__ or "")
+    for name in ("rows", "crop"):
+        if getattr(settings, name) < 1:
+            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    folders = dict(_named(text) for text in settings.evaluations)
+    if len(folders) < 2 or len(folders) < len(settings.evaluations):
+        raise UsageError("give at least two evaluations with different names, NAME=PATH (see --help)")
+    _require_alike(folders)
+    results = {name: read_results(folder) for name, folder in folders.items()}
+    base = next(iter(folders))
+    differences = [d for name in list(folders)[1:] for d in compare(name, results[name], base, results[base])]
+    if not differences:
+        raise RunError(f"{' and '.join(map(str, folders.values()))} have no image in common")
+    out = Path(settings.out)
+    write_text(out / "comparison.json", json.dumps([asdict(d) for d in differences], indent=1) + "\n")
+    head, lines = _table(differences)
+    write_text(out / "comparison.md", markdown(head, lines))
+    write_text(out / "comparison.tex", latex(head, lines, "differences to the base, paired by image"))
+    print((out / "comparison.md").read_text())
+    testsets = {testset.name: testset for testset in open_testsets(settings.testset or [])}
+    picture = _sheet(folders, results, testsets, settings)
+    if picture:
+        write_bytes(out / "sheet.png", picture)
+        print(f"largest differences: {out / 'sheet.png'}")
+    return 0
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    return (name, Path(path)) if separator else (Path(text).name, Path(text))
+
+
+def _require_alike(folders: dict[str, Path]) -> None:
+    """Raises `UsageError` when the evaluations were not measured alike."""
+    first: dict[str, object] = {}
+    for name, folder in folders.items():
+        if not (folder / CONFIG).is_file():
+            raise RunError(f"{folder} is no evaluation: make one with python -m train.evaluate --out {folder}")
+        config = json.loads((folder / CONFIG).read_bytes())
+        how = {key: config[key] for key in ("border", "rounded")}
+        if how != (first := first or how):
+            raise UsageError(f"{name} was measured with {how}, {next(iter(folders))} with {first}: measure them alike")
+
+
+def compare(
+    name: str, results: Sequence[ImageResult], base: str, base_results: Sequence[ImageResult]
+) -> list[Difference]:
+    """Every measure that both have, on every test set that both have, over the images that both have."""
+    of_base = {(result.testset, result.image): result for result in base_results}
+    pairs = [(r, of_base[r.testset, r.image]) for r in results if (r.testset, r.image) in of_base]
+    found = []
+    for testset in dict.fromkeys(ours.testset for ours, _ in pairs):
+        group = [pair for pair in pairs if pair[0].testset == testset]
+        photographs = [ours.photograph for ours, _ in group]
+        for measure in COLUMNS:
+            if measure == "bicubic_db" or not all(measure in side.values for pair in group for side in pair):
+                continue
+            ours, theirs = (np.array([pair[side].values[measure] for pair in group]) for side in (0, 1))
+            better = theirs > ours if measure in LOWER_IS_BETTER else ours > theirs
+            mean, low, high = bootstrap_mean(ours - theirs, photographs, (name, base, testset, measure))
+            p, sizes = wilcoxon_p(ours - theirs, photographs), (len(group), len(set(photographs)))
+            means = (float(ours.mean()), float(theirs.mean()))
+            found.append(
+                Difference(name, base, testset, measure, *sizes, *means, mean, low, high, p, float(better.mean()))
+            )
+    return found
+
+
+def _table(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
+    head = [
+        "system",
+        "test set",
+        "measure",
+        "images (photographs)",
+        "base",
+        "system's",
+        "difference [95 %]",
+        "p",
+        "better on",
+    ]
+    lines = []
+    for d in differences:
+        title, form = COLUMNS[d.measure]
+        signed = form.replace(":", ":+")
+        interval = f"{signed.format(d.mean)} [{signed.format(d.low)}, {signed.format(d.high)}]"
+        values = [form.format(d.base_mean), form.format(d.system_mean)]
+        sizes = f"{d.images} ({d.photographs})"
+        lines.append(
+            [f"{d.system} - {d.base}", d.testset, title, sizes, *values, interval, f"{d.p:.2g}", f"{d.wins:.0%}"]
+        )
+    return head, lines
+
+
+def _sheet(
+    folders: dict[str, Path],
+    results: dict[str, list[ImageResult]],
+    testsets: dict[str, TestSet],
+    settings: Settings,
+) -> bytes | None:
+    """Crops where the systems differ most in PSNR-Y, one image a line; None when outputs were not kept."""
+    tables = [{(r.testset, r.image): r.values["psnr_db"] for r in found} for found in results.values()]
+    common = set.intersection(*(set(table) for table in tables))
+    spread = {key: max(t[key] for t in tables) - min(t[key] for t in tables) for key in common}
+    lines: list[Line] = []
+    for key in sorted(spread, key=lambda key: (-spread[key], key)):
+        files = {name: folder / PICTURES / key[0] / f"{key[1]}.png" for name, folder in folders.items()}
+        if len(lines) == settings.rows or not all(file.is_file() for file in files.values()):
+            continue
+        pictures = {name: decode(file.read_bytes(), str(file)) for name, file in files.items()}
+        captions = [f"{name} {table[key]:.2f} dB" for name, table in zip(folders, tables, strict=True)]
+        tiles = list(zip(captions, pictures.values(), strict=True))
+        image = _image(testsets, *key)
+        if image and image.hr is not None:
+            scale = image.hr.shape[0] // image.lr.shape[0]
+            tiles = [("bicubic", bicubic(image, scale)), *tiles, ("HR", image.hr)]
+        y, x = _most_different(list(pictures.values()), settings.crop)
+        crops = [(caption, tile[y : y + settings.crop, x : x + settings.crop]) for caption, tile in tiles]
+        lines.append(Line(f"{key[0]}\n{key[1]}", crops))
+    return sheet(lines) if lines else None
+
+
+def _image(testsets: dict[str, TestSet], testset: str, name: str) -> Image | None:
+    if testset not in testsets or name not in testsets[testset].names:
+        return None
+    return testsets[testset][list(testsets[testset].names).index(name)]
+
+
+def _most_different(pictures: Sequence[np.ndarray], side: int) -> tuple[int, int]:
+    """Top left corner of the crop in which the pictures differ most from each other."""
+    stack = np.stack(pictures).astype(np.float32)
+    energy = cv2.boxFilter(stack.var(axis=0).sum(axis=2), -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+    height, width = energy.shape
+    y, x = np.unravel_index(int(energy.argmax()), energy.shape)
+    return _corner(int(y), side, height), _corner(int(x), side, width)
+
+
+def _corner(centre: int, side: int, limit: int) -> int:
+    return max(0, min(centre - side // 2, limit - side))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

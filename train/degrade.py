@@ -1,0 +1,54 @@
+"""The source `gpu`: LR images that the training step makes from HR crops, on the device it trains on."""
+
+import warnings
+
+import torch
+
+from shared.degradation import gpu
+from shared.degradation.gpu_sharpen import sharpen
+from train.sources import Batch
+from train.transfer import onto
+
+
+class Degrader:
+    """Completes batches on a device. The result does not depend on how a batch is split to fit the memory."""
+
+    def __init__(self, scale: int, usm: bool = False, budget_bytes: int = gpu.BUDGET_BYTES) -> None:
+        """usm: LR is made from the sharpened HR.
+
+        budget_bytes: working memory of the degradation; tables and the images themselves come on top.
+        """
+        self._scale, self._usm, self.budget_bytes = scale, usm, budget_bytes
+
+    def images(self, batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """(lr, hr) of a whole batch on the device, uint8 [B, 3, h, w] and [B, 3, H, W], RGB.
+
+        When the device is out of memory the budget is cut to a quarter, once and with a warning, for all that follows.
+        """
+        lr, hr = onto(device, batch.lr, batch.hr)
+        if not batch.pending:
+            return lr, hr
+        index = torch.tensor([pending.place for pending in batch.pending], device=device)
+        crops, made = hr[index], None
+        try:
+            made = self._render(crops, batch)
+        except torch.OutOfMemoryError:
+            smaller = self.budget_bytes // 4
+        if made is None:  # outside of the handler, whose traceback holds the memory that is missing
+            warnings.warn(
+                f"degradation on {device} ran out of memory: its budget is {smaller >> 20} MiB from now on, was "
+                f"{self.budget_bytes >> 20} MiB; a smaller --batch-size or --source fly needs less",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self.budget_bytes = smaller
+            made = self._render(crops, batch)
+        flip = torch.tensor([pending.flip for pending in batch.pending], device=device)[:, None, None, None]
+        lr = lr.index_copy(0, index, torch.where(flip, made.flip(3), made))
+        return lr, hr.index_copy(0, index, torch.where(flip, crops.flip(3), crops))
+
+    def _render(self, crops_BCHW: torch.Tensor, batch: Batch) -> torch.Tensor:
+        plans = [pending.plan for pending in batch.pending]
+        if self._usm:
+            crops_BCHW = sharpen(crops_BCHW.float() / 255)
+        return gpu.render(crops_BCHW, plans, self._scale, self.budget_bytes)

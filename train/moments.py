@@ -1,0 +1,76 @@
+"""Second moments of the tasks' gradients, and what they say of re-sampling against re-weighting (appendix A.2.2).
+
+Of one sample's gradient G_j of task j: E_j = E ||G_j||^2 and Var_j = E ||G_j - E G_j||^2. With random draws the
+variance of the weighted gradient depends on E_j, with stratified counts on Var_j (method notes, Section 5).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Unbiased estimates for n tasks from `samples` independent samples of each. second_errors: standard errors."""
+
+    samples: int
+    second: list[float]
+    second_errors: list[float]
+    variance: list[float]
+
+
+def gradient_moments(losses: Iterable[torch.Tensor], parameters: Sequence[torch.Tensor]) -> tuple[float, float, float]:
+    """(E, its standard error, Var) of the gradients of single samples' losses; one backward pass and one sum each.
+
+    losses: scalars with their graphs, made one at a time; at least two. E is the mean of ||g||^2, Var the sample
+    variance summed over parameters, (sum ||g||^2 - K ||mean g||^2) / (K - 1): both unbiased.
+    """
+    norms: list[float] = []
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for loss in losses:
+        gradient = [
+            torch.zeros_like(parameter) if part is None else part
+            for parameter, part in zip(parameters, _gradient(loss, parameters), strict=True)
+        ]
+        norms.append(_squared_norm(gradient))
+        torch._foreach_add_(total, gradient)
+    count = len(norms)
+    second = math.fsum(norms) / count
+    error = math.sqrt(math.fsum((norm - second) ** 2 for norm in norms) / (count - 1) / count)
+    variance = (math.fsum(norms) - _squared_norm(total) / count) / (count - 1)
+    return second, error, max(variance, 0.0)
+
+
+def _gradient(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
+    return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def _squared_norm(tensors: Sequence[torch.Tensor]) -> float:
+    return float(torch.stack([part.double().square().sum() for part in tensors]).sum())
+
+
+def delta(weights: Sequence[float], moments: Sequence[float]) -> float:
+    """Delta = sum_j w_j (n w_j - 1) M_j: variance of re-weighting less that of re-sampling, in units of M.
+
+    Its sign is not fixed. It is >= 0 where M is constant or ordered like w.
+    """
+    n = len(weights)
+    return math.fsum(w * (n * w - 1) * m for w, m in zip(weights, moments, strict=True))
+
+
+def describe_moments(moments: Moments, weights: Sequence[float]) -> dict[str, Any]:
+    """The entry of an interval's record: the moments, and Delta by E (with its standard error) and by Var."""
+    n = len(weights)
+    error = math.hypot(*(w * (n * w - 1) * e for w, e in zip(weights, moments.second_errors, strict=True)))
+    return {
+        "samples": moments.samples,
+        "second": moments.second,
+        "second_errors": moments.second_errors,
+        "variance": moments.variance,
+        "delta_second": delta(weights, moments.second),
+        "delta_second_error": error,
+        "delta_variance": delta(weights, moments.variance),
+    }

@@ -1,0 +1,40 @@
+"""Paired statistics over the images of a test set; images of one photograph are one observation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from train.estimator import CONFIDENCE, resample
+
+
+class Interval(NamedTuple):
+    """A mean over images with its 95 % bootstrap interval, photographs resampled as clusters."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_mean(values: np.ndarray, photographs: Sequence[str], key: Sequence[int | str] = ()) -> Interval:
+    """The mean of values, float [m], one per image; with a single photograph its images are resampled.
+
+    key: names the random stream. Percentile intervals cover too little with few photographs: .90 at 8, .93 at 20.
+    """
+    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
+    counts = resample(clusters if len(names) > 1 else np.arange(len(values)), key)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(counts @ values / counts.sum(axis=1), [tail, 100 - tail])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def wilcoxon_p(differences: np.ndarray, photographs: Sequence[str]) -> float:
+    """Two-sided p of the signed-rank test on the mean difference of each photograph; 1 when none differs.
+
+    Exact for up to 50 photographs without ties, else the normal approximation.
+    """
+    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
+    means = differences if len(names) < 2 else np.bincount(clusters, differences) / np.bincount(clusters)
+    means = means[means != 0]
+    return float(wilcoxon(means).pvalue) if len(means) else 1.0

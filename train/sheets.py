@@ -1,0 +1,46 @@
+"""Contact sheets: a line for each image, its crops side by side with their captions."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+TILE = 192
+"""Side of a tile, pixels."""
+MARGIN, LABEL, CAPTION = 6, 150, 20
+
+
+class Line(NamedTuple):
+    """label: what the line shows, lines of text. crops: (caption, uint8 [n, n, 3] RGB) from left to right."""
+
+    label: str
+    crops: Sequence[tuple[str, np.ndarray]]
+
+
+def sheet(lines: Sequence[Line], tile: int = TILE) -> bytes:
+    """PNG. Crops are enlarged by nearest neighbour, so that every pixel is one that a system made."""
+    columns = max(len(line.crops) for line in lines)
+    height = tile + CAPTION + MARGIN
+    canvas = Image.new("RGB", (LABEL + columns * (tile + MARGIN), len(lines) * height + MARGIN), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
+    for number, line in enumerate(lines):
+        top = MARGIN + number * height
+        draw.multiline_text((6, top + CAPTION + tile / 2), _fold(line.label), "black", font, anchor="lm", spacing=6)
+        for column, (caption, crop) in enumerate(line.crops):
+            left = LABEL + column * (tile + MARGIN)
+            draw.text((left + tile / 2, top + 2), caption, "black", font, anchor="ma")
+            canvas.paste(Image.fromarray(_enlarge(crop, tile)), (left, top + CAPTION))
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _fold(text: str, width: int = 19) -> str:
+    return "\n".join(line[i : i + width] for line in text.split("\n") for i in range(0, max(len(line), 1), width))
+
+
+def _enlarge(crop: np.ndarray, tile: int) -> np.ndarray:
+    return cv2.resize(crop, (tile, tile), interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,246 @@
+"""Test sets as sequences of images, whatever their layout (method notes, Section 8).
+
+NAME=PATH, where PATH is
+* a dataset folder of gen.render, or a whole-image set of gen.testset (one set per task, NAME-<task>);
+* RealSR V3: a folder with Canon/Test/4 and Nikon/Test/4 (one set per camera), or one of those with *_HR and *_LR4;
+* DRealSR: Test_x4 with test_HR/*_x4 and test_LR/*_x1, or the folder above it;
+* crops and paired folders: {test_HR,test_LR}, {HR,LR} or {gt,lq} with equal names; or LR_FOLDER,HR_FOLDER;
+* a plain folder of LR pictures: it has outputs, but no measures.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from shared.errors import RunError, UsageError
+from shared.format import canonical_json
+from shared.images import decode, read_header
+from shared.manifest import MANIFEST
+from shared.photos import SUFFIXES
+from shared.shardfile import Dataset
+from shared.testset import TESTSET, hr_path, load_testset, lr_path
+
+PAIRED = (("test_LR", "test_HR"), ("LR", "HR"), ("lq", "gt"))
+"""Names of the folders of LR and HR pictures."""
+CAMERAS = ("Canon", "Nikon")
+MARK = re.compile(r"(_(HR|LR)\d?|_?x\d)$")
+"""What names end in that say which of a pair a picture is: Canon_001_LR4, panasonic_12_x1, 0801x4."""
+
+
+class Image(NamedTuple):
+    """One image of a set. lr: uint8 [h, w, 3]; hr: uint8 [scale h, scale w, 3] or None; RGB."""
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray | None
+
+
+class TestSet(Protocol):
+    """A named sequence of images.
+
+    scale: HR side / LR side, None when there is no HR. names: of the images. photographs: what each shows, so that
+    images of one scene are known as such. unmatched: pictures that were left out, and why. identity: a hash that
+    differs between sets of other pictures.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scale(self) -> int | None: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def photographs(self) -> Sequence[str]: ...
+    @property
+    def unmatched(self) -> Sequence[str]: ...
+    @property
+    def identity(self) -> str: ...
+    def __getitem__(self, index: int) -> Image: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """A set of picture files. pairs: LR and HR path of each image."""
+
+    name: str
+    scale: int | None
+    names: list[str]
+    photographs: list[str]
+    pairs: list[tuple[Path, Path | None]]
+    unmatched: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        """By names and sizes of the files."""
+        listing = [[file.name, file.stat().st_size] for pair in self.pairs for file in pair if file]
+        return hashlib.sha256(canonical_json(listing)).hexdigest()
+
+    def __getitem__(self, index: int) -> Image:
+        """Raises `RunError` that names a file which cannot be decoded. HR is cut to the size that LR asks for."""
+        lr_file, hr_file = self.pairs[index]
+        lr = _decode(lr_file)
+        if hr_file is None or self.scale is None:
+            return Image(self.names[index], lr, None)
+        height, width = (side * self.scale for side in lr.shape[:2])
+        return Image(self.names[index], lr, _decode(hr_file)[:height, :width])
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The rows of a dataset that gen.render made."""
+
+    name: str
+    rows: Dataset
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """By the hashes of the shards."""
+        return self.rows.manifest.identity()
+
+    @property
+    def scale(self) -> int:
+        """HR side / LR side."""
+        return self.rows.manifest.recipe["scale"]
+
+    @property
+    def names(self) -> list[str]:
+        """The rows by their number."""
+        return [f"{number:06d}" for number in range(len(self.rows))]
+
+    @property
+    def photographs(self) -> list[str]:
+        """The photograph of every row, by its hash."""
+        return [self.rows.meta(number).hr_sha256 for number in range(len(self.rows))]
+
+    def __getitem__(self, index: int) -> Image:
+        pair = self.rows[index]
+        return Image(f"{index:06d}", pair.lr, pair.hr)
+
+
+def open_testsets(texts: Sequence[str]) -> list[TestSet]:
+    """The sets that NAME=PATH or PATH (then named like its folder) stand for.
+
+    Raises `UsageError` for a path that holds no test set and for two sets of one name.
+    """
+    sets = [found for text in texts for found in _open(text)]
+    doubled = [name for name, count in Counter(found.name for found in sets).items() if count > 1]
+    if doubled:
+        raise UsageError(f"two test sets are called {doubled[0]!r}: give them names, NAME=PATH")
+    return sets
+
+
+def _open(text: str) -> Iterator[TestSet]:
+    name, separator, place = text.partition("=")
+    path = Path(place if separator else text)
+    name = name if separator else path.name
+    if not name or "/" in name:
+        raise UsageError(f"test set {text!r}: a name must not be empty or hold a slash")
+    if "," in str(path) and not path.exists():
+        lr, hr = (Path(part) for part in str(path).split(",", 1))
+        yield _paired(name, _pictures(lr), _pictures(hr))
+        return
+    if not path.is_dir():
+        raise UsageError(f"test set {text!r}: no folder {path}")
+    if (path / MANIFEST).is_file():
+        yield Shards(name, Dataset(path))
+    elif (path / TESTSET).is_file() or (path / "plans").is_dir():
+        yield from _built(name, path)
+    elif cameras := [camera for camera in CAMERAS if (path / camera / "Test" / "4").is_dir()]:
+        yield from (_marked(f"{name}-{camera}", path / camera / "Test" / "4") for camera in cameras)
+    elif folders := _paired_folders(path):
+        yield _paired(name, *map(_pictures, folders))
+    elif any(file.stem.endswith("_HR") for file in _pictures(path)):
+        yield _marked(name, path)
+    else:
+        files = _pictures(path)
+        names = [file.stem for file in files]
+        _refuse_doubles(names, path)
+        yield Files(name, None, names, names, [(file, None) for file in files])
+
+
+def _built(name: str, folder: Path) -> Iterator[Files]:
+    """One set per task of a folder that gen.testset made."""
+    record = load_testset(folder)
+    names, photographs = [i.name for i in record.images], [i.photograph for i in record.images]
+    for task in record.tasks:
+        pairs: list[tuple[Path, Path | None]] = [(lr_path(folder, task, n), hr_path(folder, n)) for n in names]
+        yield Files(f"{name}-{task}", record.scale, names, photographs, pairs)
+
+
+def _paired_folders(path: Path) -> tuple[Path, Path] | None:
+    for parent in (path, path / "Test_x4"):
+        for lr, hr in PAIRED:
+            if (parent / lr).is_dir() and (parent / hr).is_dir():
+                return parent / lr, parent / hr
+    return None
+
+
+def _marked(name: str, folder: Path) -> Files:
+    """RealSR V3: both pictures of a pair lie in one folder."""
+    files = _pictures(folder)
+    return _paired(name, [f for f in files if f.stem.endswith("_LR4")], [f for f in files if f.stem.endswith("_HR")])
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder. Raises `UsageError` when there are none."""
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder}")
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    if not files:
+        raise UsageError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> Files:
+    """Pairs by equal names, or, when there are none, by names without the marks of LR and HR."""
+    places = " and ".join(dict.fromkeys(str(files[0].parent) for files in (lr_files, hr_files) if files))
+    by_name = [{f.stem: f for f in files} for files in (lr_files, hr_files)]
+    if not by_name[0].keys() & by_name[1].keys():
+        for files in (lr_files, hr_files):
+            _refuse_doubles([MARK.sub("", f.stem) for f in files], files[0].parent)
+        by_name = [{MARK.sub("", f.stem): f for f in files} for files in (lr_files, hr_files)]
+    lr, hr = by_name
+    unmatched = [f"{lr[key].name} has no HR picture" for key in lr.keys() - hr.keys()]
+    unmatched += [f"{hr[key].name} has no LR picture" for key in hr.keys() - lr.keys()]
+    common = sorted(lr.keys() & hr.keys())
+    sizes = {key: (_size(lr[key]), _size(hr[key])) for key in common}
+    scales = Counter(large[0] // small[0] for small, large in sizes.values())
+    if not scales:
+        raise UsageError(f"no LR picture has an HR picture of its name in {places}: {'; '.join(sorted(unmatched)[:3])}")
+    scale = scales.most_common(1)[0][0]
+    for key in list(common):
+        small, large = sizes[key]
+        if any(not 0 <= b - scale * a < max(scale, 1) for a, b in zip(small, large, strict=True)):
+            common.remove(key)
+            unmatched.append(
+                f"{hr[key].name}, {large[1]} x {large[0]} pixels, is not {scale} times its LR, {small[1]} x {small[0]}"
+            )
+    return Files(name, scale, common, common, [(lr[key], hr[key]) for key in common], sorted(unmatched))
+
+
+def _refuse_doubles(names: list[str], folder: Path) -> None:
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise UsageError(f"two pictures in {folder} would be the image {doubled[0]!r}: keep one of them")
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        header = read_header(path)
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+    return header.height, header.width
+
+
+def _decode(path: Path) -> np.ndarray:
+    try:
+        return decode(path.read_bytes(), str(path))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: {error}") from error
