@@ -1,35 +1,42 @@
-"""Time the renderer: each operator, the whole pipeline on one core, and its scaling over workers.
+"""Time the renderer: each operator, each codec, whole shards on one core, memory over time, and scaling over workers.
 
-Machines are noisy: compare figures of one run only. The first line is the time of a plain 21 x 21 filter, as a unit.
+Machines are noisy: compare figures of one run only. Times are of the CPU where not said otherwise, so that a busy
+machine disturbs them less; the unit, a plain 21 x 21 filter on 256 x 256 x 3, is timed again beside every group.
 """
 
-import resource
+import os
+import re
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from gen.dataset import plan_dataset
+from gen.crops import cut, fetch
+from gen.dataset import DatasetJob, plan_dataset
+from gen.engines.local import one_thread
 from gen.engines.local import run as run_local
-from gen.photos import PhotoSet, draw_crops, find_photographs
 from gen.recipe import Recipe
 from gen.shards import render_shard
+from shared.codecs import CODECS
 from shared.config import option, parse
-from shared.degradation.cpu import OPERATORS, from_8bit, render
-from shared.degradation.noise import poisson_table
+from shared.degradation.cpu import OPERATORS, from_8bit, render, sharpen
+from shared.degradation.kernels import separable_terms
 from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
 from shared.degradation.space import get_space
 from shared.errors import run_command
-from shared.format import Row, encode_pair
-from shared.images import decode
+from shared.format import Row, row_members
+from shared.photos import PhotoSet, draw_crops, find_photographs
+
+WARM_ROWS = 40
+"""Rows of each subspace that are rendered unmeasured: they compile loops and fill tables."""
 
 
 @dataclass(frozen=True)
@@ -41,117 +48,159 @@ class Settings:
     patch: int = option(256, "side of the HR crop in pixels")
     rows: int = option(100, "rows per subspace")
     workers: int = option(2, "largest number of worker processes")
+    shards: int = option(8, "shards per subspace that are rendered one after the other to watch memory")
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     settings = parse(Settings, argv, "python scripts/bench_render.py", __doc__ or "")
-    cv2.setNumThreads(1)
-    threadpool_limits(1)
-    for exponent in range(9):
-        poisson_table(1 << exponent)  # built once a process; not a cost of a row
-    photos = find_photographs(settings.hr, "train", settings.patch)
-    print(f"unit: 21 x 21 filter on 256 x 256 x 3   {_best(_plain_filter):7.2f} ms")
-    _bench_stages(settings, photos)
-    _bench_shards(settings, photos)
+    one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["REALSR_CACHE"] = str(Path(folder, "cache"))
+        photos = find_photographs(settings.hr, "train", settings.patch)
+        _bench_decoding(photos)
+        _bench_stages(settings, photos)
+        for codec in CODECS:
+            _bench_shards(settings, photos, Path(folder, codec), codec)
+        _bench_memory(settings, photos, Path(folder, "memory"))
+        _bench_workers(settings, photos, Path(folder, "workers"))
     return 0
 
 
-def _best(function: Callable[[], object], repeats: int = 20) -> float:
-    """Milliseconds of the fastest of several calls."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
+class Clock:
+    """Adds the CPU time of blocks to entries, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.running = True
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += (time.process_time() - start) * self.running
 
 
-def _plain_filter(image: np.ndarray = np.zeros((256, 256, 3), np.float32)) -> np.ndarray:  # noqa: B008
-    return cv2.filter2D(image, -1, np.ones((21, 21), np.float32))
+def _unit(image: np.ndarray = np.zeros((256, 256, 3), np.float32)) -> float:  # noqa: B008
+    """Milliseconds of CPU of the plain filter now, mean of several calls."""
+    start = time.process_time()
+    for _ in range(20):
+        cv2.filter2D(image, -1, np.ones((21, 21), np.float32))
+    return 1000 * (time.process_time() - start) / 20
+
+
+def _line(name: str, milliseconds: float, unit: float, rest: str = "") -> None:
+    print(f"{name:44s}{milliseconds:8.3f} ms {milliseconds / unit:7.3f} units  {rest}", flush=True)
+
+
+def _timed(function: Callable[[], object]) -> float:
+    """CPU seconds of one call."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def _bench_decoding(photos: PhotoSet) -> None:
+    first, again = (sum(_timed(lambda p=p: fetch(p)) for p in photos.photographs) for _ in range(2))
+    unit, count = _unit(), len(photos.photographs)
+    megapixels = sum(p.height * p.width for p in photos.photographs) / count / 1e6
+    _line(
+        "decoding and keeping a photograph", 1000 * first / count, unit, f"{megapixels:.2f} megapixels, {count} files"
+    )
+    _line("the same, kept", 1000 * again / count, unit)
 
 
 def _bench_stages(settings: Settings, photos: PhotoSet) -> None:
     """Milliseconds a pair, mean over the subspaces, by operator and kind."""
-    seconds: dict[str, float] = defaultdict(float)
-    pairs, hr_bytes, lr_bytes = 0, 0, 0
+    clock, sizes, pairs = Clock(), defaultdict(float), 0
+    before = _unit()
     for subspace in partition(get_space(settings.space)):
-        crops = draw_crops(
-            photos.photographs,
-            range(settings.rows),
-            seed=0,
-            subspace=subspace.name,
-            split="train",
-            patch=settings.patch,
-        )
-        cached: dict[str, np.ndarray] = {}
-        for row, crop in enumerate(crops):
-            path = crop.photograph.path
-            picture = cached.setdefault(path, decode(Path(path).read_bytes(), path) if path not in cached else None)
-            hr = picture[crop.y : crop.y + settings.patch, crop.x : crop.x + settings.patch].copy()
-            with _Clock(seconds, "plan"):
+        key = {"seed": 0, "subspace": subspace.name, "split": "train", "patch": settings.patch}
+        crops = list(draw_crops(photos.photographs, range(WARM_ROWS + settings.rows), **key))
+        pictures = cut(crops, settings.patch)
+        for row in range(len(crops)):
+            clock.running = row >= WARM_ROWS
+            with clock("crop"):
+                hr = next(pictures)
+            with clock("plan"):
                 plan = sample_plan(subspace, seed=0, split="train", row=row, height=len(hr), width=len(hr))
-            with _Clock(seconds, "degrade, all of it"):
+            with clock("degrade, all of it"):
                 lr = render(hr, plan)
             image = from_8bit(hr)
             for operator, parameters in plan.steps(*lr.shape[:2]):
                 kind = next((getattr(parameters, k) for k in ("family", "mode", "kind") if hasattr(parameters, k)), "")
-                with _Clock(seconds, f"  {operator} {kind}"):
+                separable_terms.cache_clear()
+                with clock(f"  {operator} {kind}"):
                     image = OPERATORS[operator](image, parameters)
+            with clock("sharpening (--usm)"):
+                sharpen(hr)
             meta = Row("b", "train", 0, row, "i", "0" * 64, 0, 0, settings.patch, 4, plan.to_json(), "s", "l")
-            with _Clock(seconds, "encode"):
-                members = encode_pair(hr, lr, meta)
-            hr_bytes, lr_bytes, pairs = hr_bytes + len(members["hr.png"]), lr_bytes + len(members["lr.png"]), pairs + 1
+            for name, codec in CODECS.items():
+                with clock(f"codec {name}: encoding HR"):
+                    data = codec.encode(hr)
+                with clock(f"codec {name}: decoding HR"):
+                    codec.decode(data, "HR")
+                sizes[name] += len(data) * (row >= WARM_ROWS)
+            with clock("LR PNG and json"):
+                members = row_members("png", b"", lr, meta)
+            sizes["LR"] += len(members["lr.png"]) * (row >= WARM_ROWS)
+            pairs += row >= WARM_ROWS
+    unit = (before + _unit()) / 2
+    _line("unit: 21 x 21 filter on 256 x 256 x 3", unit, unit)
+    seconds = clock.seconds
     for name in sorted(seconds, key=lambda name: (name.startswith("  "), -seconds[name])):
-        print(f"{name:40s}{1000 * seconds[name] / pairs:7.3f} ms a pair")
-    print(f"bytes a pair: HR {hr_bytes / pairs:.0f}, LR {lr_bytes / pairs:.0f}")
+        _line(name, 1000 * seconds[name] / pairs, unit, "a pair")
+    print("bytes a pair: " + ", ".join(f"{name} {size / pairs:.0f}" for name, size in sizes.items()))
 
 
-class _Clock:
-    """Adds the time of a block to an entry."""
+def _bench_shards(settings: Settings, photos: PhotoSet, folder: Path, codec: str) -> None:
+    """Whole shards with everything: crops, plans, degradation, encoding, tar, hashes, read-back, fsync."""
+    milliseconds, wall, units = [], [], [_unit()]
+    for job in _jobs(settings, photos, folder, codec, settings.rows):
+        start = time.perf_counter()
+        milliseconds.append(1000 * _timed(lambda job=job: render_shard(job.specs[0])) / settings.rows)
+        wall.append(1000 * (time.perf_counter() - start) / settings.rows)
+        units.append(_unit())
+    mean, unit = float(np.mean(milliseconds)), float(np.mean(units))
+    each = ", ".join(f"{value:.2f}" for value in milliseconds)
+    rest = f"a pair; {1000 / mean:.0f} pairs/s a core; by subspace {each}; wall {np.mean(wall):.2f}"
+    _line(f"whole shards, {codec}", mean, unit, rest)
 
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self._seconds, self._name = seconds, name
 
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._seconds[self._name] += time.perf_counter() - self._start
-
-
-def _bench_shards(settings: Settings, photos: PhotoSet) -> None:
-    """Whole shards with everything: crops, plans, degradation, PNG, tar, hashes, fsync."""
-    names = [subspace.name for subspace in partition(get_space(settings.space))]
-    with tempfile.TemporaryDirectory() as folder:
-        for subspace in names:
-            (spec,) = _job(settings, photos, Path(folder, "one"), subspace, settings.rows).specs
-            start = time.perf_counter()
+def _bench_memory(settings: Settings, photos: PhotoSet, folder: Path) -> None:
+    """What this process holds after each of many shards."""
+    held = []
+    for job in _jobs(settings, photos, folder, "png", settings.rows * settings.shards):
+        for spec in job.specs:
             render_shard(spec)
-            print(f"shard of {subspace:10s}{1000 * (time.perf_counter() - start) / settings.rows:29.2f} ms a pair")
-        rates = []
-        for workers in (1, settings.workers):
-            specs = [
-                spec
-                for subspace in names
-                for spec in _job(settings, photos, Path(folder, str(workers)), subspace, settings.rows * 4).specs
-            ]
-            start = time.perf_counter()
-            failed = [outcome.reason for outcome in run_local(specs, workers, lambda rows: None) if not outcome.done]
-            assert not failed, failed
-            rates.append(sum(spec.rows for spec in specs) / (time.perf_counter() - start))
-            print(f"{workers} workers, their start included {rates[-1]:22.0f} pairs/s")
+            held.append(int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)  # type: ignore[index]
+    print(f"memory after 1, 2, {len(held) // 2}, {len(held)} shards of {settings.rows} rows: ", end="")
+    print(", ".join(f"{held[index]:.0f}" for index in (0, 1, len(held) // 2 - 1, -1)) + " MB")
+
+
+def _bench_workers(settings: Settings, photos: PhotoSet, folder: Path) -> None:
+    """Pairs a second of wall time, the start of the processes included."""
+    rates = []
+    for workers in (1, settings.workers):
+        jobs = _jobs(settings, photos, folder / str(workers), "png", settings.rows * settings.shards)
+        specs = [spec for job in jobs for spec in job.specs]
+        start = time.perf_counter()
+        failed = [outcome.reason for outcome in run_local(specs, workers, lambda rows: None) if not outcome.done]
+        assert not failed, failed
+        rates.append(sum(spec.rows for spec in specs) / (time.perf_counter() - start))
+        print(f"{workers} workers, their start included {rates[-1]:22.0f} pairs/s", flush=True)
     print(f"scaling {rates[-1] / rates[0]:.2f}")
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(f"peak memory of a process {peak / 1024:.0f} MB")
 
 
-def _job(settings: Settings, photos: PhotoSet, out: Path, subspace: str, rows: int):
-    default = get_space(settings.space).default_partition
-    recipe = Recipe(
-        settings.space, default, subspace, "train", photos.digest(), settings.patch, rows_per_shard=settings.rows
-    )
-    return plan_dataset(out, recipe, photos, rows)
+def _jobs(settings: Settings, photos: PhotoSet, out: Path, codec: str, rows: int) -> list[DatasetJob]:
+    """One dataset a subspace."""
+    space, digest = get_space(settings.space), photos.digest()
+    options = {"rows_per_shard": settings.rows, "codec": codec}
+    recipes = [
+        Recipe(settings.space, space.default_partition, subspace.name, "train", digest, settings.patch, **options)
+        for subspace in partition(space)
+    ]
+    return [plan_dataset(out, recipe, photos, rows) for recipe in recipes]
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ testsets=()
 for task in mild blur noise severe; do
     testsets+=("$task=$shards/$task-val")
     python -m train.evaluate --checkpoint "$run/references/$task" --testset "$task=$shards/$task-val" \
-        --out "$run/evaluation/single-$task"
+        --out "$run/evaluation/single-$task" --overwrite
 done
-python -m train.evaluate --checkpoint "$run" --testset "${testsets[@]}" --out "$run/evaluation/shared"
+python -m train.evaluate --checkpoint "$run" --testset "${testsets[@]}" --out "$run/evaluation/shared" --overwrite
 
 echo "== 5/5 report"
 python scripts/report.py "$run"

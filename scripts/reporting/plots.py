@@ -1,7 +1,6 @@
-"""Figures of a run: what the estimator saw, what the policy decided, what the loader delivered."""
+"""Figures of the report: what the estimator saw, the policy decided and the loader delivered; where runs differ."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 
@@ -12,10 +11,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scripts.reporting.runs import Record, RunData, final_psnr
+
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
 SIZE_INCHES = (6.4, 3.6)
 Z_95 = 1.96
-Record = dict[str, Any]
 
 
 def colour(task: int) -> str:
@@ -25,12 +25,17 @@ def colour(task: int) -> str:
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=SIZE_INCHES, layout="constrained")
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    _title(axes, title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
+    axes.ticklabel_format(axis="y", useOffset=False)
     return figure, axes
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold")
 
 
 def _legend(axes: Axes) -> None:
@@ -40,7 +45,7 @@ def _legend(axes: Axes) -> None:
 
 def weights(records: Sequence[Record]) -> Figure:
     """Weights at every border with their bootstrap intervals."""
-    figure, axes = _figure("Weights (Eq. 4)", "step", "share of the next interval's samples")
+    figure, axes = _figure("Weights (Eq. 4)", "step", "weight")
     steps = [record["step"] for record in records]
     for task, name in enumerate(records[0]["tasks"]):
         value, low, high = (
@@ -95,3 +100,44 @@ def quotas(records: Sequence[Record]) -> Figure:
         bottom += delivered
     _legend(axes)
     return figure
+
+
+def psnr_of_runs(runs: Sequence[RunData], task: str) -> Figure:
+    """PSNR of the runs on one task at every border."""
+    figure, axes = _figure(f"PSNR-Y on {task}", "step", "dB")
+    for number, run in enumerate(runs):
+        values = [np.mean(record["shared_db"][run.tasks.index(task)]) for record in run.borders]
+        steps = [record["step"] for record in run.borders]
+        axes.plot(steps, values, color=colour(number), marker="o", markersize=3, label=run.name)
+    _legend(axes)
+    return figure
+
+
+def differences(runs: Sequence[RunData]) -> Figure:
+    """Paired differences of PSNR to the first run at the end, with their 95 % intervals."""
+    first = runs[0]
+    figure, axes = _figure(f"PSNR-Y at the end, less that of {first.name}", "", "dB")
+    names = [*first.tasks, "mean", "worst"]
+    for number, run in enumerate(runs[1:], 1):
+        found = final_psnr(run, first)
+        places = np.arange(len(names)) + 0.12 * (number - len(runs) / 2)
+        values = np.array([f.value for f in found])
+        arms = np.abs([[f.low for f in found], [f.high for f in found]] - values)
+        axes.errorbar(places, values, arms, color=colour(number), fmt="o", markersize=4, capsize=3, label=run.name)
+    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(names)), names)
+    _legend(axes)
+    return figure
+
+
+def name_run(figure: Figure, name: str) -> None:
+    """Say of which of several runs a figure is."""
+    axes = figure.axes[0]
+    _title(axes, f"{axes.get_title('left')}: {name}")
+
+
+def share_limits(figures: Sequence[Figure]) -> None:
+    """Give the figures of several runs one vertical scale."""
+    limits = [figure.axes[0].get_ylim() for figure in figures]
+    for figure in figures:
+        figure.axes[0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -1,0 +1,89 @@
+"""Fig. 1: which operator makes tasks differ? One network fine-tuned on each setting of each operator.
+
+(a) How far a network trained on all settings of an operator is behind the network of one setting. (b)-(e) Gain of
+fine-tuning on each setting; its variance over settings says how much the operator defines tasks.
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from scripts.reproduce.lab import Lab, Settings, borders
+from shared.config import parse
+from shared.degradation.partition import AXES
+from shared.errors import run_command
+from train.references import load_trace
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The settings of one operator in order: gains of fine-tuning and gaps to the shared network, dB.
+
+    variance: of the gains over settings. error_variance: the part of it that the choice of validation images explains.
+    """
+
+    gains_db: list[float]
+    gaps_db: list[float]
+    variance: float
+    error_variance: float
+
+
+def main(argv: list[str]) -> int:
+    """The command. Returns the exit code."""
+    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig1", __doc__ or ""), "fig1")
+    lab.announce()
+    lab.initial()
+    lab.do([partial(measure, axis=axis) for axis in AXES])
+    operators = {axis: measure(lab, axis) for axis in AXES}
+    lines = [
+        "| operator | settings | mean gain, dB | variance of the gain | of it validation images | mean gap, dB |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {axis} | {len(o.gains_db)} | {np.mean(o.gains_db):+.3f} | {o.variance:.5f} | {o.error_variance:.5f} "
+        f"| {np.mean(o.gaps_db):+.3f} |"
+        for axis, o in operators.items()
+    ]
+    lab.write("fig1", {axis: asdict(operator) for axis, operator in operators.items()}, "\n".join(lines) + "\n")
+    figure(operators).savefig(lab.folder / "fig1.png", dpi=150)
+    return 0
+
+
+def measure(lab: Lab, axis: str) -> Operator:
+    """Fine-tune on every setting of an operator, and once on all of them."""
+    cut, steps = f"{axis}:{lab.scale.settings}", lab.scale.fine_tune_steps
+    length = ("--iterations", str(steps), "--interval-steps", str(steps))
+    references = lab.references(*length, cut=cut)
+    shared_db = np.array(borders(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]["shared_db"])
+    traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.settings)]
+    before, after = (np.array([t.psnr_db[str(step)] for t in traces if t]) for step in (0, steps))
+    gains = after - before
+    return Operator(
+        gains_db=gains.mean(axis=1).tolist(),
+        gaps_db=(after - shared_db).mean(axis=1).tolist(),
+        variance=float(gains.mean(axis=1).var(ddof=1)),
+        error_variance=float((gains.var(axis=1, ddof=1) / gains.shape[1]).mean()),
+    )
+
+
+def figure(operators: dict[str, Operator]) -> Figure:
+    """Five panels: gaps of all settings, then the gains operator by operator."""
+    picture, panels = plt.subplots(1, 1 + len(operators), figsize=(14, 3), layout="constrained")
+    panels[0].boxplot([o.gaps_db for o in operators.values()], tick_labels=[*operators])
+    panels[0].set_title("(a) single - shared, dB", fontsize=10)
+    low = min(min(o.gains_db) for o in operators.values())
+    high = max(max(o.gains_db) for o in operators.values())
+    for letter, panel, (axis, operator) in zip("bcde", panels[1:], operators.items(), strict=True):
+        panel.plot(operator.gains_db, marker="o", markersize=3)
+        panel.set_ylim(low - 0.02, high + 0.02)
+        panel.set_title(f"({letter}) {axis}: variance {operator.variance:.5f}", fontsize=10)
+        panel.set_xlabel("setting, from the low to the high end")
+    return picture
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

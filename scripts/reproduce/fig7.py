@@ -1,0 +1,45 @@
+"""Fig. 7: single-task networks against the shared one, task by task, with and without rebalancing."""
+
+import sys
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from scripts.reproduce.comparison import Arm, run_arms
+from scripts.reproduce.lab import Lab, Settings
+from shared.config import parse
+from shared.errors import run_command
+
+ARMS = (Arm("uniform"), Arm("rebalance", "rebalance"))
+
+
+def main(argv: list[str]) -> int:
+    """The command. Returns the exit code."""
+    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig7", __doc__ or ""), "fig7")
+    testsets = lab.testsets()
+    means = run_arms(lab, ARMS, testsets)
+    tasks = [name for name, path in testsets.items() if path.endswith("-val")]
+    single = np.array(
+        [
+            [np.mean(lab.measure(lab.references(seed=seed) / task, {task: testsets[task]})[task]) for task in tasks]
+            for seed in range(lab.settings.seeds)
+        ]
+    )
+    bars = {"single": single, **{name: values[:, : len(tasks)] for name, values in means.items()}}
+    lines = ["| PSNR-Y, dB |" + " | ".join(tasks) + " |", "|---|" + "---|" * len(tasks)]
+    lines += [f"| {name} | " + " | ".join(f"{v:.3f}" for v in values.mean(0)) + " |" for name, values in bars.items()]
+    lab.write("fig7", {name: values.tolist() for name, values in bars.items()}, "\n".join(lines) + "\n")
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for i, (name, values) in enumerate(bars.items()):
+        gain = values - single
+        spread = gain.std(axis=0, ddof=1) if len(gain) > 1 else None
+        axes.bar(np.arange(len(tasks)) + 0.27 * (i - 1), gain.mean(axis=0), 0.25, yerr=spread, label=name, capsize=2)
+    axes.set_xticks(range(len(tasks)), tasks)
+    axes.set_ylabel("dB above the single-task network")
+    axes.legend(frameon=False)
+    figure.savefig(lab.folder / "fig7.png", dpi=150)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

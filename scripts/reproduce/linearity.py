@@ -1,0 +1,95 @@
+"""Figs. 8 and 9: does the gap between single-task and shared network grow linearly along an operator's range?
+
+The range of noise (or blur) is cut into narrow parts, stage 2 in proportion to stage 1; each has a network of its own,
+and one network is trained on all. Fig. 8 takes the ranges of the tables, Fig. 9 wider ones.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy import stats
+
+from scripts.reproduce.lab import Lab, borders
+from shared.degradation.partition import partition
+from shared.degradation.space import get_space
+from train.references import load_trace
+
+AXES = ("noise", "blur")
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Gaps along an operator at one border, and the straight line through them.
+
+    values: middle of each part of the range. slope_error: standard error of the slope. correlation: Pearson's r.
+    """
+
+    axis: str
+    step: int
+    values: list[float]
+    gaps_db: list[float]
+    slope: float
+    slope_error: float
+    correlation: float
+
+
+def study(lab: Lab, space: str, name: str) -> None:
+    """Train, fit and write the figure."""
+    lab.announce()
+    lab.initial()
+    lab.do([partial(measure, space=space, axis=axis) for axis in AXES])
+    trends = [trend for axis in AXES for trend in measure(lab, space, axis)]
+    lines = [
+        "| operator | step | mean gap, dB | slope, dB per unit (s.e.) | r |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {t.axis} | {t.step} | {np.mean(t.gaps_db):+.3f} "
+        f"| {t.slope:+.4f} ({t.slope_error:.4f}) | {t.correlation:+.2f} |"
+        for t in trends
+    ]
+    lab.write(name, [asdict(trend) for trend in trends], "\n".join(lines) + "\n")
+    figure(trends).savefig(lab.folder / f"{name}.png", dpi=150)
+
+
+def measure(lab: Lab, space: str, axis: str) -> list[Trend]:
+    """The trend along one operator at every border."""
+    cut = f"{axis}:{lab.scale.values}"
+    references = lab.references(cut=cut, space=space)
+    shared = borders(lab.train(axis, "--policy", "uniform", cut=cut, space=space))
+    traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.values)]
+    found = []
+    for border in shared[1:]:
+        reference_db = np.array([trace.psnr_db[str(border["step"])] for trace in traces if trace])
+        gaps_db = (reference_db - np.array(border["shared_db"])).mean(axis=1)
+        values = middles(space, cut, axis)
+        line = stats.linregress(values, gaps_db)
+        numbers = (float(line.slope), float(line.stderr), float(line.rvalue))
+        found.append(Trend(axis, border["step"], values, gaps_db.tolist(), *numbers))
+    return found
+
+
+def middles(space: str, cut: str, axis: str) -> list[float]:
+    """Middle of each part: blur sigma of stage 1 in pixels, or Gaussian noise sigma of stage 1 (of 255)."""
+    boxes = [box.ranges for box in partition(get_space(space), cut)]
+    ranges = [box.blur1.sigma if axis == "blur" else box.noise1.gaussian_sigma_255 for box in boxes]
+    return [(bounds.low + bounds.high) / 2 for bounds in ranges]
+
+
+def figure(trends: list[Trend]) -> Figure:
+    """A panel for each operator, a line for each border."""
+    picture, panels = plt.subplots(1, len(AXES), figsize=(10, 4), layout="constrained")
+    units = {"noise": "Gaussian sigma of stage 1 (of 255)", "blur": "blur sigma of stage 1, pixels"}
+    for panel, axis in zip(panels, AXES, strict=True):
+        mine = [trend for trend in trends if trend.axis == axis]
+        for i, trend in enumerate(mine):
+            shade = plt.get_cmap("viridis")(i / len(mine))
+            panel.plot(trend.values, trend.gaps_db, color=shade, marker="o", markersize=3, label=f"step {trend.step}")
+        panel.axhline(0, color="black", linewidth=0.8, linestyle=":")
+        panel.set_xlabel(units[axis])
+        panel.set_ylabel("single - shared, dB")
+        panel.legend(fontsize=7, frameon=False)
+    return picture
