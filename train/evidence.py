@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ class Evidence:
     shared_db: the network in training, EMA weights. photographs: the HR picture of each image. reference_db:
     single-task networks at the iteration that the estimator compares with, final_db: at their end, estimate: gaps and
     weights, if there are references. losses: each task's mean training loss in the last two intervals at most, the
-    older first; None for a task without samples. moments: of the tasks' gradients, if they are measured.
+    older first; None for a task without samples. moments: of the tasks' gradients, if they are measured. groups: the
+    group of each task that is trained on, where frozen plans follow the tasks (TGSR-style).
     """
 
     interval: int
@@ -36,6 +38,7 @@ class Evidence:
     estimate: Estimate | None = None
     losses: list[list[float | None]] = field(default_factory=list)
     moments: Moments | None = None
+    groups: list[int] = field(default_factory=list)
 
 
 def to_float(image: torch.Tensor) -> torch.Tensor:
@@ -48,20 +51,35 @@ def to_8bit_values(image: torch.Tensor) -> torch.Tensor:
     return image.clamp(0, 1).mul(255).round().div(255)
 
 
+class Shown(Protocol):
+    """A pair to measure on: uint8 [H, W, 3] and [H / scale, W / scale, 3], RGB."""
+
+    @property
+    def hr(self) -> np.ndarray: ...
+    @property
+    def lr(self) -> np.ndarray: ...
+
+
+class Rows(Protocol):
+    """Pairs by number: a dataset, or a list."""
+
+    def __getitem__(self, number: int, /) -> Shown: ...
+
+
 @torch.no_grad()
-def measure(network: nn.Module, rows: Dataset, numbers: Sequence[int], device: torch.device) -> list[float]:
+def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torch.device) -> list[float]:
     """PSNR on Y, border of `scale` pixels cropped, of the network's 8-bit output on the given rows, dB, at most 100.
 
     `network` maps RGB float [B, 3, h, w] in [0, 1] to [B, 3, H, W].
     """
     psnr_db: list[float] = []
-    scale = rows.manifest.recipe["scale"]
     for first in range(0, len(numbers), MEASURE_BATCH):
         pairs = [rows[number] for number in numbers[first : first + MEASURE_BATCH]]
         lr, hr = (
             to_float(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
             for images in zip(*((pair.lr, pair.hr) for pair in pairs), strict=True)
         )
+        scale = hr.shape[-1] // lr.shape[-1]
         psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).clamp(max=EQUAL_DB).tolist()
     return psnr_db
 

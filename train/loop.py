@@ -18,15 +18,15 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from shared.atomic import locked
-from shared.degradation.gpu_sharpen import sharpen
 from shared.errors import RunError
 from shared.manifest import Manifest
 from shared.progress import progress_bar
 from shared.runlog import JsonLines
 from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, load_optimizers, load_state
 from train.estimator import Memory, describe_estimate, estimate
-from train.evidence import Evidence, measure, photographs_of, to_float
+from train.evidence import Evidence, measure, photographs_of
 from train.feed import Feed
+from train.grouping import WHOLE_SPACE, Grouping
 from train.interrupt import Interrupt
 from train.learner import Learner
 from train.moments import Moments, describe_moments, gradient_moments
@@ -49,7 +49,7 @@ class RunSpec:
 
     references: traces to estimate gaps against, if the policy wants them. trace: where this network's own PSNR is
     recorded, if it is a reference itself. pool: HR pictures for samples on the fly, if not those of
-    the shards.
+    the shards. grouping: frozen plans to train on beside the tasks, if the policy wants them.
     """
 
     folder: Path
@@ -62,6 +62,7 @@ class RunSpec:
     references: References | None = None
     trace: Trace | None = None
     pool: Pool | None = None
+    grouping: Grouping | None = None
 
 
 class Run:
@@ -70,8 +71,11 @@ class Run:
     def __init__(self, spec: RunSpec, accelerator: Accelerator) -> None:
         """Begin or resume. Raises `UsageError` when what is in the folder was begun with other settings."""
         self.spec, self.settings, self.accelerator = spec, spec.settings, accelerator
+        frozen = spec.grouping.tasks(spec.tasks) if spec.grouping else []
+        self.tasks = [*spec.tasks, *frozen]  # what is trained on; evaluated are the spec's alone
+        self.groups = [WHOLE_SPACE] * len(spec.tasks) + spec.grouping.numbers() if spec.grouping else []
         self.checkpoint = latest_checkpoint(spec.folder)
-        self.state = load_state(self.checkpoint) if self.checkpoint else State(0, [0] * len(spec.tasks))
+        self.state = load_state(self.checkpoint) if self.checkpoint else State(0, [0] * len(self.tasks))
         spec.policy.memory = self.state.memory.setdefault("policy", {})
         self._adopt_datasets()
 
@@ -81,7 +85,7 @@ class Run:
             accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 
         ranks = accelerator.process_index, accelerator.num_processes
-        self.feed = Feed(spec.tasks, self.settings, accelerator.device, *ranks, spec.pool, self.state.feed)
+        self.feed = Feed(self.tasks, self.settings, accelerator.device, *ranks, spec.pool, self.state.feed)
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
         self.metrics = JsonLines(spec.folder / "metrics.jsonl")
@@ -90,6 +94,7 @@ class Run:
     def _adopt_datasets(self) -> None:
         """Rows must not change under a run: ordinals would mean other samples."""
         now = {f"{t.name}/{m.split}": m.identity() for t in self.spec.tasks for m in _manifests(t)}
+        now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
         begun = self.state.datasets or now
         for name in sorted(begun.keys() | now.keys()):
             if now.get(name) != begun.get(name):
@@ -124,7 +129,7 @@ class Run:
     def gather_evidence(self) -> Evidence:
         """What is known at this border."""
         names, losses = [task.name for task in self.spec.tasks], self.state.memory.get("losses", [])
-        evidence = Evidence(self.interval, names, self.evaluate(), self.photographs, losses=losses)
+        evidence = Evidence(self.interval, names, self.evaluate(), self.photographs, losses=losses, groups=self.groups)
         if self.spec.references is None:
             return evidence
         options, memory = self.settings.estimator, Memory(**self.state.memory.get("estimator", {}))
@@ -146,6 +151,8 @@ class Run:
             p, c = self.spec.policy.interval(replace(evidence, moments=moments))
             quotas = apportion(p, self.settings.interval_steps * self.settings.batch_size)
             decision = {"p": p, "c": c, "quotas": quotas, **self.feed.decide(quotas)}
+            if self.groups:
+                decision["trained"] = [task.name for task in self.tasks]
             if moments:
                 weights = [share * coefficient for share, coefficient in zip(p, c, strict=True)]
                 decision["moments"] = describe_moments(moments, weights)
@@ -175,7 +182,7 @@ class Run:
         record, settings = self.state.record, self.settings
         assert record is not None
         first = self.step - self.interval * settings.interval_steps
-        n = len(self.spec.tasks)
+        n = len(self.tasks)
         delivered = np.array(record.setdefault("delivered", [0] * n))
         totals = np.array(record.setdefault("totals", [[0.0] * n] * 2))
         window = Window(n)
@@ -221,7 +228,7 @@ class Run:
         losses and of the coefficients of each task, float64 [2, n]; whether any rank was asked to stop: all stop then.
         Raises `RunError`, before the step, when a loss is not finite or too many rows are lost.
         """
-        names, notes, n = [task.name for task in self.spec.tasks], [], len(self.spec.tasks)
+        names, notes, n = [task.name for task in self.tasks], [], len(self.tasks)
         tickets = list(zip(batch.task.tolist(), batch.ordinal.tolist(), strict=True))
         keys = [(self.settings.seed, names[task], ordinal) for task, ordinal in tickets]
         flags = [float(interrupt.requested), float(bool(batch.lost))]
@@ -249,14 +256,13 @@ class Run:
 
     def _pictures(self, batch: Batch) -> Pictures:
         """What the networks see. Where LR was made from the sharpened HR, the output shall look like that."""
-        lr, hr = map(to_float, self.feed.images(batch))
-        return Pictures(lr, hr, sharpen(hr) if self.spec.tasks[0].usm else hr)
+        return Pictures.of(*self.feed.images(batch), usm=self.tasks[0].usm)
 
     def _coefficients(self, losses: torch.Tensor, tasks: torch.Tensor, constant: Sequence[float]) -> torch.Tensor:
         """c [n]: the interval's constants, or what the policy makes of the global batch at this step."""
         if not self.spec.policy.every_step:
             return torch.tensor(constant, device=losses.device)
-        sums = torch.zeros(2, len(self.spec.tasks), device=losses.device)
+        sums = torch.zeros(2, len(self.tasks), device=losses.device)
         sums.index_add_(1, tasks, torch.stack([losses.float(), torch.ones_like(losses, dtype=torch.float32)]))
         totals, counts = self.accelerator.reduce(sums, "sum").tolist()
         means = [total / count if count else math.nan for total, count in zip(totals, counts, strict=True)]
@@ -369,6 +375,10 @@ def _sole_writer(spec: RunSpec, accelerator: Accelerator) -> Iterator[None]:
 def _announce(run: Run, accelerator: Accelerator) -> None:
     record = run.state.record
     assert record is not None
-    shares = ", ".join(f"{task} {p:.3f}" for task, p in zip(record["tasks"], record["p"], strict=True))
+    shares = ", ".join(f"{task} {p:.3f}" for task, p in zip(record["tasks"], record["p"], strict=False))
+    if run.groups:
+        shares += (
+            f", {len(run.tasks) - len(record['tasks'])} frozen plans {sum(record['p'][len(record['tasks']) :]):.3f}"
+        )
     psnr = np.mean(record["shared_db"])
     accelerator.print(f"{run.spec.title} step {run.step}: PSNR {psnr:.3f} dB, shares {shares}")

@@ -5,13 +5,11 @@ that the shared run needs; the weights of the single-task networks are not. A pa
 with the traces of all tasks, from whoever has trained them: nothing in it is trusted before it is checked.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +17,11 @@ from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import canonical_json
 from shared.records import require_fields
+from train.packs import read_json, read_pack, short, write_pack
 
 TRACE = "trace.json"
 PACK = "references.json"
 PACK_FORMAT = "realsr-references-v1"
-MAX_PACK_BYTES = 64 << 20
-"""Larger files are refused unread: 4 tasks x 81 borders x 100 images are less than 1 MB."""
 
 
 @dataclass
@@ -71,32 +68,24 @@ def load_trace(folder: Path) -> Trace | None:
     if not path.is_file():
         return None
     try:
-        return Trace.from_json(_parse(path))
+        return Trace.from_json(read_json(path))
     except ValueError as error:
         raise RunError(f"{path} is not a trace of a reference: {error}") from error
 
 
 def save_pack(traces: Sequence[Trace], path: Path) -> None:
     """Write a reference pack."""
-    content = [asdict(trace) for trace in traces]
-    write_bytes(path, canonical_json({"format": PACK_FORMAT, "sha256": _digest(content), "traces": content}))
+    write_pack(path, PACK_FORMAT, "traces", [asdict(trace) for trace in traces])
 
 
 def load_pack(path: Path) -> dict[str, Trace]:
     """The traces of a pack by task. Raises `RunError` for a file that is none, is damaged or holds nonsense."""
     try:
-        values = _parse(path)
-        if not isinstance(values, dict) or values.get("format") != PACK_FORMAT:
-            found = values.get("format") if isinstance(values, dict) else None
-            raise ValueError(f"format is {_short(found)}, this program reads {PACK_FORMAT!r}")
-        if values.keys() != {"format", "sha256", "traces"} or not isinstance(values["traces"], list):
-            raise ValueError("it must hold format, sha256 and a list of traces, nothing else")
-        traces = [Trace.from_json(each) for each in values["traces"]]
+        content = read_pack(path, PACK_FORMAT, "traces", list)
+        traces = [Trace.from_json(each) for each in content]
         if len({trace.task for trace in traces}) < len(traces) or not traces:
             raise ValueError("it holds no task, or one twice")
-        if values["sha256"] != _digest(values["traces"]):
-            raise ValueError("its sha256 is not that of its traces: it was changed or damaged")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{path} is not a reference pack: {error}") from error
     return {trace.task: trace for trace in traces}
 
@@ -106,8 +95,8 @@ def require_same_protocol(trace: Trace, protocol: dict[str, Any], source: Path) 
     for key in {**protocol, **trace.protocol}:
         if trace.protocol.get(key) != protocol.get(key):
             raise RunError(
-                f"reference {source} was trained with {key} = {_short(trace.protocol.get(key))}, this run has "
-                f"{_short(protocol.get(key))}: train references of its own (--references another folder) or use the "
+                f"reference {source} was trained with {key} = {short(trace.protocol.get(key))}, this run has "
+                f"{short(protocol.get(key))}: train references of its own (--references another folder) or use the "
                 "same setting"
             )
 
@@ -127,25 +116,3 @@ class References:
                     "train it as long as the shared run, with python train/run.py --mode references"
                 )
         return np.array([trace.psnr_db[str(step)] for trace in self.traces])
-
-
-def _parse(path: Path) -> Any:
-    if path.stat().st_size > MAX_PACK_BYTES:
-        raise ValueError(f"{path.stat().st_size} bytes are more than {MAX_PACK_BYTES}")
-    try:
-        return json.loads(path.read_bytes(), parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no number")
-
-
-def _digest(traces: list[Any]) -> str:
-    return hashlib.sha256(canonical_json(traces)).hexdigest()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -23,6 +23,9 @@ from shared.errors import RunError, UsageError, run_command
 from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
 from train.evidence import to_float
+from train.group import Trials, cost_samples, make_grouping
+from train.grouping import FILE as GROUPS
+from train.grouping import Grouping, GroupingSettings, degradations, load_grouping, require_same_groups
 from train.loop import RunSpec, is_finished, train
 from train.losses import l1
 from train.networks import num_parameters
@@ -57,9 +60,15 @@ def main(argv: list[str]) -> int:
         runs = [*plan.missing_references(), plan.shared]
     elif settings.mode == "references":
         runs = [lambda task=task: plan.reference(task) for task in tasks]
+    elif settings.mode == "groups":
+        runs = []
     else:
         runs = [lambda: plan.reference(_named(tasks, settings))]
     _announce(plan, len(runs), accelerator)
+    if plan.lacks_groups:
+        plan.make_groups(accelerator)
+        assert plan.grouping
+        print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
     for make in runs:
         train(make(), accelerator)
     if settings.mode == "references" and accelerator.is_main_process:
@@ -110,6 +119,10 @@ class Plan:
         self.initial: Weights = network.state_dict()
         self._init_sha256 = weights_digest(self.initial)
         self.pack = self._pack()
+        if settings.groups and settings.mode != "groups" and not self.policy.needs_groups:
+            raise UsageError(f"groups is {settings.groups}: policy {settings.policy} has none, leave it out")
+        self.groups_file = Path(settings.groups or f"{settings.run}/{GROUPS}")
+        self.grouping = self._grouping()
 
     @property
     def references_folder(self) -> Path:
@@ -136,6 +149,42 @@ class Plan:
                     f"{settings.iterations}: use fewer --iterations or another pack"
                 )
         return traces
+
+    @property
+    def uses_groups(self) -> bool:
+        """Whether frozen plans are looked for, or trained on."""
+        return self.settings.mode == "groups" or (self.settings.mode == "shared" and self.policy.needs_groups)
+
+    @property
+    def lacks_groups(self) -> bool:
+        """Whether groups must be made first."""
+        return self.uses_groups and self.grouping is None
+
+    def _grouping(self) -> Grouping | None:
+        """The groups in use, if they are there: then they must fit."""
+        if not self.uses_groups or not self.groups_file.is_file():
+            return None
+        grouping = load_grouping(self.groups_file, self.tasks)
+        require_same_groups(grouping, self.groups_protocol(), self.groups_file)
+        return grouping
+
+    def groups_protocol(self) -> dict[str, Any]:
+        """How groups are found, and from what."""
+        settings, names = self.settings, ("batch_size", "lr", "flip", "precision", "clip", "seed")
+        return {
+            "network": asdict(self.spec),
+            "init_sha256": self._init_sha256,
+            "degradations": degradations(self.tasks),
+            "grouping": asdict(settings.grouping),
+            "patch": self.tasks[0].patch,
+            "val_rows": self.tasks[0].val_manifest.identity(),
+            **{name: getattr(settings, name) for name in names},
+        }
+
+    def make_groups(self, accelerator: Accelerator) -> None:
+        """Find the groups and write their file."""
+        trials = Trials(self.settings, self.tasks, self.spec, self.initial, accelerator, self.pool)
+        self.grouping = make_grouping(trials, self.groups_protocol(), self.groups_file)
 
     def traces(self) -> list[Trace]:
         """The references in use, of which there are any, in the order of tasks."""
@@ -192,6 +241,8 @@ class Plan:
             policy_options={},
             estimator=EstimatorSettings(),
             moments=0,
+            groups=None,
+            grouping=GroupingSettings(),
         )
         trace = load_trace(folder) or Trace(task.name, self.protocol(task))
         require_same_protocol(trace, self.protocol(task), folder)
@@ -220,6 +271,7 @@ class Plan:
             self.policy,
             references=references,
             pool=self.pool,
+            grouping=self.grouping,
         )
 
 
@@ -231,16 +283,25 @@ def _announce(plan: Plan, num_networks: int, accelerator: Accelerator) -> None:
     accelerator.print(f"tasks (rows): {rows}; network {plan.spec.name}, {num_parameters(network):,} parameters")
     if settings.init is None:
         accelerator.print("all networks start from the same random weights; gaps mean more from a trained --init")
+    if plan.uses_groups and plan.grouping:
+        accelerator.print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
     if settings.mode == "shared" and is_finished(Path(settings.run), settings):
         return
-    steps = num_networks * settings.iterations
+    work, samples = [], 0.0
+    if plan.lacks_groups:
+        work.append(f"{settings.grouping.plans} frozen plans tried in {settings.grouping.total_steps} steps")
+        samples += cost_samples(settings, plan.tasks[0])
+    if num_networks:
+        work.append(f"{num_networks} networks x {settings.iterations} steps")
+        samples += num_networks * settings.iterations * settings.batch_size
     patch = plan.tasks[0].patch
     seconds = _seconds_per_sample(network.to(accelerator.device), patch, plan.spec.scale, accelerator.device)
-    hours = steps * settings.batch_size / accelerator.num_processes * seconds / 3600
-    accelerator.print(
-        f"to train: {num_networks} networks x {settings.iterations} steps x {settings.batch_size} samples "
-        f"on {accelerator.device}, at most about {hours:.1f} h (less what is already done)"
-    )
+    hours = samples / accelerator.num_processes * seconds / 3600
+    if work:
+        accelerator.print(
+            f"to train: {', then '.join(work)} x {settings.batch_size} samples "
+            f"on {accelerator.device}, at most about {hours:.1f} h (less what is already done)"
+        )
 
 
 def _seconds_per_sample(network: torch.nn.Module, patch: int, scale: int, device: torch.device) -> float:

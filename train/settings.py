@@ -11,6 +11,7 @@ from shared.atomic import write_text
 from shared.config import option
 from shared.errors import UsageError
 from train.estimator import EstimatorSettings
+from train.grouping import FILE, GroupingSettings
 from train.policies import POLICIES, describe_options
 
 CONFIG = "config.yaml"
@@ -19,6 +20,7 @@ MIN_PATCH = 74
 FREE = {
     "run",
     "references",
+    "groups",
     "iterations",
     "workers",
     "log_steps",
@@ -66,8 +68,10 @@ class GANSettings:
 class Settings:
     """What `train/run.py` can be asked for. Defaults: the paper's interval, batch and length, stage L1."""
 
-    mode: Literal["shared", "single", "references"] = option(
-        "shared", "shared: one network for all tasks; single: one task's reference; references: all of them"
+    mode: Literal["shared", "single", "references", "groups"] = option(
+        "shared",
+        "shared: one network for all tasks; single: one task's reference; references: all of them; groups: no network, "
+        "but the groups of --policy tgsr",
     )
     run: str = option("runs/default", "folder of the run; running the same command again resumes it")
     shards: str = option("shards", "folder with the datasets that gen.render made")
@@ -90,6 +94,10 @@ class Settings:
     policy_options: dict[str, Any] = option(
         dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%")
     )
+    groups: str | None = option(
+        None, f"file of --policy tgsr's groups; made first if it is not there (default: {FILE} in the run folder)"
+    )
+    grouping: GroupingSettings = option(GroupingSettings, "how the groups of --policy tgsr are found")
     estimator: EstimatorSettings = option(EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off")
     moments: int = option(
         0,
@@ -187,7 +195,7 @@ def require_resumable(folder: Path, settings: Settings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
     if not (folder / CONFIG).is_file():
         return
-    begun: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text())
+    begun: dict[str, Any] = asdict(Settings()) | yaml.safe_load((folder / CONFIG).read_text())  # older ones lack some
     for name, value in asdict(settings).items():
         if name not in FREE and begun.get(name) != value:
             raise UsageError(

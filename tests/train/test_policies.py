@@ -46,6 +46,7 @@ WEIGHTS: dict[str, Callable[[Evidence], list[float]]] = {
     "dwa": by_losses,
     "gls": equal,  # as rlw
     "achievement": by_achievement,
+    "tgsr": equal,  # without groups; those are below
 }
 """The weights w that each policy stands for; a new policy adds a line."""
 
@@ -262,6 +263,21 @@ def test_tasks_beyond_their_margin_have_no_weight_and_all_of_them_equal_ones() -
         make_policy("achievement", options).interval(replace(evidence(2), shared_db=beyond, final_db=final))[0]
         == [0.5] * 2
     )
+
+
+# ---- task groups (TGSR-style)
+
+
+def test_a_group_is_drawn_uniformly_then_a_task_in_it() -> None:
+    seen = replace(evidence(3), groups=[0, 0, 0, 2, 1, 2, 2, 1])
+    p, c = make_policy("tgsr").interval(seen)  # three groups of three, two and three tasks
+    assert p == pytest.approx([1 / 9, 1 / 9, 1 / 9, 1 / 9, 1 / 6, 1 / 9, 1 / 9, 1 / 6])
+    assert c == [1.0] * 8
+
+
+def test_a_threshold_that_no_plan_exceeds_makes_no_group() -> None:
+    seen = replace(evidence(2), groups=[0, 0, 4])
+    assert make_policy("tgsr").interval(seen)[0] == pytest.approx([0.25, 0.25, 0.5])
 
 
 # ---- options

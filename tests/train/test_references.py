@@ -76,8 +76,12 @@ def test_a_step_that_the_reference_has_not_reached_is_refused(step: int) -> None
 def pack_text(**changes: Any) -> str:
     """A pack whose hash is right, with changes in its trace."""
     trace = {"task": "noise", "protocol": {}, "psnr_db": {"0": [27.5, 28.0], "5": [28.0, 28.5]}, **changes}
-    digest = hashlib.sha256(canonical_json([trace])).hexdigest()
-    return json.dumps({"format": "realsr-references-v1", "sha256": digest, "traces": [trace]})
+    return pack_of([trace])
+
+
+def pack_of(traces: list[Any]) -> str:
+    digest = hashlib.sha256(canonical_json(traces)).hexdigest()
+    return json.dumps({"format": "realsr-references-v1", "sha256": digest, "traces": traces})
 
 
 def test_a_pack_is_read_back_exactly(tmp_path: Path) -> None:
@@ -105,10 +109,10 @@ HOSTILE = {
         "reference pack",
     ),
     "more keys": ('{"format": "realsr-references-v1", "sha256": "", "traces": [], "run": 1}', "nothing else"),
-    "no traces": ('{"format": "realsr-references-v1", "sha256": "", "traces": []}', "holds no task"),
+    "no traces": (pack_of([]), "holds no task"),
     "changed": (pack_text().replace("28.5", "38.5"), "changed or damaged"),
     "NaN": (pack_text(psnr_db={"0": [float("nan")]}), "NaN, which is no number"),
-    "infinity": (pack_text().replace("27.5", "1e999"), "not finite"),
+    "infinity": (pack_text(psnr_db={"0": [float("inf")]}).replace("Infinity", "1e999"), "not finite"),
     "a string": (pack_text(psnr_db={"0": ["27.5"]}), "list of numbers"),
     "a truth": (pack_text(psnr_db={"0": [True]}), "list of numbers"),
     "no list": (pack_text(psnr_db={"0": 27.5}), "list of numbers"),

@@ -8,7 +8,7 @@ from dataclasses import Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from shared.errors import UsageError
-from train.policies import achievement, defensive, dwa, gls, hybrid, optimal, rebalance, reweight, rlw, uniform
+from train.policies import achievement, defensive, dwa, gls, hybrid, optimal, rebalance, reweight, rlw, tgsr, uniform
 from train.policies.policy import Decision, Policy
 
 __all__ = ["POLICIES", "Decision", "Policy", "describe_options", "make_policy"]
@@ -24,6 +24,7 @@ POLICIES: dict[str, type[Policy]] = {
     "dwa": dwa.DWA,
     "gls": gls.GLS,
     "achievement": achievement.Achievement,
+    "tgsr": tgsr.TGSR,
 }
 
 

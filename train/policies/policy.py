@@ -20,13 +20,14 @@ class Policy:
     """Decides how much of each task an interval trains. Its options are the fields that a subclass adds.
 
     needs_references, needs_moments: whether the evidence must hold single-task networks' PSNR, and the moments of the
-    tasks' gradients. every_step: whether `step` gives the
-    coefficients instead of `interval`. seed: the run's. memory: all that it remembers from border to border, plain
-    data that the checkpoint holds.
+    tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. every_step: whether `step`
+    gives the coefficients instead of `interval`. seed: the run's. memory: all that it remembers from border to border,
+    plain data that the checkpoint holds.
     """
 
     needs_references: ClassVar[bool] = False
     needs_moments: ClassVar[bool] = False
+    needs_groups: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     seed: int = field(default=0, init=False)
     memory: dict[str, Any] = field(default_factory=dict, init=False)

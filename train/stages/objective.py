@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import torch
 
+from shared.degradation.gpu_sharpen import sharpen
+from train.evidence import to_float
+
 GENERATOR = "generator"
 """The network that is evaluated, averaged and published."""
 
@@ -18,6 +21,12 @@ class Pictures(NamedTuple):
     lr: torch.Tensor
     hr: torch.Tensor
     target: torch.Tensor
+
+    @staticmethod
+    def of(lr: torch.Tensor, hr: torch.Tensor, *, usm: bool) -> "Pictures":
+        """From uint8 images. usm: LR was made from the sharpened HR."""
+        lr, hr = to_float(lr), to_float(hr)
+        return Pictures(lr, hr, sharpen(hr) if usm else hr)
 
 
 class Objective(NamedTuple):
