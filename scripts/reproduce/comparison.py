@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
-from scripts.reproduce.lab import Lab, borders
+from scripts.reproduce.lab import Job, Lab, borders
 from train.policies import make_policy
 
 CONFIDENCE = 0.95
@@ -34,6 +34,11 @@ class Arm:
     def judged(self) -> bool:
         """Whether it is compared with single-task networks while it trains."""
         return make_policy(self.policy).needs_references
+
+    @property
+    def grouped(self) -> bool:
+        """Whether frozen plans are trained on, in groups that are found first."""
+        return make_policy(self.policy).needs_groups
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Mean
     for cut, rows in dict.fromkeys((arm.cut, arm.rows) for arm in arms):
         lab.shards(cut, rows=rows)
     judged = dict.fromkeys((arm.cut, arm.rows) for arm in arms if arm.judged)
-    lab.do([partial(Lab.references, cut=cut, rows=rows, seed=seed) for seed in seeds for cut, rows in judged])
+    grouped = dict.fromkeys((arm.cut, arm.rows) for arm in arms if arm.grouped)
+    searches: list[Job] = [partial(Lab.groups, cut=cut, rows=rows) for cut, rows in grouped]
+    searches += [partial(Lab.references, cut=cut, rows=rows, seed=seed) for seed in seeds for cut, rows in judged]
+    lab.do(searches)
     lab.do([partial(measure, arm=arm, seed=seed, testsets=dict(testsets)) for seed in seeds for arm in arms])
     return {arm.name: np.array([measure(lab, arm, seed, testsets) for seed in seeds]) for arm in arms}
 
@@ -73,6 +81,8 @@ def measure(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str]) -> list[
     flags = ("--policy", arm.policy, *arm.flags)
     if arm.judged:
         flags += ("--references", str(lab.references(cut=arm.cut, rows=arm.rows, seed=seed)))
+    if arm.grouped:
+        flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.scale.grouping)
     table = lab.measure(lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, seed=seed), dict(testsets))
     return [float(np.mean(table[name])) for name in testsets]
 

@@ -27,6 +27,7 @@ from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError
 from shared.runlog import JsonLines
+from train.grouping import FILE as GROUPS
 
 TEST_SEED = 1_000_003
 """Test crops are drawn by another seed than the validation crops that weights are set on."""
@@ -150,6 +151,14 @@ class Lab:
         run = folder.with_name(f"{kind}.run")
         self._train(run, shards, seed, (*flags, "--mode", "references", "--references", str(folder)))
         return folder
+
+    def groups(self, *flags: str, name: str = "initial", cut: str = "2x2", rows: int | None = None) -> Path:
+        """File with TGSR-style groups, found once from the initial weights (or those in the flags) for all seeds."""
+        shards = self.shards(cut, rows=rows)
+        folder = self.shared / "groups" / shards.name / name
+        found = ("--mode", "groups", "--groups", str(folder / GROUPS))
+        self._train(folder, shards, 0, (*found, *self.scale.grouping, *flags))
+        return folder / GROUPS
 
     def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str]) -> None:
         fixed = ["--config", str(self.scale.recipe), "--shards", str(shards), "--run", str(run)]

@@ -27,6 +27,7 @@ class Scale:
     settings: int
     values: int
     fine_tune_steps: int
+    grouping: tuple[str, ...]
     needs: str
 
     @property
@@ -48,6 +49,7 @@ SCALES = {
             settings=10,
             values=10,
             fine_tune_steps=300,
+            grouping=("--grouping.plans", "40", "--grouping.images", "24"),
             needs="photographs (scikit-image's unless --hr names others), two CPU cores, at most an hour an experiment",
         ),
         Scale(
@@ -60,6 +62,7 @@ SCALES = {
             settings=50,
             values=30,
             fine_tune_steps=10_000,
+            grouping=("--grouping.plans", "4000"),
             needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
             "--init with RealESRNet_x4plus.pth; a GPU of 40 GB or more; days a network of 400 000 steps, so weeks "
             "for an experiment on one GPU (an estimate: not run here)",

@@ -15,6 +15,7 @@ from train.policies import POLICIES
 
 BASELINE = Arm("uniform")
 REBALANCE = Arm("rebalance", "rebalance")
+FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
 FLAGS = {"optimal": ("--moments", "16")}
 """What a policy needs beside its name."""
 TEMPERATURES_DB = (0.3, 0.1, 0.03)
@@ -34,10 +35,11 @@ PARTS: dict[str, tuple[Arm, ...]] = {  # the first arm of each is what the other
             for value in TEMPERATURES_DB
         ),
     ),
+    "Groups of frozen plans, against degradations as fresh as theirs": (FRESH, Arm("tgsr", "tgsr")),
     "Distinct rows of each task": (
         BASELINE,
         *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS),
-        Arm("uniform, on the fly", flags=("--source", "fly")),
+        FRESH,
     ),
 }
 

@@ -13,6 +13,7 @@ ARMS = (
     Arm("DWA", "dwa"),
     Arm("GLS", "gls"),
     Arm("achievement", "achievement"),
+    Arm("TGSR-style", "tgsr"),
     Arm("re-weighting", "reweight"),
     Arm("rebalancing", "rebalance"),
 )
