@@ -8,17 +8,17 @@ their moving average would not have moved yet, and of steps on L1 alone, whateve
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from shared.atomic import locked
 from shared.degradation import cpu
 from shared.errors import RunError, UsageError
 from shared.progress import progress_bar
 from shared.runlog import JsonLines
+from train import step
 from train.checkpoint import NetworkSpec, Weights
 from train.evidence import measure
 from train.feed import Feed
@@ -42,6 +42,17 @@ def cost_samples(settings: Settings, task: Task) -> float:
     return options.total_steps * settings.batch_size + measured * (recipe["patch"] / task.patch) ** 2 / 3
 
 
+class Launcher(step.Launcher, Protocol):
+    """What trials need of Accelerate."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def num_processes(self) -> int: ...
+    def prepare(self, *parts: Any) -> Any: ...
+    def free_memory(self, *parts: Any) -> Any: ...
+
+
 class ValPair(NamedTuple):
     """A validation crop and its LR image; uint8 [H, W, 3] and [h, w, 3], RGB."""
 
@@ -58,7 +69,7 @@ class Trials:
         boxes: Sequence[Task],
         spec: NetworkSpec,
         initial: Weights,
-        accelerator: Accelerator,
+        accelerator: Launcher,
         pool: Pool | None = None,
     ) -> None:
         """boxes: the tasks of the run; their shards lend HR pictures unless there is a pool."""
@@ -82,10 +93,10 @@ class Trials:
         pairs = [self._pairs(member) for member in members]
         before = self._psnr(network, pairs)
         late = np.zeros(len(members))
-        for step, losses in enumerate(self._train(learner, members, number, steps), 1):
+        for done, losses in enumerate(self._train(learner, members, number, steps), 1):
             bar.update()
             bar.set_postfix(loss=f"{losses[GENERATOR]:.4f}", refresh=False)
-            if step > steps - AVERAGED_STEPS:
+            if done > steps - AVERAGED_STEPS:
                 late += self._psnr(network, pairs) / min(AVERAGED_STEPS, steps)
         self.accelerator.free_memory()
         return (late - before).tolist()

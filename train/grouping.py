@@ -6,6 +6,7 @@ portable JSON file (docs/format.md): nothing in such a file is trusted before it
 """
 
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -48,7 +49,9 @@ class GroupingSettings:
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that make no groups."""
-        falling = all(a > b for a, b in zip(self.thresholds_db, self.thresholds_db[1:], strict=False))
+        falling = all(a > b for a, b in itertools.pairwise(self.thresholds_db)) and all(
+            map(math.isfinite, self.thresholds_db)
+        )
         rules = {
             "plans": ("at least 1", self.plans >= 1),
             "steps": ("at least 1", self.steps >= 1),

@@ -91,9 +91,12 @@ def quotas(records: Sequence[Record]) -> Figure:
     """Samples of each task that every interval delivered."""
     figure, axes = _figure("Samples delivered per interval", "interval", "samples")
     bottom = np.zeros(len(records))
-    for task, name in enumerate(records[0]["tasks"]):
-        delivered = np.array([record["delivered"][task] for record in records])
-        numbers = [record["interval"] + 1 for record in records]
+    numbers, table = [record["interval"] + 1 for record in records], np.array([r["delivered"] for r in records])
+    names, shares = list(records[0]["tasks"]), list(table.T)
+    if len(shares) > len(names):  # TGSR-style: frozen plans beside the tasks
+        shares = [*shares[: len(names)], table[:, len(names) :].sum(axis=1)]
+        names.append("frozen plans")
+    for task, (name, delivered) in enumerate(zip(names, shares, strict=True)):
         axes.bar(numbers, delivered, bottom=bottom, color=colour(task), label=name, width=0.75)
         for number, base, count in zip(numbers, bottom, delivered, strict=True):
             axes.text(number, base + count / 2, str(count), ha="center", va="center", color="white", fontsize=7)

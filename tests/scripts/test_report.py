@@ -14,7 +14,7 @@ import pytest
 
 from gen.render import main as render
 from scripts.report import main as report
-from scripts.reporting import tables
+from scripts.reporting import plots, tables
 from scripts.reporting.runs import final_psnr, names_of, read_run
 from shared.errors import run_command
 from shared.images import decode
@@ -166,6 +166,20 @@ def test_volumes_and_speed_are_summed_up(make_run):
     column = ending.head.index("samples")
     assert [line[column] for line in ending.lines] == ["36", "44", "80 in all", ""]
     assert tables.throughput([run]).lines == [["one", "20", "80", "40.0", "100.0", "1.0 %", "0.0 min"]]
+
+
+def test_frozen_plans_are_one_volume_beside_those_of_the_tasks(make_run):
+    folder = make_run("one", policy="tgsr", references=False)
+    log = JsonLines(folder / "intervals.jsonl")
+    records = log.read()
+    log.path.unlink()
+    for record in records:
+        log.append(record | ({"delivered": [9, 11, 12, 8]} if "delivered" in record else {}))
+    run = read_run(folder, "one")
+    column = [line[-1] for line in tables.ending(run).lines]
+    assert column == ["18", "22", "80 in all", ""]
+    texts = [text.get_text() for text in plots.quotas(run.intervals).axes[0].texts]
+    assert texts == ["9", "9", "11", "11", "20", "20"]
 
 
 def test_names_are_what_folders_do_not_have_in_common():

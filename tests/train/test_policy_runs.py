@@ -1,5 +1,7 @@
 """Policies in real runs: what they remember, what they do inside an interval, and exactness on resume."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import pytest
 
 from tests.train.command import flags, run, start_ranks, succeed
 from tests.train.records import intervals, metrics, require_same_run
+from train.grouping import load_grouping, most_improved
 from train.policies import make_policy
+from train.tasks import Task
 
 
 @pytest.mark.parametrize("name", ["rlw", "dwa", "gls", "achievement"])
@@ -74,6 +78,59 @@ def test_optimal_follows_the_logged_moments_and_resumes_exactly(shards: Path, re
     run(flags(**settings, run="run"), tmp_path, signal_after=(15, 7))
     succeed(flags(**settings, run="run"), tmp_path)
     require_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+GROUPS: dict[str, Any] = {
+    "policy": "tgsr",
+    "grouping.plans": 8,
+    "grouping.steps": 1,
+    "grouping.share": 0.5,
+    "grouping.images": 1,
+    "grouping.thresholds_db": "[10, -10]",
+}
+"""Four frozen plans, all in group 2, beside the three tasks; more tasks than a batch has samples."""
+
+
+def test_a_run_on_groups_trains_on_frozen_plans_and_is_judged_on_its_tasks(
+    shards: Path, tasks: list[Task], tmp_path: Path
+) -> None:
+    outcome = succeed(flags(shards=shards, run="whole", **GROUPS), tmp_path)
+    assert "to train: 8 frozen plans tried in 12 steps, then 1 networks x 15 steps" in outcome.stdout
+    assert "shares mild 0.167, noise 0.167, severe 0.167, 4 frozen plans 0.500" in outcome.stdout
+    *trained, last = intervals(tmp_path / "whole")
+    assert np.array(last["shared_db"]).shape == (3, 8)
+    for record in trained:
+        assert record["tasks"] == record["trained"][:3] == ["mild", "noise", "severe"]
+        assert [name[:3] for name in record["trained"][3:]] == ["g2t"] * 4
+        assert record["p"] == pytest.approx([1 / 6] * 3 + [1 / 8] * 4)
+        assert sum(record["delivered"][:3]) in (9, 10, 11)
+        assert record["delivered"] == record["quotas"]
+        assert min(record["delivered"]) >= 1
+        assert record["sources"] == ["shards"] * 3 + ["fly"] * 4
+    counts = np.array([line["counts"] for line in metrics(tmp_path / "whole")])
+    assert counts.shape == (15, 7)
+    assert (counts.sum(axis=1) == 4).all()
+
+    again = {"shards": shards, "run": "run", "groups": "whole/groups.json", **GROUPS}
+    run(flags(**again), tmp_path, signal_after=(15, 7))
+    found = load_grouping(tmp_path / "whole/groups.json", tasks)
+    gains = [-gain for gain in found.gains_db]
+    replace(found, gains_db=gains, chosen=most_improved(gains, 4)).save(tmp_path / "other.json")
+    refused = run(flags(**{**again, "groups": "other.json"}), tmp_path)
+    assert re.match(r"error: dataset g2t\d/plan (was added|has changed) since run was begun", refused.errors[0])
+    succeed(flags(**again), tmp_path)
+    require_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_groups_take_one_process_but_the_run_on_them_any_number(shards: Path, tmp_path: Path) -> None:
+    settings = {"shards": shards, "iterations": 5, **GROUPS}
+    refused = [rank.wait() for rank in start_ranks(flags(**settings, run="two"), tmp_path)]
+    assert [outcome.code for outcome in refused] == [2, 2]
+    assert "make them in one process, with python train/run.py --mode groups" in refused[0].errors[0]
+    succeed(flags(**settings, run="one"), tmp_path)
+    for rank in start_ranks(flags(**settings, run="two", groups="one/groups.json"), tmp_path):
+        assert rank.wait().code == 0
+    assert intervals(tmp_path / "two")[0]["delivered"] == intervals(tmp_path / "one")[0]["delivered"]
 
 
 def test_measuring_moments_changes_no_loss(shards: Path, references: Path, whole_run: Path, tmp_path: Path) -> None:
