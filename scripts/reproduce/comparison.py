@@ -82,7 +82,7 @@ def measure(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str]) -> list[
     if arm.judged:
         flags += ("--references", str(lab.references(cut=arm.cut, rows=arm.rows, seed=seed)))
     if arm.grouped:
-        flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.scale.grouping)
+        flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.grouping())
     table = lab.measure(lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, seed=seed), dict(testsets))
     return [float(np.mean(table[name])) for name in testsets]
 

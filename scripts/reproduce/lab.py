@@ -152,13 +152,19 @@ class Lab:
         self._train(run, shards, seed, (*flags, "--mode", "references", "--references", str(folder)))
         return folder
 
-    def groups(self, *flags: str, name: str = "initial", cut: str = "2x2", rows: int | None = None) -> Path:
+    def groups(
+        self, *flags: str, name: str = "initial", plans: int | None = None, cut: str = "2x2", rows: int | None = None
+    ) -> Path:
         """File with TGSR-style groups, found once from the initial weights (or those in the flags) for all seeds."""
         shards = self.shards(cut, rows=rows)
-        folder = self.shared / "groups" / shards.name / name
-        found = ("--mode", "groups", "--groups", str(folder / GROUPS))
-        self._train(folder, shards, 0, (*found, *self.scale.grouping, *flags))
+        folder = self.shared / "groups" / shards.name / f"{name}-{plans or self.scale.plans}"
+        fixed = ("--mode", "groups", "--groups", str(folder / GROUPS), *self.grouping(plans))
+        self._train(folder, shards, 0, (*fixed, *flags))
         return folder / GROUPS
+
+    def grouping(self, plans: int | None = None) -> tuple[str, ...]:
+        """How groups are found: flags for the search, and for the networks that train on them."""
+        return "--grouping.plans", str(plans or self.scale.plans), *self.scale.grouping
 
     def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str]) -> None:
         fixed = ["--config", str(self.scale.recipe), "--shards", str(shards), "--run", str(run)]

@@ -27,6 +27,8 @@ class Scale:
     settings: int
     values: int
     fine_tune_steps: int
+    plans: int
+    random_tasks: int
     grouping: tuple[str, ...]
     needs: str
 
@@ -49,10 +51,10 @@ SCALES = {
             settings=10,
             values=10,
             fine_tune_steps=300,
-            grouping=(  # gains of so small a network are hundredths of a dB: a tenth of TGSR's thresholds
-                *("--grouping.plans", "40", "--grouping.images", "24"),
-                *("--grouping.thresholds_db", "[0.08, 0.06, 0.04, 0.02]"),
-            ),
+            plans=40,
+            random_tasks=40,
+            # gains of so small a network are hundredths of a dB: a tenth of TGSR's thresholds
+            grouping=("--grouping.images", "24", "--grouping.thresholds_db", "[0.08, 0.06, 0.04, 0.02]"),
             needs="photographs (scikit-image's unless --hr names others), two CPU cores, at most an hour an experiment",
         ),
         Scale(
@@ -65,7 +67,9 @@ SCALES = {
             settings=50,
             values=30,
             fine_tune_steps=10_000,
-            grouping=("--grouping.plans", "4000"),
+            plans=4_000,
+            random_tasks=100,
+            grouping=(),
             needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
             "--init with RealESRNet_x4plus.pth; a GPU of 40 GB or more; days a network of 400 000 steps, so weeks "
             "for an experiment on one GPU (an estimate: not run here)",
