@@ -122,7 +122,7 @@ def markdown(start_db: list[float], end_db: list[float], found: Agreement) -> st
 
 
 def figure(start_db: list[float], end_db: list[float], found: Agreement) -> Figure:
-    """Left: every task, coloured by its group at the start; dotted lines between groups. Right: tasks by both groups."""
+    """Left: every task, coloured by its group at the start; dotted: borders of groups. Right: tasks by both groups."""
     picture, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     groups = np.array([equal_groups(start_db, NUM_GROUPS), equal_groups(end_db, NUM_GROUPS)])
     gains_db = np.array([start_db, end_db])
