@@ -187,11 +187,11 @@ def require_resumable(folder: Path, settings: Settings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
     if not (folder / CONFIG).is_file():
         return
-    begun: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text())
+    begun = _completed(yaml.safe_load((folder / CONFIG).read_text()), asdict(Settings()))
     for name, value in asdict(settings).items():
-        if name not in FREE and begun.get(name) != value:
+        if name not in FREE and begun[name] != value:
             raise UsageError(
-                f"{folder} was begun with {name} = {begun.get(name)!r}, now it is {value!r}: "
+                f"{folder} was begun with {name} = {begun[name]!r}, now it is {value!r}: "
                 "give the old value to resume, or another --run"
             )
     if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
@@ -203,3 +203,13 @@ def require_resumable(folder: Path, settings: Settings) -> None:
         raise UsageError(
             f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"
         )
+
+
+def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings as an older version saved them: what did not exist then counts as its default."""
+    nested = {
+        name: _completed(saved[name], default)
+        for name, default in defaults.items()
+        if isinstance(default, dict) and isinstance(saved.get(name), dict)
+    }
+    return {**defaults, **saved, **nested}
