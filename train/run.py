@@ -23,7 +23,8 @@ from shared.errors import RunError, UsageError, run_command
 from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
 from train.evidence import to_float
-from train.loop import RunSpec, is_finished, train
+from train.journal import is_finished
+from train.loop import RunSpec, train
 from train.losses import l1
 from train.networks import num_parameters
 from train.policies import make_policy
@@ -32,6 +33,7 @@ from train.references import PACK, References, Trace, load_pack, load_trace, req
 from train.settings import Settings, require_resumable
 from train.stages import make_stage
 from train.tasks import Task, find_tasks
+from train.trackers import require_trackers
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -44,6 +46,7 @@ def main(argv: list[str]) -> int:
     tasks = find_tasks(Path(settings.shards), settings.tasks, on_the_fly=on_the_fly, patch=settings.patch)
     pool = find_pool(settings.hr, tasks, settings.seed) if settings.hr else None
     accelerator = make_accelerator(settings)
+    require_trackers(settings.tracker_names)
     if settings.batch_size % (accelerator.num_processes * settings.accumulate):
         raise UsageError(
             f"batch_size is {settings.batch_size}: not a multiple of the {accelerator.num_processes} processes"
@@ -60,8 +63,9 @@ def main(argv: list[str]) -> int:
     else:
         runs = [lambda: plan.reference(_named(tasks, settings))]
     _announce(plan, len(runs), accelerator)
-    for make in runs:
-        train(make(), accelerator)
+    for number, make in enumerate(runs, start=1):
+        later_steps = (len(runs) - number) * settings.iterations
+        train(replace(make(), later_steps=later_steps), accelerator)
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(plan.traces(), plan.references_folder / PACK)
         print(f"{plan.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")

@@ -14,6 +14,7 @@ from train.estimator import EstimatorSettings
 from train.policies import POLICIES, describe_options
 
 CONFIG = "config.yaml"
+NO_TRACKER = "none"
 MIN_PATCH = 74
 """Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 FREE = {
@@ -28,6 +29,8 @@ FREE = {
     "task",
     "max_damage",
     "vgg19",
+    "trackers",
+    "dry_run",
 }
 """Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
@@ -126,6 +129,11 @@ class Settings:
     log_steps: int = option(100, "steps between two lines of metrics.jsonl")
     save_steps: int = option(5_000, "steps between two checkpoints; every border has one in any case")
     keep: int = option(3, "checkpoints kept")
+    trackers: list[str] = option(
+        lambda: ["tensorboard"],
+        "where curves and sample pictures go: tensorboard (in the run folder), wandb, or others that Accelerate knows; "
+        "none",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32"
     )
@@ -133,6 +141,7 @@ class Settings:
     clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing")
     compile: bool = option(False, "torch.compile: a minute's start, then faster steps")
     channels_last: bool = option(True, "memory layout of the network; faster on CPU and on tensor cores")
+    dry_run: bool = option(False, "print what would be trained, and what it costs; write nothing")
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that no run can have."""
@@ -177,6 +186,13 @@ class Settings:
             raise UsageError(f"moments is {self.moments}: it must be 0, or at least 2 for a variance")
         if self.workers < 0:
             raise UsageError(f"workers is {self.workers}: it must not be negative")
+        if NO_TRACKER in self.trackers and len(self.trackers) > 1:
+            raise UsageError(f"trackers are {', '.join(self.trackers)}: none goes alone")
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """The trackers to log to."""
+        return [name for name in dict.fromkeys(self.trackers) if name != NO_TRACKER]
 
     def save(self, folder: Path) -> None:
         """Write the resolved settings into the run folder."""
