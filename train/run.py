@@ -6,7 +6,7 @@ runs/default. Running the same command again resumes where it stopped.
 
 import os
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ from shared.config import parse
 from shared.errors import RunError, UsageError, run_command
 from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
-from train.evidence import to_float
+from train.forecast import Forecast, Job, measure
 from train.journal import is_finished
 from train.loop import RunSpec, train
-from train.losses import l1
 from train.networks import num_parameters
 from train.policies import make_policy
 from train.pool import Pool, find_pool
@@ -33,7 +32,7 @@ from train.references import PACK, References, Trace, load_pack, load_trace, req
 from train.settings import Settings, require_resumable
 from train.stages import make_stage
 from train.tasks import Task, find_tasks
-from train.trackers import require_trackers
+from train.trackers import TENSORBOARD, require_trackers
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -55,17 +54,14 @@ def main(argv: list[str]) -> int:
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
     plan = Plan(settings, tasks, pool)
-    if settings.mode == "shared":
-        require_resumable(Path(settings.run), settings)  # before any reference is trained for it
-        runs = [*plan.missing_references(), plan.shared]
-    elif settings.mode == "references":
-        runs = [lambda task=task: plan.reference(task) for task in tasks]
-    else:
-        runs = [lambda: plan.reference(_named(tasks, settings))]
-    _announce(plan, len(runs), accelerator)
-    for number, make in enumerate(runs, start=1):
-        later_steps = (len(runs) - number) * settings.iterations
-        train(replace(make(), later_steps=later_steps), accelerator)
+    jobs = plan.jobs()
+    if accelerator.is_main_process:
+        _announce(plan, jobs, accelerator)
+    if settings.dry_run:
+        return 0
+    for number, job in enumerate(jobs, start=1):
+        later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
+        train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(plan.traces(), plan.references_folder / PACK)
         print(f"{plan.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")
@@ -172,8 +168,22 @@ class Plan:
             "val_rows": task.val_manifest.identity(),
         }
 
-    def missing_references(self) -> list[Any]:
-        """The references in use that are not trained to the end; those that are must fit."""
+    def jobs(self) -> list[Job]:
+        """What to train, in this order. Raises `UsageError` when the run was begun with other settings."""
+        settings = self.settings
+        if settings.mode == "shared":
+            folder = Path(settings.run)
+            require_resumable(folder, settings)  # before any reference is trained for it
+            missing = [self._reference_job(task) for task in self._missing_references()]
+            return [*missing, Job("shared", folder, self.tasks, self.shared)]
+        chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
+        return [self._reference_job(task) for task in chosen]
+
+    def _reference_job(self, task: Task) -> Job:
+        return Job(f"reference {task.name}", self.references_folder / task.name, [task], lambda: self.reference(task))
+
+    def _missing_references(self) -> list[Task]:
+        """The tasks whose reference is in use and not trained to the end; those that are must fit."""
         if self.pack or not self.uses_references:
             return []
         missing = []
@@ -182,7 +192,7 @@ class Plan:
             if trace:
                 require_same_protocol(trace, self.protocol(task), self.references_folder / task.name)
             if trace is None or str(self.settings.iterations) not in trace.psnr_db:
-                missing.append(lambda task=task: self.reference(task))
+                missing.append(task)
         return missing
 
     def reference(self, task: Task) -> RunSpec:
@@ -227,34 +237,22 @@ class Plan:
         )
 
 
-def _announce(plan: Plan, num_networks: int, accelerator: Accelerator) -> None:
+def _announce(plan: Plan, jobs: Sequence[Job], accelerator: Accelerator) -> None:
     """Say what will be trained and what it costs, before it begins."""
-    settings = plan.settings
-    network = plan.spec.load(plan.initial, "init")
+    settings, spec, ranks, device = plan.settings, plan.spec, accelerator.num_processes, accelerator.device
     rows = ", ".join(f"{task.name} {task.num_rows}" for task in plan.tasks)
-    accelerator.print(f"tasks (rows): {rows}; network {plan.spec.name}, {num_parameters(network):,} parameters")
+    size = num_parameters(spec.load(plan.initial, "init"))
+    print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if settings.init is None:
-        accelerator.print("all networks start from the same random weights; gaps mean more from a trained --init")
-    if settings.mode == "shared" and is_finished(Path(settings.run), settings):
+        print("all networks start from the same random weights; gaps mean more from a trained --init")
+    if all(is_finished(job.folder, settings) for job in jobs):
+        print("nothing is left to train")
         return
-    steps = num_networks * settings.iterations
-    patch = plan.tasks[0].patch
-    seconds = _seconds_per_sample(network.to(accelerator.device), patch, plan.spec.scale, accelerator.device)
-    hours = steps * settings.batch_size / accelerator.num_processes * seconds / 3600
-    accelerator.print(
-        f"to train: {num_networks} networks x {settings.iterations} steps x {settings.batch_size} samples "
-        f"on {accelerator.device}, at most about {hours:.1f} h (less what is already done)"
-    )
-
-
-def _seconds_per_sample(network: torch.nn.Module, patch: int, scale: int, device: torch.device) -> float:
-    """Time of forward and backward of one sample, measured once after one warm-up."""
-    lr = to_float(torch.zeros(1, 3, patch // scale, patch // scale, dtype=torch.uint8, device=device))
-    hr = to_float(torch.zeros(1, 3, patch, patch, dtype=torch.uint8, device=device))
-    for _ in range(2):
-        start = time.perf_counter()
-        l1(network(lr), hr).mean().backward()
-    return time.perf_counter() - start
+    cost = measure(spec, plan.initial, settings, plan.tasks[0], ranks, device, accelerator.autocast)
+    forecast = Forecast(settings, spec, jobs, cost, ranks, device)
+    print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
+    if TENSORBOARD in settings.tracker_names:
+        print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)
 
 
 if __name__ == "__main__":

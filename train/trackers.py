@@ -13,7 +13,7 @@ import numpy as np
 from accelerate import tracking
 
 from shared.atomic import write_text
-from shared.errors import UsageError
+from shared.errors import RunError, UsageError
 from train.settings import Settings
 
 PROJECT = "realsr-rebalance"
@@ -26,8 +26,14 @@ class Tracker:
     """One of Accelerate's trackers, on the process that writes."""
 
     def __init__(self, tracker: tracking.GeneralTracker, image_options: Mapping[str, Any]) -> None:
+        """Raises `RunError` when it does not start: not logged in, without a connection, or badly installed."""
         self._tracker, self._image_options = tracker, image_options
-        tracker.start()
+        try:
+            tracker.start()
+        except Exception as error:  # whatever a service raises
+            raise RunError(
+                f"tracker {tracker.name} does not start: {error}; mend that, or choose other --trackers"
+            ) from error
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log numbers by name."""

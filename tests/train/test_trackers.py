@@ -12,7 +12,7 @@ from accelerate import tracking
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from shared.errors import UsageError
+from shared.errors import RunError, UsageError
 from shared.shardfile import Dataset
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, TASKS
@@ -197,6 +197,19 @@ def test_a_run_is_the_same_run_of_weights_and_biases_when_it_is_resumed(
     tracker.images({"noise": np.zeros((8, 24, 3), np.uint8)}, 5)
     tracker.finish()
     assert other.logged == [(4, {"loss": 0.25}), (5, {"noise": (1, 8, 24, 3)}), "finished"]
+
+
+def test_a_tracker_that_does_not_start_is_one_line(
+    recorder: type[Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Recorder) -> None:
+        raise ValueError("no API key")
+
+    monkeypatch.setattr(recorder, "start", start)
+    with pytest.raises(
+        RunError, match="tracker wandb does not start: no API key; mend that, or choose other --trackers"
+    ):
+        open_trackers(Settings(trackers=["wandb"]), tmp_path, 0)
 
 
 # ---- from records to curves
