@@ -40,13 +40,6 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_
     assert settings.network == NetworkSettings("rrdbnet", {"num_feat": 8, "num_block": 2})
 
 
-def test_every_recipe_is_valid() -> None:
-    recipes = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.yaml"))
-    assert recipes
-    for recipe in recipes:
-        assert read("--config", str(recipe)).network.name in ("msrresnet", "rrdbnet")
-
-
 @pytest.mark.parametrize(
     ("text", "name"),
     [
