@@ -303,11 +303,11 @@ class _Critic:
     def step(self, output: Tensor, hr: Tensor) -> None:
         self._network.requires_grad_(True)
         self._adam.zero_grad()
-        losses = self._judge(hr, 1.0), self._judge(output, 0.0)
-        for loss in losses:
+        for image, label in ((hr, 1.0), (output, 0.0)):
+            loss = self._judge(image, label)
             loss.backward()
+            loss.item()
         self._adam.step()
-        sum(loss.item() for loss in losses)
 
     def _judge(self, image: Tensor, label: float) -> Tensor:
         self._network.refresh(1)

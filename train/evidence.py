@@ -99,9 +99,10 @@ def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torc
 
 
 @torch.no_grad()
-def picture(network: nn.Module, rows: Dataset, number: int, device: torch.device) -> np.ndarray:
+def picture(network: nn.Module, rows: Rows, number: int, device: torch.device) -> np.ndarray:
     """What the network makes of a row: LR (every pixel as a square), output and HR side by side, uint8 [H, 3 W, 3]."""
-    pair, scale = rows[number], rows.manifest.recipe["scale"]
+    pair = rows[number]
+    scale = pair.hr.shape[0] // pair.lr.shape[0]
     lr = to_float(torch.from_numpy(pair.lr).permute(2, 0, 1)[None].to(device))
     output = to_8bit_values(network(lr))[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.hstack([pair.lr.repeat(scale, axis=0).repeat(scale, axis=1), output, pair.hr])

@@ -16,6 +16,7 @@ import torch
 from shared.errors import RunError
 from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from train.checkpoint import NetworkSpec, Weights, latest_checkpoint, load_state
+from train.grouping import GroupingSettings
 from train.learner import Learner
 from train.networks import num_parameters
 from train.settings import Settings
@@ -52,14 +53,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is looked for before any network is trained. samples: what it costs, counted in samples of training."""
-
-    what: str
-    samples: float
-
-
-@dataclass(frozen=True)
 class Cost:
     """What was measured. step_seconds: for the batch of one process, None where it did not fit into the memory.
 
@@ -79,6 +72,17 @@ class Cost:
         return sum(
             4 * count * (FLOATS if name == GENERATOR else FLOATS_BESIDE) for name, count in self.parameters.items()
         )
+
+
+@dataclass(frozen=True)
+class Search:
+    """Groups of frozen plans that must be found first, by one process. samples: what that costs, in samples trained."""
+
+    settings: GroupingSettings
+    samples: float
+
+    def __str__(self) -> str:
+        return f"{self.settings.plans} frozen plans tried in {self.settings.total_steps} steps"
 
 
 class _Alone:
@@ -158,7 +162,7 @@ def _second_time(work: Callable[[], None], device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a command will do. num_ranks: processes that share a batch. search: what must be found first."""
+    """What a command will do. num_ranks: processes that share a batch."""
 
     settings: Settings
     spec: NetworkSpec
@@ -183,9 +187,9 @@ class Forecast:
             left = max(0, self.settings.iterations - job.steps_done)
             pictures = sum(task.val_manifest.rows for task in job.tasks)
             borders += (left / self.settings.interval_steps + 1) * pictures
-        samples = self.steps * self.settings.batch_size + (self.search.samples if self.search else 0.0)
-        steps_seconds = samples / self.settings.batch_size * self.cost.step_seconds
-        return steps_seconds + borders * self.cost.picture_seconds / self.num_ranks
+        per_sample = self.cost.step_seconds * self.num_ranks / self.settings.batch_size
+        first = self.search.samples * per_sample if self.search else 0.0
+        return first + self.steps * self.cost.step_seconds + borders * self.cost.picture_seconds / self.num_ranks
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -210,12 +214,11 @@ class Forecast:
         """What is to be trained, in a line."""
         settings, seconds = self.settings, self.seconds
         time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} with what is measured now"
-        work = [self.search.what] if self.search else []
-        work += [f"{len(self.jobs)} networks x {settings.iterations} steps"] if self.jobs else []
-        return (
-            f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}, "
-            f"{self.steps} steps of networks left{time_left}"
-        )
+        work = [str(self.search)] if self.search else []
+        if self.jobs:
+            work.append(f"{len(self.jobs)} networks x {settings.iterations} steps")
+        left = f", {self.steps} steps left" if self.jobs else ""
+        return f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}{left}{time_left}"
 
     def plan(self) -> list[str]:
         """Everything, line by line."""
@@ -227,7 +230,7 @@ class Forecast:
             f"begin from: {settings.init or f'random weights of seed {settings.seed}'}",
             f"policy {settings.policy}; Adam, rate {settings.lr:g}; precision {settings.precision}",
             f"batch: {self.num_ranks} processes x {settings.batch_size // self.num_ranks} samples{parts}",
-            *([f"groups: {self.search.what}"] if self.search else []),
+            *([f"groups: {self.search}"] if self.search else ()),
             *(line for job in self.jobs for line in self._job(job)),
             self._disk(),
             self._time(),

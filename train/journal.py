@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shared.runlog import JsonLines
-from train.progress import Pace, Progress, describe_shares, trained_tasks, volumes
+from train.progress import Pace, Progress, describe_shares
 from train.settings import Settings
 from train.trackers import Tracker, open_trackers
 
@@ -29,6 +29,7 @@ OF_STEPS = {
 OF_BORDERS = {"p": "share", "c": "coefficient", "quotas": "quota"}
 OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "substituted": "substituted"}
 """Entries of intervals.jsonl with a number for each task, known when the interval begins and when it has ended."""
+ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
 
 
 class Journal:
@@ -93,7 +94,7 @@ class Journal:
         self.pace.border(seconds)
         if not self.writes:
             return
-        shares = f", shares {describe_shares(*volumes(record, record['p']))}" if "p" in record else ""
+        shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
         print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
         self._track(scalars_of_border(record), record["step"])
         for tracker in self._trackers:
@@ -135,10 +136,10 @@ def scalars_of_border(record: Mapping[str, Any]) -> dict[str, float]:
     if "moments" in record:
         moments = record["moments"]
         curves |= {f"moments/{name}": moments[name] for name in ("delta_second", "delta_variance")}
-        curves |= _by_trained("moment_second", record, moments["second"])
-        curves |= _by_trained("moment_variance", record, moments["variance"])
+        curves |= _by_task("moment_second", record, moments["second"])
+        curves |= _by_task("moment_variance", record, moments["variance"])
     for key, name in OF_BORDERS.items():
-        curves |= _by_trained(name, record, record.get(key))
+        curves |= _by_task(name, record, record.get(key))
     return _numbers(curves)
 
 
@@ -146,17 +147,17 @@ def scalars_of_interval(record: Mapping[str, Any]) -> dict[str, float]:
     """What a finished interval has trained on, as curves."""
     curves: dict[str, Any] = {}
     for key, name in OF_INTERVALS.items():
-        curves |= _by_trained(name, record, record.get(key))
+        curves |= _by_task(name, record, record.get(key))
     return _numbers(curves)
 
 
-def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None]) -> dict[str, Any]:
-    return {f"{name}/{task}": value for task, value in zip(record["tasks"], values, strict=True)}
-
-
-def _by_trained(name: str, record: Mapping[str, Any], values: Sequence[float | None] | None) -> dict[str, Any]:
-    names = trained_tasks(record)
-    return {f"{name}/{task}": value for task, value in zip(names, values, strict=True)} if values else {}
+def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None] | None) -> dict[str, Any]:
+    """A curve for each task. Values beyond those of the tasks are of frozen plans: what adds up is one curve more."""
+    tasks = record["tasks"]
+    curves = {f"{name}/{task}": value for task, value in zip(tasks, values or (), strict=False)}
+    if values and name in ADDITIVE and len(values) > len(tasks):
+        curves[f"{name}/frozen_plans"] = sum(value or 0 for value in values[len(tasks) :])
+    return curves
 
 
 def _numbers(curves: Mapping[str, Any]) -> dict[str, float]:

@@ -64,8 +64,8 @@ class RunSpec:
     references: References | None = None
     trace: Trace | None = None
     pool: Pool | None = None
-    grouping: Grouping | None = None
     later_steps: int = 0
+    grouping: Grouping | None = None
 
 
 class Run:

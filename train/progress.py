@@ -1,6 +1,6 @@
 """What a person sees of an interval while it trains, and what a line of metrics.jsonl says of its last steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,8 +99,8 @@ class Progress:
     ) -> None:
         """record: the interval's, of intervals.jsonl. first: its steps that are done. shown: whether to draw a bar."""
         self._settings, self._pace = settings, pace
-        self._window = Window(len(trained_tasks(record)))
-        self._shares = describe_shares(*volumes(record, record["p"]))
+        self._window = Window(len(record["p"]))
+        self._shares = describe_shares(record["tasks"], record["p"])
         number = record["step"] // settings.interval_steps + 1
         self._step = record["step"] + first
         self._bar = progress_bar(
@@ -135,20 +135,14 @@ class Progress:
         return self._window.flush(self._step, self._settings)
 
 
-def trained_tasks(record: Mapping[str, Any]) -> list[str]:
-    """Names of what an interval trains on, by a record of intervals.jsonl: the tasks, or frozen plans beside them."""
-    return record.get("trained", record["tasks"])
-
-
-def volumes(record: Mapping[str, Any], shares: Sequence[float]) -> tuple[list[str], list[float]]:
-    """The tasks of a record and their shares; frozen plans beside them are one volume more."""
-    names, n = record["tasks"], len(record["tasks"])
-    beside = len(shares) - n
-    return ([*names, f"{beside} frozen plans"], [*shares[:n], sum(shares[n:])]) if beside else (names, list(shares))
-
-
 def describe_shares(tasks: Sequence[str], shares: Sequence[float]) -> str:
-    """The current ratios, the largest ones when there are many tasks: `mild .25 noise .31`."""
+    """The current ratios, the largest ones when there are many tasks: `mild 0.25 noise 0.31`.
+
+    Shares beyond those of the tasks are of frozen plans (TGSR-style), which are summed up.
+    """
     largest = sorted(range(len(tasks)), key=lambda task: -shares[task])[:SHARES_SHOWN]
     words = [f"{tasks[task]} {shares[task]:.2f}" for task in sorted(largest)]
-    return " ".join(words) + (" ..." if len(tasks) > SHARES_SHOWN else "")
+    words += ["..."] if len(tasks) > SHARES_SHOWN else []
+    if frozen := shares[len(tasks) :]:
+        words.append(f"{len(frozen)} frozen plans {sum(frozen):.2f}")
+    return " ".join(words)

@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
         return 0
     if plan.lacks_groups:
         plan.make_groups(accelerator)
+        assert plan.grouping
+        print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
     for number, job in enumerate(jobs, start=1):
         later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
@@ -156,13 +158,6 @@ class Plan:
         """Whether groups must be made first."""
         return self.uses_groups and self.grouping is None
 
-    @property
-    def search(self) -> Search | None:
-        """The search for groups, where they must be made first."""
-        options = self.settings.grouping
-        what = f"{options.plans} frozen plans tried in {options.total_steps} steps"
-        return Search(what, cost_samples(self.settings, self.tasks[0])) if self.lacks_groups else None
-
     def _grouping(self) -> Grouping | None:
         """The groups in use, if they are there: then they must fit."""
         if not self.uses_groups or not self.groups_file.is_file():
@@ -188,7 +183,6 @@ class Plan:
         """Find the groups and write their file."""
         trials = Trials(self.settings, self.tasks, self.spec, self.initial, accelerator, self.pool)
         self.grouping = make_grouping(trials, self.groups_protocol(), self.groups_file)
-        print(f"groups of {self.groups_file}: {self.grouping.describe()}", flush=True)
 
     def traces(self) -> list[Trace]:
         """The references in use, of which there are any, in the order of tasks."""
@@ -305,11 +299,12 @@ def _announce(plan: Plan, jobs: Sequence[Job], accelerator: Accelerator) -> None
         print("all networks start from the same random weights; gaps mean more from a trained --init")
     if plan.uses_groups and plan.grouping:
         print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
-    if all(is_finished(job.folder, settings) for job in jobs) and not plan.lacks_groups:
+    if not plan.lacks_groups and all(is_finished(job.folder, settings) for job in jobs):
         print("nothing is left to train")
         return
+    search = Search(settings.grouping, cost_samples(settings, plan.tasks[0])) if plan.lacks_groups else None
     cost = measure(spec, plan.initial, settings, plan.tasks[0], ranks, device, accelerator.autocast)
-    forecast = Forecast(settings, spec, jobs, cost, ranks, device, plan.search)
+    forecast = Forecast(settings, spec, jobs, cost, ranks, device, search)
     print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
     if jobs and TENSORBOARD in settings.tracker_names:
         print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)

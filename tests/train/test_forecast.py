@@ -14,7 +14,8 @@ from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, ROWS, TASKS, VAL_ROWS
 from tests.train.records import require_same_run
 from train.checkpoint import NetworkSpec, State, latest_checkpoint, weights_digest
-from train.forecast import Cost, Forecast, Job, measure
+from train.forecast import Cost, Forecast, Job, Search, measure
+from train.grouping import GroupingSettings
 from train.learner import Learner
 from train.networks import num_parameters
 from train.settings import GANSettings, Settings
@@ -96,6 +97,16 @@ def test_a_step_that_does_not_fit_is_no_error_yet(tasks: list[Task], tmp_path: P
     cost = Cost(None, 24, 0.5, 0, {GENERATOR: 1000})
     lines = Forecast(found.settings, SPEC, found.jobs, cost, 2, CPU).plan()
     assert "time: unknown; 24 samples at once did not fit into the memory of cpu: take them in more parts" in lines[-1]
+
+
+def test_a_search_for_groups_comes_first_and_costs_its_samples(tasks: list[Task], tmp_path: Path) -> None:
+    found = forecast(tasks, tmp_path)
+    searching = replace(found, search=Search(GroupingSettings(plans=5, steps=3), 80.0))
+    assert searching.seconds == found.seconds + 80 * 2.0 / 4  # a step of two seconds has four samples of a process
+    steps = searching.search.settings.total_steps
+    assert f"to train: 5 frozen plans tried in {steps} steps, then 2 networks x 100 steps" in searching.summary()
+    alone = replace(searching, jobs=[])
+    assert f"to train: 5 frozen plans tried in {steps} steps x 8 samples on cpu, about " in alone.summary()
 
 
 # ---- as a command

@@ -88,3 +88,7 @@ def test_of_many_tasks_the_largest_ratios_are_shown_in_the_order_of_tasks() -> N
     assert describe_shares(["a", "b"], [0.3, 0.7]) == "a 0.30 b 0.70"
     shares = [0.1, 0.2, 0.05, 0.25, 0.15, 0.25]
     assert describe_shares(list("abcdef"), shares) == "a 0.10 b 0.20 d 0.25 e 0.15 f 0.25 ..."
+
+
+def test_frozen_plans_beside_the_tasks_are_summed_up() -> None:
+    assert describe_shares(["a", "b"], [0.25, 0.25, 0.375, 0.125]) == "a 0.25 b 0.25 2 frozen plans 0.50"

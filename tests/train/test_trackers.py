@@ -249,3 +249,15 @@ def test_a_border_and_an_interval_as_curves() -> None:
         "quota/noise": 6,
     }
     assert scalars_of_interval(record) == {"loss/mild": 0.25, "substituted/mild": 0, "substituted/noise": 2}
+
+
+def test_frozen_plans_beside_the_tasks_are_one_curve() -> None:
+    record = {"tasks": ["noise"], "shared_db": [[20.0]], "p": [0.5, 0.25, 0.25], "c": [1.0] * 3, "quotas": [4, 2, 2]}
+    found = scalars_of_border(record)
+    assert {name: value for name, value in found.items() if "psnr" not in name} == {
+        "share/noise": 0.5,
+        "share/frozen_plans": 0.5,
+        "coefficient/noise": 1.0,
+        "quota/noise": 4,
+        "quota/frozen_plans": 4,
+    }
