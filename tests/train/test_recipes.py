@@ -1,0 +1,118 @@
+"""The recipes, read as the command reads them: the papers' numbers, and commands that work as they stand."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import gen.render
+from shared.config import parse
+from train.networks import build_network, num_parameters
+from train.networks.discriminator import UNetDiscriminator
+from train.perceptual import FILE, LAYER_WEIGHTS
+from train.settings import GANSettings, Settings
+
+RECIPES = Path(__file__).parents[2] / "train" / "recipes"
+NAMES = ["realesrnet", "realesrgan", "realsrgan", "realswinir", "realhat"]
+PARAMETERS = {
+    "realesrnet": 16_697_987,
+    "realesrgan": 16_697_987,
+    "realsrgan": 1_517_571,
+    "realswinir": 11_715_559,
+    "realhat": 20_772_507,
+}
+SWINIR_L = 28_013_059
+
+
+def read(*argv: str) -> Settings:
+    return parse(Settings, list(argv), "train/run.py", "")
+
+
+def recipe(name: str) -> Settings:
+    return read("--config", str(RECIPES / f"{name}.yaml"))
+
+
+def head(name: str) -> str:
+    """The comment that a recipe begins with."""
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    return "\n".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+
+
+def commands(name: str) -> list[list[str]]:
+    """The commands in a recipe's head, as words."""
+    text = head(name).replace("\\\n", " ")
+    return [shlex.split(line) for line in text.splitlines() if re.match(r"(python|accelerate) ", line)]
+
+
+def test_there_is_a_recipe_for_every_network_and_for_the_demo() -> None:
+    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == sorted([*NAMES, "demo"])
+    assert recipe("demo").network.name == "msrresnet"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_has_the_official_size(name: str) -> None:
+    network = recipe(name).network
+    assert num_parameters(build_network(network.name, network.options, 4, 0)) == PARAMETERS[name]
+
+
+def test_the_first_stage_is_that_of_real_esrgan() -> None:
+    settings = recipe("realesrnet")
+    assert (settings.stage, settings.policy, settings.init) == ("psnr", "uniform", None)
+    assert (settings.iterations, settings.batch_size, settings.lr, settings.ema) == (1_000_000, 48, 2e-4, 0.999)
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_the_gan_stage_is_that_of_real_esrgan_under_the_papers_policy(name: str) -> None:
+    settings = recipe(name)
+    assert (settings.stage, settings.policy, settings.mode) == ("gan", "rebalance", "shared")
+    assert (settings.iterations, settings.interval_steps, settings.batch_size) == (400_000, 5_000, 48)
+    assert (settings.lr, settings.ema) == (1e-4, 0.999)
+    assert settings.gan == GANSettings(l1=1.0, perceptual=1.0, adversarial=0.1, num_feat=64)
+    assert list(LAYER_WEIGHTS.values()) == [0.1, 0.1, 1, 1, 1]
+    assert num_parameters(UNetDiscriminator(settings.gan.num_feat)) == 4_376_897
+    assert settings.init is not None
+    assert settings.init.startswith("runs/")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_says_what_a_reader_asks(name: str) -> None:
+    text = head(name)
+    assert "Paper:" in text
+    assert re.search(r"[Ee]stimated, not run: \d+ TFLOP a step", text)
+    assert re.search(r"\d+ h\b", text)
+    assert "To supply:" in text
+    if name != "realesrnet":
+        assert FILE in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_commands_in_the_head_can_be_given(name: str) -> None:
+    found = commands(name)
+    assert found[-1] == ["accelerate", "launch", "train/run.py", "--config", f"train/recipes/{name}.yaml"]
+    for words in found:
+        if words[0] == "python":
+            assert words[:3] == ["python", "-m", "gen.render"]
+            assert parse(gen.render.Settings, words[3:], "", "").subspace == "all"
+        else:
+            assert read(*words[3:]).batch_size == 48
+
+
+@pytest.mark.parametrize("name", ["realsrgan", "realswinir", "realhat"])
+def test_the_first_stage_of_the_other_networks_ends_where_their_gan_stage_begins(name: str) -> None:
+    settings = [read(*words[3:]) for words in commands(name)]
+    (first,) = (each for each in settings if each.stage == "psnr")
+    assert (first.policy, first.init, first.run) == ("uniform", None, recipe(name).init)
+    assert (first.iterations, first.lr) == (1_000_000, 1e-4 if name == "realhat" else 2e-4)
+    assert first.network == recipe(name).network
+
+
+def test_the_large_swinir_is_a_command_away() -> None:
+    (large,) = (
+        settings
+        for words in commands("realswinir")
+        if (settings := read(*words[3:])).network.options["embed_dim"] == 240
+    )
+    network = large.network
+    assert num_parameters(build_network(network.name, network.options, 4, 0)) == SWINIR_L
+    assert (large.stage, large.run, large.init) == ("gan", "runs/realswinir-l", "runs/realswinirnet-l")
