@@ -32,6 +32,7 @@ from shared.errors import RunError, UsageError, run_command
 from shared.licences import read_sources
 from shared.photos import Photograph, PhotoSet, draw_crops, find_photographs
 from shared.progress import progress_bar
+from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from shared.remote import place, writable_place
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
@@ -198,7 +199,7 @@ def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], miss
         print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
     if missing:
         if folder := cache_folder():
-            print(f"decoded photographs are kept in {folder}, up to {_quantity(cache_bytes(), BYTE_UNITS)}")
+            print(f"decoded photographs are kept in {folder}, up to {quantity(cache_bytes(), BYTE_UNITS)}")
         rows = sum(spec.rows for spec in missing)
         seconds, size = _calibrate(missing[0])
         workers = min(settings.workers, len(missing))
@@ -206,20 +207,10 @@ def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], miss
         turns = math.ceil(len(missing) / at_once)
         wall = min(turns * settings.rows_per_shard, rows) * seconds
         print(
-            f"to render: {rows} rows in {len(missing)} shards, about {_quantity(rows * size, BYTE_UNITS)}, "
-            f"{rows * seconds / 3600:.3g} core hours; {_quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
+            f"to render: {rows} rows in {len(missing)} shards, about {quantity(rows * size, BYTE_UNITS)}, "
+            f"{rows * seconds / 3600:.3g} core hours; {quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
             f"on {workers} workers"
         )
-
-
-BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
-TIME_UNITS = {"days": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
-
-
-def _quantity(value: float, units: dict[str, float]) -> str:
-    """A number of three digits in the largest unit of which there are two at least, or else in the smallest."""
-    name = next((name for name, size in units.items() if value >= 2 * size), [*units][-1])
-    return f"{value / units[name]:.3g} {name}"
 
 
 def _num_cores() -> int:

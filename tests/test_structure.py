@@ -43,9 +43,9 @@ def test_rendering_needs_no_torch(path):
     assert "torch" not in {module.split(".")[0] for module in imported(path)}
 
 
-def test_only_the_loop_and_the_command_talk_to_accelerate():
+def test_only_the_loop_the_command_and_the_trackers_talk_to_accelerate():
     users = {name(path) for path in FILES if any(m.split(".")[0] == "accelerate" for m in imported(path))}
-    assert users == {"train/loop.py", "train/run.py"}
+    assert users == {"train/loop.py", "train/run.py", "train/trackers.py"}
 
 
 def test_only_seeds_makes_random_generators():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from shared.metrics import psnr_y
 from shared.shardfile import Dataset
-from train.estimator import Estimate
+from train.estimator import Estimate, describe_estimate
 from train.moments import Moments
 
 MEASURE_BATCH = 16
@@ -39,6 +39,20 @@ class Evidence:
     losses: list[list[float | None]] = field(default_factory=list)
     moments: Moments | None = None
     groups: list[int] = field(default_factory=list)
+
+
+def describe(evidence: Evidence, step: int) -> dict[str, Any]:
+    """A border as plain data: everything needed to compute its weights again."""
+    record: dict[str, Any] = {
+        "interval": evidence.interval,
+        "step": step,
+        "tasks": evidence.tasks,
+        "photographs": evidence.photographs,
+        "shared_db": evidence.shared_db.tolist(),
+    }
+    if evidence.reference_db is not None and evidence.estimate is not None:
+        record |= {"reference_db": evidence.reference_db.tolist(), **describe_estimate(evidence.estimate)}
+    return record
 
 
 def to_float(image: torch.Tensor) -> torch.Tensor:
@@ -82,6 +96,16 @@ def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torc
         scale = hr.shape[-1] // lr.shape[-1]
         psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).clamp(max=EQUAL_DB).tolist()
     return psnr_db
+
+
+@torch.no_grad()
+def picture(network: nn.Module, rows: Rows, number: int, device: torch.device) -> np.ndarray:
+    """What the network makes of a row: LR (every pixel as a square), output and HR side by side, uint8 [H, 3 W, 3]."""
+    pair = rows[number]
+    scale = pair.hr.shape[0] // pair.lr.shape[0]
+    lr = to_float(torch.from_numpy(pair.lr).permute(2, 0, 1)[None].to(device))
+    output = to_8bit_values(network(lr))[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return np.hstack([pair.lr.repeat(scale, axis=0).repeat(scale, axis=1), output, pair.hr])
 
 
 def photographs_of(rows: Dataset) -> list[str]:

@@ -1,7 +1,7 @@
 """The training loop (paper Fig. 2): evaluate -> estimate -> apportion -> train the interval -> save.
 
-The one file that talks to Accelerate. To resume a run, start the same run again: it takes the same samples and gets the
-same losses as if it had never stopped.
+The one file that trains through Accelerate. To resume a run, start the same run again: it takes the same samples and
+gets the same losses as if it had never stopped.
 """
 
 import math
@@ -20,19 +20,17 @@ from accelerate.utils import broadcast_object_list, gather_object
 from shared.atomic import locked
 from shared.errors import RunError
 from shared.manifest import Manifest
-from shared.progress import progress_bar
-from shared.runlog import JsonLines
 from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, load_optimizers, load_state
-from train.estimator import Memory, describe_estimate, estimate
-from train.evidence import Evidence, measure, photographs_of
+from train.estimator import Memory, estimate
+from train.evidence import Evidence, describe, measure, photographs_of, picture
 from train.feed import Feed
 from train.grouping import WHOLE_SPACE, Grouping
 from train.interrupt import Interrupt
+from train.journal import Journal, is_finished
 from train.learner import Learner
 from train.moments import Moments, describe_moments, gradient_moments
 from train.policies import Policy
 from train.pool import Pool
-from train.progress import Window
 from train.quotas import apportion
 from train.references import References, Trace
 from train.settings import Settings, require_resumable
@@ -42,6 +40,9 @@ from train.step import NotFiniteError, backward
 from train.tasks import Task
 from train.transfer import Readback
 
+MAX_PICTURES = 16
+"""Tasks that sample pictures are logged of."""
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -49,7 +50,8 @@ class RunSpec:
 
     references: traces to estimate gaps against, if the policy wants them. trace: where this network's own PSNR is
     recorded, if it is a reference itself. pool: HR pictures for samples on the fly, if not those of
-    the shards. grouping: frozen plans to train on beside the tasks, if the policy wants them.
+    the shards. grouping: frozen plans to train on beside the tasks, if the policy wants them. later_steps: of the
+    networks that the command trains after this one.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class RunSpec:
     references: References | None = None
     trace: Trace | None = None
     pool: Pool | None = None
+    later_steps: int = 0
     grouping: Grouping | None = None
 
 
@@ -88,8 +91,10 @@ class Run:
         self.feed = Feed(self.tasks, self.settings, accelerator.device, *ranks, spec.pool, self.state.feed)
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
-        self.metrics = JsonLines(spec.folder / "metrics.jsonl")
-        self.intervals = JsonLines(spec.folder / "intervals.jsonl")
+        writes = accelerator.is_main_process
+        self.journal = Journal(
+            spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
+        )
 
     def _adopt_datasets(self) -> None:
         """Rows must not change under a run: ordinals would mean other samples."""
@@ -175,6 +180,14 @@ class Run:
             network.train()
         return Moments(count, *map(list, zip(*found, strict=True)))
 
+    def open_interval(self) -> None:
+        """Evaluate, estimate, apportion; keep and log what was found and decided."""
+        start = time.perf_counter()
+        evidence = self.gather_evidence()
+        self.record_trace(evidence.shared_db)
+        self.state.record = self.decide(evidence)
+        self.journal.border(self.state.record, self._sample_pictures(), time.perf_counter() - start)
+
     # ---- train the interval
 
     def train_interval(self, interrupt: Interrupt) -> bool:
@@ -185,16 +198,8 @@ class Run:
         n = len(self.tasks)
         delivered = np.array(record.setdefault("delivered", [0] * n))
         totals = np.array(record.setdefault("totals", [[0.0] * n] * 2))
-        window = Window(n)
-        number, stream = self.interval, self.feed.interval(record, self.state.consumed, self.interval, first)
-        with progress_bar(
-            settings.interval_steps,
-            "step",
-            initial=first,
-            desc=f"{self.spec.title} {number + 1}/{settings.iterations // settings.interval_steps}",
-            disable=not self.accelerator.is_main_process,
-            leave=False,
-        ) as bar:
+        stream = self.feed.interval(record, self.state.consumed, self.interval, first)
+        with self.journal.interval(record, first) as progress:
             for _ in range(settings.interval_steps - first):
                 start = time.perf_counter()
                 batch = next(stream)
@@ -205,16 +210,14 @@ class Run:
                 totals += sums
                 record["delivered"], record["totals"] = delivered.tolist(), totals.tolist()
                 self.state.step += 1
-                window.add(losses, counts, waited, time.perf_counter() - start)
+                progress.step(losses, counts, waited, time.perf_counter() - start)
                 at_border = self.step % settings.interval_steps == 0
                 saves = at_border or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
-                    bar.set_postfix(window.postfix(settings.batch_size), refresh=False)
-                    line = window.flush(self.step, settings)
-                    self._log(line | self.feed.fallback(line["counts"], record))
+                    line = progress.line()
+                    self.journal.steps(line | self.feed.fallback(line["counts"], record))
                 if saves and not at_border:
                     self.save()
-                bar.update()
                 if interrupted:
                     return True
         return False
@@ -270,6 +273,14 @@ class Run:
 
     # ---- log and save
 
+    def _sample_pictures(self) -> dict[str, np.ndarray]:
+        """LR, output and HR of the same validation row at every border, by task."""
+        if not self.journal.wants_pictures:
+            return {}
+        tasks = zip(self.spec.tasks[:MAX_PICTURES], self.val, strict=False)
+        network, device = self.learner.ema.eval(), self.accelerator.device
+        return {task.name: picture(network, rows, 0, device) for task, rows in tasks}
+
     def close_interval(self) -> None:
         """Log the finished interval, move its samples to the past, save."""
         record = self.state.record
@@ -286,8 +297,7 @@ class Run:
         record["delivered_weights"] = [total / sum(record["quotas"]) for total in coefficients]
         self.state.memory["losses"] = [*self.state.memory.get("losses", []), record["losses"]][-2:]
         self.state.record = None
-        if self.accelerator.is_main_process:
-            self.intervals.append(record)
+        self.journal.close_interval(record)
         self.save()
 
     def save(self) -> None:
@@ -297,14 +307,19 @@ class Run:
             scaler = self.accelerator.scaler
             self.learner.save(self.spec.folder, self.state, scaler.state_dict() if scaler else None)
 
+    def close(self) -> None:
+        """Evaluate and estimate a last time, and log it."""
+        start = time.perf_counter()
+        evidence = self.gather_evidence()
+        self.record_trace(evidence.shared_db)
+        record = describe(evidence, self.step)
+        self.journal.border(record, self._sample_pictures(), time.perf_counter() - start)
+        self.journal.close_interval(record)
+
     def record_trace(self, psnr_db: np.ndarray) -> None:
         """Add this border to the reference's trace."""
         if self.spec.trace and self.accelerator.is_main_process:
             self.spec.trace.record(self.step, psnr_db[0].tolist(), self.spec.folder)
-
-    def _log(self, record: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            self.metrics.append(record)
 
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
@@ -315,46 +330,18 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         return
     with _sole_writer(spec, accelerator), Interrupt() as interrupt:
         run = Run(spec, accelerator)
-        if accelerator.is_main_process:
-            run.metrics.rewind("step", run.step)
-            run.intervals.rewind("step", run.interval * spec.settings.interval_steps - 1)
-        while run.step < spec.settings.iterations:
-            if run.state.record is None:
-                evidence = run.gather_evidence()
-                run.record_trace(evidence.shared_db)
-                run.state.record = run.decide(evidence)
-                _announce(run, accelerator)
-            interrupted = run.train_interval(interrupt)
-            if run.step % spec.settings.interval_steps == 0:
-                run.close_interval()
-            if interrupted:
-                raise RunError(f"stopped at step {run.step}, saved; run the same command again to go on")
-        evidence = run.gather_evidence()
-        run.record_trace(evidence.shared_db)
-        if accelerator.is_main_process:
-            run.intervals.append(describe(evidence, run.step))
+        with run.journal:
+            while run.step < spec.settings.iterations:
+                if run.state.record is None:
+                    run.open_interval()
+                interrupted = run.train_interval(interrupt)
+                if run.step % spec.settings.interval_steps == 0:
+                    run.close_interval()
+                if interrupted:
+                    raise RunError(f"stopped at step {run.step}, saved; run the same command again to go on")
+            run.close()
         accelerator.wait_for_everyone()
     accelerator.free_memory()
-
-
-def is_finished(folder: Path, settings: Settings) -> bool:
-    """Whether a run has logged the border after its last interval."""
-    records = JsonLines(folder / "intervals.jsonl").read()
-    return bool(records) and records[-1]["step"] >= settings.iterations
-
-
-def describe(evidence: Evidence, step: int) -> dict[str, Any]:
-    """A border as plain data: everything needed to compute its weights again."""
-    record: dict[str, Any] = {
-        "interval": evidence.interval,
-        "step": step,
-        "tasks": evidence.tasks,
-        "photographs": evidence.photographs,
-        "shared_db": evidence.shared_db.tolist(),
-    }
-    if evidence.reference_db is not None and evidence.estimate is not None:
-        record |= {"reference_db": evidence.reference_db.tolist(), **describe_estimate(evidence.estimate)}
-    return record
 
 
 def _manifests(task: Task) -> tuple[Manifest, ...]:
@@ -370,15 +357,3 @@ def _sole_writer(spec: RunSpec, accelerator: Accelerator) -> Iterator[None]:
     with locked(spec.folder, "train/run.py"):
         spec.settings.save(spec.folder)
         yield
-
-
-def _announce(run: Run, accelerator: Accelerator) -> None:
-    record = run.state.record
-    assert record is not None
-    shares = ", ".join(f"{task} {p:.3f}" for task, p in zip(record["tasks"], record["p"], strict=False))
-    if run.groups:
-        shares += (
-            f", {len(run.tasks) - len(record['tasks'])} frozen plans {sum(record['p'][len(record['tasks']) :]):.3f}"
-        )
-    psnr = np.mean(record["shared_db"])
-    accelerator.print(f"{run.spec.title} step {run.step}: PSNR {psnr:.3f} dB, shares {shares}")

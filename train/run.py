@@ -6,7 +6,7 @@ runs/default. Running the same command again resumes where it stopped.
 
 import os
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from shared.config import parse
 from shared.errors import RunError, UsageError, run_command
 from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
-from train.evidence import to_float
+from train.forecast import Forecast, Job, Search, measure
 from train.group import Trials, cost_samples, make_grouping
 from train.grouping import FILE as GROUPS
 from train.grouping import Grouping, GroupingSettings, degradations, load_grouping, require_same_groups
-from train.loop import RunSpec, is_finished, train
-from train.losses import l1
+from train.journal import is_finished
+from train.loop import RunSpec, train
 from train.networks import num_parameters
 from train.policies import make_policy
 from train.pool import Pool, find_pool
@@ -35,6 +35,7 @@ from train.references import PACK, References, Trace, load_pack, load_trace, req
 from train.settings import Settings, require_resumable
 from train.stages import make_stage
 from train.tasks import Task, find_tasks
+from train.trackers import TENSORBOARD, require_trackers
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> int:
     tasks = find_tasks(Path(settings.shards), settings.tasks, on_the_fly=on_the_fly, patch=settings.patch)
     pool = find_pool(settings.hr, tasks, settings.seed) if settings.hr else None
     accelerator = make_accelerator(settings)
+    require_trackers(settings.tracker_names)
     if settings.batch_size % (accelerator.num_processes * settings.accumulate):
         raise UsageError(
             f"batch_size is {settings.batch_size}: not a multiple of the {accelerator.num_processes} processes"
@@ -55,22 +57,18 @@ def main(argv: list[str]) -> int:
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
     plan = Plan(settings, tasks, pool)
-    if settings.mode == "shared":
-        require_resumable(Path(settings.run), settings)  # before any reference is trained for it
-        runs = [*plan.missing_references(), plan.shared]
-    elif settings.mode == "references":
-        runs = [lambda task=task: plan.reference(task) for task in tasks]
-    elif settings.mode == "groups":
-        runs = []
-    else:
-        runs = [lambda: plan.reference(_named(tasks, settings))]
-    _announce(plan, len(runs), accelerator)
+    jobs = plan.jobs()
+    if accelerator.is_main_process:
+        _announce(plan, jobs, accelerator)
+    if settings.dry_run:
+        return 0
     if plan.lacks_groups:
         plan.make_groups(accelerator)
         assert plan.grouping
         print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
-    for make in runs:
-        train(make(), accelerator)
+    for number, job in enumerate(jobs, start=1):
+        later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
+        train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(plan.traces(), plan.references_folder / PACK)
         print(f"{plan.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")
@@ -217,8 +215,24 @@ class Plan:
             "val_rows": task.val_manifest.identity(),
         }
 
-    def missing_references(self) -> list[Any]:
-        """The references in use that are not trained to the end; those that are must fit."""
+    def jobs(self) -> list[Job]:
+        """What to train, in this order. Raises `UsageError` when the run was begun with other settings."""
+        settings = self.settings
+        if settings.mode == "shared":
+            folder = Path(settings.run)
+            require_resumable(folder, settings)  # before any reference is trained for it
+            missing = [self._reference_job(task) for task in self._missing_references()]
+            return [*missing, Job("shared", folder, self.tasks, self.shared)]
+        if settings.mode == "groups":
+            return []
+        chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
+        return [self._reference_job(task) for task in chosen]
+
+    def _reference_job(self, task: Task) -> Job:
+        return Job(f"reference {task.name}", self.references_folder / task.name, [task], lambda: self.reference(task))
+
+    def _missing_references(self) -> list[Task]:
+        """The tasks whose reference is in use and not trained to the end; those that are must fit."""
         if self.pack or not self.uses_references:
             return []
         missing = []
@@ -227,7 +241,7 @@ class Plan:
             if trace:
                 require_same_protocol(trace, self.protocol(task), self.references_folder / task.name)
             if trace is None or str(self.settings.iterations) not in trace.psnr_db:
-                missing.append(lambda task=task: self.reference(task))
+                missing.append(task)
         return missing
 
     def reference(self, task: Task) -> RunSpec:
@@ -275,43 +289,25 @@ class Plan:
         )
 
 
-def _announce(plan: Plan, num_networks: int, accelerator: Accelerator) -> None:
+def _announce(plan: Plan, jobs: Sequence[Job], accelerator: Accelerator) -> None:
     """Say what will be trained and what it costs, before it begins."""
-    settings = plan.settings
-    network = plan.spec.load(plan.initial, "init")
+    settings, spec, ranks, device = plan.settings, plan.spec, accelerator.num_processes, accelerator.device
     rows = ", ".join(f"{task.name} {task.num_rows}" for task in plan.tasks)
-    accelerator.print(f"tasks (rows): {rows}; network {plan.spec.name}, {num_parameters(network):,} parameters")
+    size = num_parameters(spec.load(plan.initial, "init"))
+    print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if settings.init is None:
-        accelerator.print("all networks start from the same random weights; gaps mean more from a trained --init")
+        print("all networks start from the same random weights; gaps mean more from a trained --init")
     if plan.uses_groups and plan.grouping:
-        accelerator.print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
-    if settings.mode == "shared" and is_finished(Path(settings.run), settings):
+        print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
+    if not plan.lacks_groups and all(is_finished(job.folder, settings) for job in jobs):
+        print("nothing is left to train")
         return
-    work, samples = [], 0.0
-    if plan.lacks_groups:
-        work.append(f"{settings.grouping.plans} frozen plans tried in {settings.grouping.total_steps} steps")
-        samples += cost_samples(settings, plan.tasks[0])
-    if num_networks:
-        work.append(f"{num_networks} networks x {settings.iterations} steps")
-        samples += num_networks * settings.iterations * settings.batch_size
-    patch = plan.tasks[0].patch
-    seconds = _seconds_per_sample(network.to(accelerator.device), patch, plan.spec.scale, accelerator.device)
-    hours = samples / accelerator.num_processes * seconds / 3600
-    if work:
-        accelerator.print(
-            f"to train: {', then '.join(work)} x {settings.batch_size} samples "
-            f"on {accelerator.device}, at most about {hours:.1f} h (less what is already done)"
-        )
-
-
-def _seconds_per_sample(network: torch.nn.Module, patch: int, scale: int, device: torch.device) -> float:
-    """Time of forward and backward of one sample, measured once after one warm-up."""
-    lr = to_float(torch.zeros(1, 3, patch // scale, patch // scale, dtype=torch.uint8, device=device))
-    hr = to_float(torch.zeros(1, 3, patch, patch, dtype=torch.uint8, device=device))
-    for _ in range(2):
-        start = time.perf_counter()
-        l1(network(lr), hr).mean().backward()
-    return time.perf_counter() - start
+    search = Search(settings.grouping, cost_samples(settings, plan.tasks[0])) if plan.lacks_groups else None
+    cost = measure(spec, plan.initial, settings, plan.tasks[0], ranks, device, accelerator.autocast)
+    forecast = Forecast(settings, spec, jobs, cost, ranks, device, search)
+    print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
+    if jobs and TENSORBOARD in settings.tracker_names:
+        print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)
 
 
 if __name__ == "__main__":

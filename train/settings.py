@@ -15,6 +15,7 @@ from train.grouping import FILE, GroupingSettings
 from train.policies import POLICIES, describe_options
 
 CONFIG = "config.yaml"
+NO_TRACKER = "none"
 MIN_PATCH = 74
 """Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 FREE = {
@@ -30,6 +31,8 @@ FREE = {
     "task",
     "max_damage",
     "vgg19",
+    "trackers",
+    "dry_run",
 }
 """Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
@@ -134,6 +137,11 @@ class Settings:
     log_steps: int = option(100, "steps between two lines of metrics.jsonl")
     save_steps: int = option(5_000, "steps between two checkpoints; every border has one in any case")
     keep: int = option(3, "checkpoints kept")
+    trackers: list[str] = option(
+        lambda: ["tensorboard"],
+        "where curves and sample pictures go: tensorboard (in the run folder), wandb, or others that Accelerate knows; "
+        "none",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32"
     )
@@ -141,6 +149,7 @@ class Settings:
     clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing")
     compile: bool = option(False, "torch.compile: a minute's start, then faster steps")
     channels_last: bool = option(True, "memory layout of the network; faster on CPU and on tensor cores")
+    dry_run: bool = option(False, "print what would be trained, and what it costs; write nothing")
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that no run can have."""
@@ -185,6 +194,13 @@ class Settings:
             raise UsageError(f"moments is {self.moments}: it must be 0, or at least 2 for a variance")
         if self.workers < 0:
             raise UsageError(f"workers is {self.workers}: it must not be negative")
+        if NO_TRACKER in self.trackers and len(self.trackers) > 1:
+            raise UsageError(f"trackers are {', '.join(self.trackers)}: none goes alone")
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """The trackers to log to."""
+        return [name for name in dict.fromkeys(self.trackers) if name != NO_TRACKER]
 
     def save(self, folder: Path) -> None:
         """Write the resolved settings into the run folder."""
@@ -195,11 +211,11 @@ def require_resumable(folder: Path, settings: Settings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
     if not (folder / CONFIG).is_file():
         return
-    begun: dict[str, Any] = asdict(Settings()) | yaml.safe_load((folder / CONFIG).read_text())  # older ones lack some
+    begun = _completed(yaml.safe_load((folder / CONFIG).read_text()), asdict(Settings()))
     for name, value in asdict(settings).items():
-        if name not in FREE and begun.get(name) != value:
+        if name not in FREE and begun[name] != value:
             raise UsageError(
-                f"{folder} was begun with {name} = {begun.get(name)!r}, now it is {value!r}: "
+                f"{folder} was begun with {name} = {begun[name]!r}, now it is {value!r}: "
                 "give the old value to resume, or another --run"
             )
     if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
@@ -211,3 +227,13 @@ def require_resumable(folder: Path, settings: Settings) -> None:
         raise UsageError(
             f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"
         )
+
+
+def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings as an older version saved them: what did not exist then counts as its default."""
+    nested = {
+        name: _completed(saved[name], default)
+        for name, default in defaults.items()
+        if isinstance(default, dict) and isinstance(saved.get(name), dict)
+    }
+    return {**defaults, **saved, **nested}

@@ -21,8 +21,7 @@ from shared.images import decode
 from shared.runlog import JsonLines
 from train.checkpoint import EMA, MODEL, NetworkSpec, State, save_checkpoint
 from train.estimator import estimate
-from train.evidence import Evidence
-from train.loop import describe
+from train.evidence import Evidence, describe
 from train.settings import NetworkSettings, Settings
 
 TASKS = ["mild", "severe"]

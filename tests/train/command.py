@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     "log_steps": 1,
     "workers": 1,
     "keep": 2,
+    "trackers": ["none"],
 }
 """A run of three intervals of 20 samples, fast enough for a test and violent enough to move the weights."""
 

@@ -96,7 +96,7 @@ def test_a_run_on_groups_trains_on_frozen_plans_and_is_judged_on_its_tasks(
 ) -> None:
     outcome = succeed(flags(shards=shards, run="whole", **GROUPS), tmp_path)
     assert "to train: 8 frozen plans tried in 12 steps, then 1 networks x 15 steps" in outcome.stdout
-    assert "shares mild 0.167, noise 0.167, severe 0.167, 4 frozen plans 0.500" in outcome.stdout
+    assert "shares mild 0.17 noise 0.17 severe 0.17 4 frozen plans 0.50" in outcome.stdout
     *trained, last = intervals(tmp_path / "whole")
     assert np.array(last["shared_db"]).shape == (3, 8)
     for record in trained:

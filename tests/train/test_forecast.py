@@ -1,0 +1,147 @@
+"""What a command says it will do before it does it, and `--dry-run`, which does no more."""
+
+import signal
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.errors import RunError
+from tests.train.command import flags, run, succeed
+from tests.train.conftest import PATCH, ROWS, TASKS, VAL_ROWS
+from tests.train.records import require_same_run
+from train.checkpoint import NetworkSpec, State, latest_checkpoint, weights_digest
+from train.forecast import Cost, Forecast, Job, Search, measure
+from train.grouping import GroupingSettings
+from train.learner import Learner
+from train.networks import num_parameters
+from train.settings import GANSettings, Settings
+from train.stages.objective import GENERATOR
+from train.tasks import Task
+
+CPU = torch.device("cpu")
+SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
+COST = Cost(step_seconds=2.0, samples=8, picture_seconds=0.5, memory_bytes=0, parameters={GENERATOR: 1000})
+
+
+def forecast(tasks: list[Task], folder: Path, **changes: Any) -> Forecast:
+    settings = Settings(**{"iterations": 100, "interval_steps": 20, "batch_size": 8, "run": str(folder), **changes})
+    jobs = [Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list), Job("shared", folder / "b", tasks, list)]
+    return Forecast(settings, SPEC, jobs, COST, 2, CPU)
+
+
+def test_samples_and_epochs_of_every_network(tasks: list[Task], tmp_path: Path) -> None:
+    lines = "\n".join(forecast(tasks, tmp_path).plan())
+    assert f"reference mild: 100 steps, 5 intervals, in {tmp_path / 'a'}\n  mild: 800 samples, " in lines
+    assert f"  mild: 800 samples, {800 / ROWS:.3g} epochs of its {ROWS} rows\nshared: 100 steps" in lines
+    assert f"  severe: 267 samples at equal shares, {800 / 3 / ROWS:.3g} epochs of its {ROWS} rows" in lines
+    assert "batch: 2 processes x 4 samples\n" in lines
+    assert "begin from: random weights of seed 0\n" in lines
+
+
+def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp_path: Path) -> None:
+    found = forecast(tasks, tmp_path)
+    pictures = 6 * (1 + 3) * VAL_ROWS  # six borders of both networks
+    assert found.seconds == 2 * 100 * 2.0 + pictures * 0.5 / 2
+    assert "time: about 7.47 min; a step takes 2 s (measured on 8 samples at once)" in "\n".join(found.plan())
+
+
+def test_disk_is_that_of_kept_checkpoints_and_logs(tasks: list[Task], tmp_path: Path) -> None:
+    found = forecast(tasks, tmp_path, trackers=["none"], log_steps=10)
+    assert found.checkpoint_bytes == 7 * 24_000  # three of each network, and one that is being written
+    assert forecast(tasks, tmp_path, keep=100).checkpoint_bytes == 13 * 24_000  # no more than there are borders
+    assert found.log_bytes == 2 * 10 * 400 + 6 * 2 * (1 + 3) * VAL_ROWS * 20
+    tracked = forecast(tasks, tmp_path, log_steps=10).log_bytes
+    assert tracked - found.log_bytes > 6 * 4 * 9 * PATCH**2  # pictures of four tasks at six borders
+
+
+@pytest.mark.parametrize("stage", ["psnr", "gan"])
+def test_a_checkpoint_is_as_large_as_foreseen(stage: str, tasks: list[Task], tmp_path: Path) -> None:
+    spec = NetworkSpec("msrresnet", {"num_feat": 48, "num_block": 2}, 4)
+    settings = Settings(stage=stage, gan=GANSettings(perceptual=0, num_feat=16), batch_size=2)
+    weights, task = spec.build().state_dict(), replace(tasks[0], patch=80)
+    cost = measure(spec, weights, settings, task, 1, CPU, nullcontext)
+    learner = Learner(spec, settings, weights, None, CPU)
+    for network in learner.plain.values():
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+    learner.step()
+    learner.save(tmp_path, State(1, [0]), None)
+    found = sum(file.stat().st_size for file in latest_checkpoint(tmp_path).iterdir())
+    assert found == pytest.approx(cost.checkpoint_bytes, rel=0.05)
+
+
+def test_what_is_measured_is_a_whole_step_on_weights_of_its_own(tasks: list[Task]) -> None:
+    weights = SPEC.build().state_dict()
+    before = weights_digest(weights)
+    settings = Settings(batch_size=8, accumulate=2)
+    cost = measure(SPEC, weights, settings, tasks[0], 2, CPU, nullcontext)
+    assert cost.samples == 2  # of a process, in a part
+    assert cost.step_seconds is not None
+    assert cost.step_seconds > 0 < cost.picture_seconds
+    assert cost.parameters == {GENERATOR: num_parameters(SPEC.build())}
+    assert weights_digest(weights) == before
+
+
+def test_initial_weights_that_are_no_numbers_are_refused(tasks: list[Task]) -> None:
+    weights = {key: torch.full_like(value, torch.nan) for key, value in SPEC.build().state_dict().items()}
+    with pytest.raises(RunError, match="the generator's loss is nan with the initial weights: take another --init"):
+        measure(SPEC, weights, Settings(batch_size=8), tasks[0], 1, CPU, nullcontext)
+
+
+def test_a_step_that_does_not_fit_is_no_error_yet(tasks: list[Task], tmp_path: Path) -> None:
+    found = forecast(tasks, tmp_path)
+    cost = Cost(None, 24, 0.5, 0, {GENERATOR: 1000})
+    lines = Forecast(found.settings, SPEC, found.jobs, cost, 2, CPU).plan()
+    assert "time: unknown; 24 samples at once did not fit into the memory of cpu: take them in more parts" in lines[-1]
+
+
+def test_a_search_for_groups_comes_first_and_costs_its_samples(tasks: list[Task], tmp_path: Path) -> None:
+    found = forecast(tasks, tmp_path)
+    searching = replace(found, search=Search(GroupingSettings(plans=5, steps=3), 80.0))
+    assert searching.seconds == found.seconds + 80 * 2.0 / 4  # a step of two seconds has four samples of a process
+    steps = searching.search.settings.total_steps
+    assert f"to train: 5 frozen plans tried in {steps} steps, then 2 networks x 100 steps" in searching.summary()
+    alone = replace(searching, jobs=[])
+    assert f"to train: 5 frozen plans tried in {steps} steps x 8 samples on cpu, about " in alone.summary()
+
+
+# ---- as a command
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(shards: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    outcome = succeed([*flags(shards=shards, run="run", trackers=None), "--dry-run"], tmp_path)
+    lines = outcome.stdout.splitlines()
+    assert [path for path in set(tmp_path.iterdir()) - before if ".log-" not in path.name] == []
+    names = [f"reference {task}" for task in TASKS]
+    assert [line.split(":")[0] for line in lines if "3 intervals" in line] == [*names, "shared"]
+    assert f"  noise: 60 samples, {60 / ROWS:.3g} epochs of its {ROWS} rows" in lines
+    assert f"  noise: 20 samples at equal shares, {20 / ROWS:.3g} epochs of its {ROWS} rows" in lines
+    assert any(line.startswith("disk: ") and line.endswith(" are free") for line in lines)
+    assert any(line.startswith("time: about ") for line in lines)
+    assert "to train: 4 networks x 15 steps x 4 samples on cpu, 60 steps left, about " in outcome.stdout
+    assert lines[-1] == "curves: tensorboard --logdir run"
+    assert outcome.stderr == ""
+
+
+def test_a_dry_run_of_a_run_that_was_stopped_counts_what_is_left(
+    shards: Path, references: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    argv = flags(shards=shards, references=references, run="run")
+    run(argv, tmp_path, signal_after=(signal.SIGTERM, 7))
+    outcome = succeed([*argv, "--dry-run"], tmp_path)
+    assert "shared: 15 steps, 7 of them done, 3 intervals, in run\n" in outcome.stdout
+    assert "to train: 1 networks x 15 steps x 4 samples on cpu, 8 steps left, about " in outcome.stdout
+    succeed(argv, tmp_path)
+    require_same_run(tmp_path / "run", whole_run)
+    assert "nothing is left to train" in succeed([*argv, "--dry-run"], tmp_path).stdout
+
+
+def test_a_dry_run_finds_the_mistakes_of_a_run(shards: Path, tmp_path: Path) -> None:
+    outcome = run([*flags(shards=shards, run="run", init="none.pth"), "--dry-run"], tmp_path)
+    assert (outcome.code, len(outcome.errors)) == (2, 1)
+    assert "no weights file none.pth" in outcome.errors[0]

@@ -1,0 +1,291 @@
+"""What a command is about to train and what that costs, said before it begins; all that --dry-run does.
+
+Times are those of a step and of a validation picture that are really made, on the device, from black pictures.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.errors import RunError
+from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
+from train.checkpoint import NetworkSpec, Weights, latest_checkpoint, load_state
+from train.grouping import GroupingSettings
+from train.learner import Learner
+from train.networks import num_parameters
+from train.settings import Settings
+from train.stages.objective import GENERATOR, Pictures
+from train.step import NotFiniteError, backward
+from train.tasks import Task
+
+WHOLE_STEP_SECONDS = 10.0
+"""Where a step of the whole batch would take longer, one sample must tell."""
+FLOATS = 6
+"""Of a checkpoint for each parameter: weights and averaged weights in two files each, and two moments of Adam."""
+FLOATS_BESIDE = 4
+"""The same for a network that is trained beside the generator: weights in two files, two moments."""
+LINE_BYTES, VALUE_BYTES, POINT_BYTES = 400, 20, 60
+"""About: a line of metrics.jsonl, a number in intervals.jsonl, a point of a curve in a tracker's file."""
+CURVES = 8
+"""About so many curves of steps, and as many for each task of borders."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network that is to be trained. make: what the loop is given, once the jobs before it are done."""
+
+    title: str
+    folder: Path
+    tasks: Sequence[Task]
+    make: Callable[[], Any]
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps of its last checkpoint."""
+        checkpoint = latest_checkpoint(self.folder)
+        return load_state(checkpoint).step if checkpoint else 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was measured. step_seconds: for the batch of one process, None where it did not fit into the memory.
+
+    samples: how many were trained on at once. picture_seconds: of one validation picture. memory_bytes: of the
+    accelerator at its peak, 0 without one. parameters: of each network.
+    """
+
+    step_seconds: float | None
+    samples: int
+    picture_seconds: float
+    memory_bytes: int
+    parameters: dict[str, int]
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of one checkpoint."""
+        return sum(
+            4 * count * (FLOATS if name == GENERATOR else FLOATS_BESIDE) for name, count in self.parameters.items()
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """Groups of frozen plans that must be found first, by one process. samples: what that costs, in samples trained."""
+
+    settings: GroupingSettings
+    samples: float
+
+    def __str__(self) -> str:
+        return f"{self.settings.plans} frozen plans tried in {self.settings.total_steps} steps"
+
+
+class _Alone:
+    """What a step needs of a launcher, on one process of perhaps many, which does not wait for the others."""
+
+    def __init__(self, autocast: Callable[[], Any]) -> None:
+        self.autocast = autocast
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        return tensor
+
+    def no_sync(self, model: torch.nn.Module) -> Any:
+        return nullcontext()
+
+    def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any:
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+
+def measure(
+    spec: NetworkSpec,
+    initial: Weights,
+    settings: Settings,
+    task: Task,
+    num_ranks: int,
+    device: torch.device,
+    autocast: Callable[[], Any],
+) -> Cost:
+    """Train a step and enlarge a validation picture, twice each, with weights that are then thrown away.
+
+    Raises `RunError` when the initial weights give no finite loss.
+    """
+    gentle = replace(settings, accumulate=1, lr=1e-9)  # a rate at which nothing can go wrong in two steps
+    learner, launcher = Learner(spec, gentle, initial, None, device), _Alone(autocast)
+    parameters = {name: num_parameters(network) for name, network in learner.plain.items()}
+    part = settings.batch_size // num_ranks // settings.accumulate
+    side = task.val_manifest.recipe["patch"] // spec.scale
+
+    def enlarge() -> None:
+        with torch.no_grad():
+            learner.ema(torch.zeros(1, 3, side, side, device=device))
+
+    def step(samples: int) -> None:
+        lr = torch.zeros(samples, 3, task.patch // spec.scale, task.patch // spec.scale, device=device)
+        hr = torch.zeros(samples, 3, task.patch, task.patch, device=device)
+        keys, tasks = [(0, i) for i in range(samples)], torch.zeros(samples, dtype=torch.int64, device=device)
+        backward(learner, launcher, Pictures(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses))
+        learner.step()
+
+    picture_seconds = _second_time(enlarge, device)
+    try:
+        samples, seconds = 1, _second_time(lambda: step(1), device)
+        if part * seconds < WHOLE_STEP_SECONDS:
+            samples, seconds = part, _second_time(lambda: step(part), device)
+        step_seconds = seconds * part / samples * settings.accumulate
+    except NotFiniteError as error:
+        raise RunError(f"{error} with the initial weights: take another --init") from error
+    except torch.OutOfMemoryError:
+        samples, step_seconds = part, None
+    memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return Cost(step_seconds, samples, picture_seconds, memory_bytes, parameters)
+
+
+def _second_time(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of the second of two times: the first one warms up."""
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+    return seconds
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a command will do. num_ranks: processes that share a batch."""
+
+    settings: Settings
+    spec: NetworkSpec
+    jobs: Sequence[Job]
+    cost: Cost
+    num_ranks: int
+    device: torch.device
+    search: Search | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all networks that are still to do."""
+        return sum(max(0, self.settings.iterations - job.steps_done) for job in self.jobs)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all steps and borders still to do; None without a measured step. Loading is not in it."""
+        if self.cost.step_seconds is None:
+            return None
+        borders = 0.0
+        for job in self.jobs:
+            left = max(0, self.settings.iterations - job.steps_done)
+            pictures = sum(task.val_manifest.rows for task in job.tasks)
+            borders += (left / self.settings.interval_steps + 1) * pictures
+        per_sample = self.cost.step_seconds * self.num_ranks / self.settings.batch_size
+        first = self.search.samples * per_sample if self.search else 0.0
+        return first + self.steps * self.cost.step_seconds + borders * self.cost.picture_seconds / self.num_ranks
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of all checkpoints that will be kept, and the one that is being written."""
+        kept = min(self.settings.keep, self.settings.iterations // self.settings.interval_steps + 1)
+        return (len(self.jobs) * kept + 1) * self.cost.checkpoint_bytes
+
+    @property
+    def log_bytes(self) -> int:
+        """Of the logs of all networks, about; pictures of trackers are not compressed in this estimate."""
+        settings, total = self.settings, 0
+        borders = settings.iterations // settings.interval_steps + 1
+        for job in self.jobs:
+            values = 2 * sum(task.val_manifest.rows for task in job.tasks)
+            total += settings.iterations // settings.log_steps * LINE_BYTES + borders * values * VALUE_BYTES
+            if settings.tracker_names:
+                points = settings.iterations // settings.log_steps * CURVES + borders * CURVES * len(job.tasks)
+                total += points * POINT_BYTES + borders * sum(_picture_bytes(task) for task in job.tasks)
+        return total
+
+    def summary(self) -> str:
+        """What is to be trained, in a line."""
+        settings, seconds = self.settings, self.seconds
+        time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} with what is measured now"
+        work = [str(self.search)] if self.search else []
+        if self.jobs:
+            work.append(f"{len(self.jobs)} networks x {settings.iterations} steps")
+        left = f", {self.steps} steps left" if self.jobs else ""
+        return f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}{left}{time_left}"
+
+    def plan(self) -> list[str]:
+        """Everything, line by line."""
+        settings, cost = self.settings, self.cost
+        sizes = ", ".join(f"{name} {count:,}" for name, count in cost.parameters.items())
+        parts = f", in {settings.accumulate} parts each" if settings.accumulate > 1 else ""
+        lines = [
+            f"networks: {self.spec.name} {self.spec.options or ''} x{self.spec.scale}; stage {settings.stage}; {sizes}",
+            f"begin from: {settings.init or f'random weights of seed {settings.seed}'}",
+            f"policy {settings.policy}; Adam, rate {settings.lr:g}; precision {settings.precision}",
+            f"batch: {self.num_ranks} processes x {settings.batch_size // self.num_ranks} samples{parts}",
+            *([f"groups: {self.search}"] if self.search else ()),
+            *(line for job in self.jobs for line in self._job(job)),
+            self._disk(),
+            self._time(),
+        ]
+        if cost.memory_bytes:
+            lines.append(f"memory: {quantity(cost.memory_bytes, BYTE_UNITS)} of {self.device} at its peak")
+        return lines
+
+    def _job(self, job: Job) -> list[str]:
+        settings, n = self.settings, len(job.tasks)
+        samples = settings.iterations * settings.batch_size / n
+        done = f", {job.steps_done} of them done" if job.steps_done else ""
+        shares = " at equal shares" if n > 1 else ""
+        intervals = settings.iterations // settings.interval_steps
+        return [
+            f"{job.title}: {settings.iterations} steps{done}, {intervals} intervals, in {job.folder}",
+            *(f"  {task.name}: {samples:.0f} samples{shares}, {_epochs(task, samples)}" for task in job.tasks),
+        ]
+
+    def _disk(self) -> str:
+        each, all_of_them, logs, free = (
+            quantity(size, BYTE_UNITS)
+            for size in (
+                self.cost.checkpoint_bytes,
+                self.checkpoint_bytes,
+                self.log_bytes,
+                _free_bytes(Path(self.settings.run)),
+            )
+        )
+        return f"disk: {all_of_them} for checkpoints of {each}, about {logs} for logs; {free} are free"
+
+    def _time(self) -> str:
+        cost, seconds = self.cost, self.seconds
+        if cost.step_seconds is None or seconds is None:
+            return (
+                f"time: unknown; {cost.samples} samples at once did not fit into the memory of {self.device}: "
+                "take them in more parts (--accumulate), or a smaller --batch-size"
+            )
+        return (
+            f"time: about {quantity(seconds, TIME_UNITS)}; a step takes {quantity(cost.step_seconds, TIME_UNITS)} "
+            f"(measured on {cost.samples} samples at once), a validation picture "
+            f"{quantity(cost.picture_seconds, TIME_UNITS)}; loading is not in it"
+        )
+
+
+def _epochs(task: Task, samples: float) -> str:
+    return (
+        f"{samples / task.num_rows:.3g} epochs of its {task.num_rows} rows" if task.num_rows else "all made on the fly"
+    )
+
+
+def _picture_bytes(task: Task) -> int:
+    return 3 * 3 * task.val_manifest.recipe["patch"] ** 2
+
+
+def _free_bytes(folder: Path) -> int:
+    """On the disk that holds the folder, or will."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free

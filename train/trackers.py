@@ -1,0 +1,87 @@
+"""Trackers: TensorBoard, Weights & Biases and whatever else Accelerate knows, for curves and pictures of a run.
+
+A resumed run goes on in the same log, without a step twice. A tracker is imported when a run is about to train.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import tracking
+
+from shared.atomic import write_text
+from shared.errors import RunError, UsageError
+from train.settings import Settings
+
+PROJECT = "realsr-rebalance"
+"""What services that order runs by project are told."""
+TENSORBOARD = "tensorboard"
+WANDB_ID = ".wandb-id"
+
+
+class Tracker:
+    """One of Accelerate's trackers, on the process that writes."""
+
+    def __init__(self, tracker: tracking.GeneralTracker, image_options: Mapping[str, Any]) -> None:
+        """Raises `RunError` when it does not start: not logged in, without a connection, or badly installed."""
+        self._tracker, self._image_options = tracker, image_options
+        try:
+            tracker.start()
+        except Exception as error:  # whatever a service raises
+            raise RunError(
+                f"tracker {tracker.name} does not start: {error}; mend that, or choose other --trackers"
+            ) from error
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers by name."""
+        self._tracker.log(dict(values), step=step)
+
+    def images(self, values: Mapping[str, np.ndarray], step: int) -> None:
+        """Log pictures by name, uint8 [H, W, 3] RGB; a tracker that takes none goes without."""
+        if hasattr(self._tracker, "log_images"):
+            batches = {name: image[None] for name, image in values.items()}
+            self._tracker.log_images(batches, step=step, **self._image_options)
+
+    def finish(self) -> None:
+        """Write what is pending."""
+        self._tracker.finish()
+
+
+def require_trackers(names: Sequence[str]) -> None:
+    """Raises `UsageError` for a tracker that Accelerate does not know, or that is not installed."""
+    known, installed = sorted(tracking.LOGGER_TYPE_TO_CLASS), [str(t) for t in tracking.get_available_trackers()]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown tracker {name!r}: choose from {', '.join(known)}, or none")
+        if name not in installed:
+            raise UsageError(
+                f"tracker {name} is not installed: pip install {name.replace('_', '-')}, or choose others "
+                f"(--trackers {' or '.join(each for each in (*installed, 'none') if each != name)})"
+            )
+
+
+def open_trackers(settings: Settings, folder: Path, step: int) -> list[Tracker]:
+    """The trackers of a run in `folder`, ready to log `step` and what comes after it; what they had of it is void."""
+    return [_open(name, settings, folder, step) for name in settings.tracker_names]
+
+
+def _open(name: str, settings: Settings, folder: Path, step: int) -> Tracker:
+    kind = tracking.LOGGER_TYPE_TO_CLASS[name]
+    if name == TENSORBOARD:  # its curves lie in the run, under the run's name when --logdir is the folder of all runs
+        return Tracker(kind(TENSORBOARD, folder, purge_step=step), {"dataformats": "NHWC"})
+    options = {}
+    if name == "wandb":
+        config = asdict(settings)
+        options = {"name": str(folder), "id": _wandb_id(folder), "resume": "allow", "dir": folder, "config": config}
+    return Tracker(kind(PROJECT, *([folder] if kind.requires_logging_directory else []), **options), {})
+
+
+def _wandb_id(folder: Path) -> str:
+    """What a resumed run is recognised by: drawn once, kept in the run."""
+    path = folder / WANDB_ID
+    if not path.is_file():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text()
