@@ -23,7 +23,7 @@ from shared.shardfile import Dataset
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4")
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 def poll(condition: Callable[[], object]) -> None:
@@ -138,7 +138,7 @@ def test_clock_zone_and_locale_change_no_byte(environment, hr, rendered, content
     line = [sys.executable, "-m", "gen.render", "--subspace", "noise", "--hr", str(hr), "--out", str(tmp_path)]
     options = [*SMALL, "--count", "10", "--workers", "1"]
     subprocess.run(
-        [*line, *options], cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True, timeout=60
+        [*line, *options], cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True, timeout=DEADLINE_SECONDS
     )
     assert contents(tmp_path / "noise") == contents(rendered)
 
