@@ -20,10 +20,10 @@ LINE = 64
 
 def _use_wide_vectors() -> None:
     """LLVM avoids 512-bit vectors where a machine has them; on arrays that begin with a line they are faster here."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f") and numba.config.CPU_FEATURES is None:
+    features, settings = llvmlite.binding.get_host_cpu_features(), vars(numba.config)
+    if features.get("avx512f") and settings["CPU_FEATURES"] is None:
         features["prefer-256-bit"] = False
-        numba.config.CPU_FEATURES = features.flatten()
+        settings["CPU_FEATURES"] = features.flatten()
 
 
 _use_wide_vectors()
