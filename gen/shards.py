@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from isal import isal_zlib
 
 from gen.backends import BACKENDS, degrade, versions
 from gen.crops import cut
@@ -26,6 +29,8 @@ from shared.photos import Crop, draw_crops
 from shared.remote import Place, Remote, staging_folder
 
 T = TypeVar("T")
+READ_BYTES = 1 << 18
+"""Read back at once: what a core's cache holds."""
 
 
 def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> DoneShard:
@@ -74,7 +79,7 @@ def _upload(path: Path, tar: Remote, entry: ShardEntry) -> str:
     if etag != entry.md5sum:
         tar.download(path)
         with path.open("rb") as file:
-            _read_back(file, entry)
+            _require_equal(hashlib.file_digest(file, "sha256").hexdigest(), entry.sha256, entry)
     return etag
 
 
@@ -96,7 +101,7 @@ def _write_tar(path: Path, spec: ShardSpec, on_row: Callable[[], None]) -> tuple
         stream.write(bytes(2 * TAR_BLOCK))
         stream.write(bytes(-stream.size % tarfile.RECORDSIZE))
         entry = ShardEntry(spec.tar.name, spec.rows, stream.size, stream.md5.hexdigest(), stream.sha256.hexdigest())
-        _read_back(file, entry)
+        _require_equal(_read_back(file), stream.crc32, entry)
     return entry, write_index(members)
 
 
@@ -191,21 +196,31 @@ def _blank_tar_header() -> bytes:
 
 
 class _HashingStream:
-    """Counts and hashes what is written through it."""
+    """Counts and hashes what is written through it; the CRC-32 is to be compared with what the disk gives back."""
 
     def __init__(self, file: io.BufferedRandom) -> None:
-        self.file, self.size = file, 0
+        self.file, self.size, self.crc32 = file, 0, 0
         self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     def write(self, data: bytes) -> None:
         self.file.write(data)
         self.sha256.update(data)
         self.md5.update(data)
+        self.crc32 = isal_zlib.crc32(data, self.crc32)
         self.size += len(data)
 
 
-def _read_back(file: io.BufferedReader | io.BufferedRandom, entry: ShardEntry) -> None:
+def _read_back(file: io.BufferedRandom) -> int:
+    """CRC-32 of what the disk gives back of a whole file, once that is durable."""
     file.flush()
+    os.fsync(file.fileno())
     file.seek(0)
-    if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+    crc32, buffer = 0, memoryview(bytearray(READ_BYTES))
+    while size := file.raw.readinto(buffer):
+        crc32 = isal_zlib.crc32(buffer[:size], crc32)
+    return crc32
+
+
+def _require_equal(found: int | str, told: int | str, entry: ShardEntry) -> None:
+    if found != told:
         raise RunError(f"{entry.url} reads back differently from what was written: check the disk or the store")

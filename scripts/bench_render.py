@@ -6,6 +6,7 @@ machine disturbs them less; the unit, a plain 21 x 21 filter on 256 x 256 x 3, i
 
 import os
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -179,17 +180,27 @@ def _bench_memory(settings: Settings, photos: PhotoSet, folder: Path) -> None:
 
 
 def _bench_workers(settings: Settings, photos: PhotoSet, folder: Path) -> None:
-    """Pairs a second of wall time, the start of the processes included."""
-    rates = []
-    for workers in (1, settings.workers):
+    """Pairs a second of wall time, and CPU time a pair: on a busy machine only the latter tells how workers scale."""
+    rates, costs = [], []
+    for workers in sorted({1, settings.workers}):
         jobs = _jobs(settings, photos, folder / str(workers), "png", settings.rows * settings.shards)
         specs = [spec for job in jobs for spec in job.specs]
-        start = time.perf_counter()
+        start, before, unit = time.perf_counter(), _cpu_seconds(), _unit()
         failed = [outcome.reason for outcome in run_local(specs, workers, lambda rows: None) if not outcome.done]
         assert not failed, failed
-        rates.append(sum(spec.rows for spec in specs) / (time.perf_counter() - start))
-        print(f"{workers} workers, their start included {rates[-1]:22.0f} pairs/s", flush=True)
-    print(f"scaling {rates[-1] / rates[0]:.2f}")
+        num_rows = sum(spec.rows for spec in specs)
+        rates.append(num_rows / (time.perf_counter() - start))
+        costs.append(1000 * (_cpu_seconds() - before) / num_rows)
+        _line(
+            f"{workers} workers, their start included", costs[-1], unit, f"a pair; {rates[-1]:.0f} pairs/s of wall time"
+        )
+    print(f"scaling {rates[-1] / rates[0]:.2f} by wall time, {settings.workers * costs[0] / costs[-1]:.2f} by CPU time")
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it has started and seen end."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _jobs(settings: Settings, photos: PhotoSet, out: Path, codec: str, rows: int) -> list[DatasetJob]:

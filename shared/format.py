@@ -57,7 +57,7 @@ class Row:
 
     def to_json(self) -> bytes:
         """UTF-8, keys sorted, no spaces."""
-        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return _encode_row(vars(self)).encode()
 
     @staticmethod
     def from_json(data: bytes) -> "Row":
@@ -75,6 +75,9 @@ class Row:
         if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
             raise ValueError(f"patch is {patch}, scale {scale}: patch must be a multiple of scale, at most {MAX_PATCH}")
         return Row(**values)
+
+
+_encode_row = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 class Pair(NamedTuple):

@@ -11,11 +11,14 @@ import numpy as np
 import turbojpeg
 
 from shared.degradation import loops
+from shared.degradation.compiled import aligned
 from shared.degradation.kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT, separable_terms
 from shared.degradation.noise import normal_table, poisson_deviations
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.seeds import word_keys
 
+MAX_QUANTUM = 256
+"""Of Poisson noise: all levels occur, or more than half of them."""
 LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
@@ -34,7 +37,7 @@ def render(hr: np.ndarray, plan: Plan, scale: int = 4) -> np.ndarray:
 
 def from_8bit(levels: np.ndarray) -> np.ndarray:
     """uint8 0 .. 255 to float32 0 .. 1."""
-    image = np.empty(levels.shape, np.float32)
+    image = aligned(levels.shape)
     loops.unit_levels(levels.reshape(-1), image.reshape(-1))
     return image
 
@@ -80,7 +83,7 @@ def _interpolate(flag: int) -> Callable[[np.ndarray, int, int], np.ndarray]:
 
 def _area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Adaptive average pooling: output i is the mean of input floor(i n/m) .. ceil((i+1) n/m) - 1, on each axis."""
-    out = np.empty((height, width, 3), np.float32)
+    out = aligned((height, width, 3))
     loops.pool(image, out)
     return out
 
@@ -94,7 +97,7 @@ RESIZE_MODES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
 
 def noise(image: np.ndarray, parameters: Noise) -> np.ndarray:
     """Add the plan's noise, then clip to [0, 1]."""
-    out, (keys,) = np.empty_like(image), word_keys([parameters.seed])
+    out, (keys,) = aligned(image.shape), word_keys([parameters.seed])
     NOISE_KINDS[parameters.kind](image, parameters, keys, out)
     return out
 
@@ -106,16 +109,18 @@ def _gaussian(image: np.ndarray, parameters: Noise, keys: np.ndarray, out: np.nd
 
 def _poisson(image: np.ndarray, parameters: Noise, keys: np.ndarray, out: np.ndarray) -> None:
     """(Poisson(v q)/q - v) scale for the 8-bit picture v and q = 2^ceil(log2(number of distinct values))."""
+    rates = image
     if parameters.grey:
-        loops.luma(image, LUMA, out)
-    levels = to_8bit(out if parameters.grey else image)
-    quantum = 1 << (int(loops.num_distinct(levels.reshape(-1))) - 1).bit_length()
+        rates = np.empty(image.shape[:2], np.float32)
+        loops.luma(image, LUMA, rates)
+    levels = to_8bit(rates)
+    quantum = 1 << (int(loops.num_distinct(levels.reshape(-1), MAX_QUANTUM // 2)) - 1).bit_length()
     tables, scale = poisson_deviations(quantum), np.float32(parameters.level)
-    loops.poisson(_lines(image), _lines(levels), *tables, quantum, scale, parameters.grey, *keys, _lines(out))
+    loops.poisson(_lines(image), _lines(levels), *tables, quantum, scale, *keys, _lines(out))
 
 
 def _lines(image: np.ndarray) -> np.ndarray:
-    """[h, w, 3] as [h, 3 w]."""
+    """[h, w, 3] as [h, 3 w], and [h, w] as it is."""
     return image.reshape(len(image), -1)
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import j1
 
+from shared.degradation.compiled import compiled
 from shared.degradation.plan import Blur
 
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
@@ -80,26 +81,35 @@ def _gaussian_term(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
     return line, line.copy()
 
 
-def _singular_terms(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@compiled
+def _singular_terms(weights):
     """The singular value decomposition of a kernel that is the same upside down, cut at `SINGULAR_CUT`, of sum 1.
 
     Such a kernel takes even vectors to even ones and odd to odd ones. So it is decomposed in two bases, delta(0) and
     (delta(k) +- delta(-k)) / sqrt(2), for k = 1 .. size // 2: two matrices of a quarter of its size.
     """
     margin = len(weights) // 2
-    below, above = weights[margin:], weights[margin::-1]
-    fold = np.full(margin + 1, np.sqrt(2))
-    fold[0] = 1
-    parities = np.stack([below + above, below - above])[:, :, margin:] * (np.outer(fold, fold) / 2)
-    left, singular, right = np.linalg.svd(parities if parities[1].any() else parities[:1])
-    parity, term = np.nonzero(singular > SINGULAR_CUT * singular.max())
-    root = np.sqrt(singular[parity, term])[:, None]
-    offsets = np.arange(-margin, margin + 1)
-    signs = np.where((parity[:, None] == 1) & (offsets < 0), -root, root)
-    columns = (left[parity, :, term] / fold)[:, abs(offsets)] * signs
-    rows = (right[parity, term] / fold)[:, abs(offsets)] * signs
-    columns /= (columns.sum(1) * rows.sum(1)).sum()
-    return columns.astype(np.float32), rows.astype(np.float32)
+    fold = np.full(margin + 1, np.sqrt(2.0))
+    fold[0] = 1.0
+    quarters, scale = np.empty((2, margin + 1, margin + 1)), fold.reshape(-1, 1) * fold / 2
+    for j in range(margin + 1):
+        below, above = weights[margin + j, margin:], weights[margin - j, margin:]
+        quarters[0, j], quarters[1, j] = (below + above) * scale[j], (below - above) * scale[j]
+    num_parities = 2 if quarters[1].any() else 1
+    left, right, singular = np.empty_like(quarters), np.empty_like(quarters), np.zeros((2, margin + 1))
+    for parity in range(num_parities):
+        left[parity], singular[parity], right[parity] = np.linalg.svd(quarters[parity])
+    parities, terms = np.nonzero(singular > SINGULAR_CUT * singular.max())
+    columns, rows, total = np.empty((len(terms), len(weights))), np.empty((len(terms), len(weights))), 0.0
+    for i in range(len(terms)):
+        parity, term = parities[i], terms[i]
+        root = np.sqrt(singular[parity, term])
+        for offset in range(-margin, margin + 1):
+            sign, k = (-1.0 if parity == 1 and offset < 0 else 1.0), abs(offset)
+            columns[i, margin + offset] = left[parity, k, term] / fold[k] * (sign * root)
+            rows[i, margin + offset] = right[parity, term, k] / fold[k] * (sign * root)
+        total += columns[i].sum() * rows[i].sum()
+    return (columns / total).astype(np.float32), rows.astype(np.float32)
 
 
 def kernel(blur: Blur) -> np.ndarray:

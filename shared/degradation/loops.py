@@ -1,37 +1,12 @@
-"""The CPU backend's inner loops over pixels, compiled by Numba: one pass over memory each, one thread, IEEE rules.
-
-Nothing here may be reordered by the compiler (no fast-math) and the one fused operation is asked for by name (`fma`),
-so a pixel is the same on every machine. The first call on a machine compiles (about 10 s in all); the result is
-kept beside this file, or in the user's cache folder, or, where neither can be written, for the process.
-"""
+"""The CPU backend's inner loops over pixels: one pass over memory each. How they are compiled: `compiled.py`."""
 
 from collections.abc import Callable
 from functools import lru_cache
 
-import numba
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
+from shared.degradation.compiled import aligned, compiled, fma
 from shared.degradation.noise import RATE_BITS
-
-
-def compiled(function: Callable) -> Callable:
-    """Compile on first use."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # no folder to keep the result in
-        return numba.njit(function, nogil=True)
-
-
-def _fma(typing, a, b, c):
-    single = types.float32
-    return single(single, single, single), lambda context, builder, signature, arguments: builder.fma(*arguments)
-
-
-fma: Callable = intrinsic(_fma)
-"""a b + c of float32 with one rounding, on every machine."""
-
 
 ZERO, ONE, TOP = np.float32(0), np.float32(1), np.float32(255)
 TO_UNIT = np.float32(1 / 255)
@@ -69,7 +44,7 @@ def correlate(image: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.nd
     height, width, channels = image.shape
     margin = columns.shape[1] // 2
     signs = np.where((columns == columns[:, ::-1]).all(1), np.float32(1), np.float32(-1))
-    total = np.empty_like(image)
+    total = aligned(image.shape)
     halves = (half[:, margin:].copy() for half in (columns, rows))
     lines = (height, width * channels)
     _separable(margin)(image.reshape(lines), *halves, signs, total.reshape(lines))
@@ -164,14 +139,6 @@ def words(first, key0, key1, out):
 
 
 @compiled
-def interleave(planes, grey, out):
-    """Words [3, w] in the order of a row's samples, [3 w]; a grey field uses the first plane alone."""
-    second, third = planes[0 if grey else 1], planes[0 if grey else 2]
-    for x in range(planes.shape[1]):
-        out[3 * x], out[3 * x + 1], out[3 * x + 2] = planes[0, x], second[x], third[x]
-
-
-@compiled
 def add_clipped(image, field, scale, out):
     """image + scale field, clipped to [0, 1]: rows of float32."""
     for x in range(image.size):
@@ -182,53 +149,63 @@ def add_clipped(image, field, scale, out):
 
 @compiled
 def gaussian(image, table, scale, grey, key0, key1, out):
-    """Add scale times table[word] to every sample: float32 [h, 3 w]."""
+    """Add scale times table[word] to every sample: float32 [h, 3 w]. A grey field is that of the first words."""
     height, n = image.shape
-    planes, bits, field = np.empty((3, n // 3), np.uint16), np.empty(n, np.uint16), np.empty(n, np.float32)
+    planes, field = np.empty((3, n // 3), np.uint16), np.empty(n, np.float32)
     for y in range(height):
         words(y * (n // 3), key0, key1, planes)
-        interleave(planes, grey, bits)
-        for x in range(n):
-            field[x] = table[bits[x]]
+        for x in range(n // 3):
+            value = table[planes[0, x]]
+            field[3 * x] = value
+            field[3 * x + 1] = value if grey else table[planes[1, x]]
+            field[3 * x + 2] = value if grey else table[planes[2, x]]
         add_clipped(image[y], field, scale, out[y])
 
 
 @compiled
-def poisson(image, levels, deviations, centres, quantum, scale, grey, key0, key1, out):
+def poisson(image, levels, deviations, centres, quantum, scale, key0, key1, out):
     """Add scale (centres[level] + deviations[level, word] / quantum) to every sample: float32 [h, 3 w].
 
-    levels: uint8 [h, 3 w], the rates. deviations: int8 [256, 2**RATE_BITS]: the leading bits of a word choose one.
+    levels: uint8, the rates, [h, 3 w], or [h, w] for a grey field. deviations: int8 [256, 2**RATE_BITS]: the leading
+    bits of a word choose one.
     """
     height, n = image.shape
-    planes, bits, field = np.empty((3, n // 3), np.uint16), np.empty(n, np.uint16), np.empty(n, np.float32)
+    planes, field = np.empty((3, n // 3), np.uint16), np.empty(n, np.float32)
     table, step, entry_bits = deviations.reshape(-1), ONE / np.float32(quantum), np.uint32(RATE_BITS)
     shift = np.uint32(16 - RATE_BITS)
+    num_channels = levels.shape[1] // (n // 3)
     for y in range(height):
         words(y * (n // 3), key0, key1, planes)
-        interleave(planes, grey, bits)
         rates = levels[y]
-        for x in range(n):
-            entry = (np.uint32(rates[x]) << entry_bits) + (np.uint32(bits[x]) >> shift)
-            field[x] = np.float32(table[entry]) * step + centres[rates[x]]
+        for x in range(n // 3):
+            for c in range(num_channels):
+                rate = rates[num_channels * x + c]
+                entry = (np.uint32(rate) << entry_bits) + (np.uint32(planes[c, x]) >> shift)
+                field[3 * x + c] = np.float32(table[entry]) * step + centres[rate]
+        if num_channels == 1:
+            for x in range(n // 3):
+                field[3 * x + 1] = field[3 * x + 2] = field[3 * x]
         add_clipped(image[y], field, scale, out[y])
 
 
 @compiled
 def luma(image, weights, out):
-    """Three copies of the weighted sum of the channels: float32 [h, w, 3] into [h, w, 3]."""
+    """The weighted sum of the channels: float32 [h, w, 3] into [h, w]."""
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            value = (image[y, x, 0] * weights[0] + image[y, x, 1] * weights[1]) + image[y, x, 2] * weights[2]
-            out[y, x, 0] = out[y, x, 1] = out[y, x, 2] = value
+            out[y, x] = (image[y, x, 0] * weights[0] + image[y, x, 1] * weights[1]) + image[y, x, 2] * weights[2]
 
 
 @compiled
-def num_distinct(levels):
-    """How many of the 256 levels occur: uint8 [n]."""
-    seen = np.zeros(256, np.uint8)
-    for i in range(levels.size):
-        seen[levels[i]] = 1
-    count = 0
-    for level in range(256):
-        count += seen[level]
+def num_distinct(levels, enough):
+    """How many of the 256 levels occur, uint8 [n]; any number above `enough` once so many have been seen."""
+    seen, count = np.zeros(256, np.uint8), 0
+    for first in range(0, levels.size, 4096):
+        for i in range(first, min(first + 4096, levels.size)):
+            seen[levels[i]] = 1
+        count = 0
+        for level in range(256):
+            count += seen[level]
+        if count > enough:
+            break
     return count

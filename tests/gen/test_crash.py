@@ -14,7 +14,7 @@ from gen.verify import check_dataset
 from shared.seeds import Draws
 
 NUM_ROWS, NUM_KILLS = 96, 10
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from shared.photos import find_photographs
 
 ROOT = Path(__file__).parents[2]
 COUNT = 48
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 def poll(condition: Callable[[], object]) -> None:

@@ -1,0 +1,56 @@
+"""How the loops of the CPU backend are compiled: by Numba, one thread, IEEE rules, and kept for the next process.
+
+Nothing may be reordered by the compiler (no fast-math) and the one fused operation is asked for by name (`fma`), so a
+pixel is the same on every machine, however wide its vectors are. The first call on a machine compiles (about 10 s in
+all); the result is kept beside the source, or in the user's cache folder, or, where neither can be written, for the
+process.
+"""
+
+from collections.abc import Callable
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+LINE = 64
+"""Bytes of a cache line, and of the widest vectors."""
+
+
+def _use_wide_vectors() -> None:
+    """LLVM avoids 512-bit vectors where a machine has them; on arrays that begin with a line they are faster here."""
+    features, settings = llvmlite.binding.get_host_cpu_features(), vars(numba.config)
+    if features.get("avx512f") and settings["CPU_FEATURES"] is None:
+        features["prefer-256-bit"] = False
+        settings["CPU_FEATURES"] = features.flatten()
+
+
+_use_wide_vectors()
+
+
+def compiled(function: Callable) -> Callable:
+    """Compile on first use."""
+    try:
+        return numba.njit(function, cache=True, nogil=True)
+    except RuntimeError:  # no folder to keep the result in
+        return numba.njit(function, nogil=True)
+
+
+def _fma(typing, a, b, c):
+    single = types.float32
+    return single(single, single, single), lambda context, builder, signature, arguments: builder.fma(*arguments)
+
+
+fma: Callable = intrinsic(_fma)
+"""a b + c of float32 with one rounding, on every machine."""
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An uninitialised float32 array that begins with a cache line: a vector then never crosses one."""
+    size = 4
+    for side in shape:
+        size *= side
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return memory[start : start + size].view(np.float32).reshape(shape)
