@@ -96,6 +96,7 @@ def _parts(costs: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
 
 def _render_part(hr: Tensor, steps: Sequence[Steps], out: Tensor) -> None:
     count, _, height, width = hr.shape
+    hr = hr.contiguous()
     pixels = from_levels(hr) if hr.dtype == torch.uint8 else hr
     canvases = [merge([Canvas(pixels, tuple(range(count)), (height,) * count, (width,) * count)])]
     queues = [deque(s) for s in steps]

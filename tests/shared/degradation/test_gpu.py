@@ -1,0 +1,142 @@
+"""The torch backend against the CPU backend: whole pictures; independence of batch, canvas and memory.
+
+With noise off the two differ by the float32 rounding of the CPU backend's filters alone. A level that falls on the
+other side of a tie can tip a JPEG coefficient, and one of those costs the LR image of a small patch several decibels.
+"""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, crops, describe, measure, plans, quiet
+from shared.degradation import cpu, gpu
+from shared.degradation.gpu_jpeg import from_levels
+from shared.degradation.gpu_steps import steps_of
+from shared.degradation.plan import Resize
+from shared.degradation.space import SPACES
+from tests.shared.degradation.gpu_pictures import (
+    HEAVY,
+    to_images,
+    to_tensor,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_both_backends_have_the_same_operators():
+    assert set(gpu.OPERATORS) == set(cpu.OPERATORS)
+
+
+# --- whole pictures, noise off ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_with_noise_off_small_patches_are_those_of_the_cpu_backend(space, device):
+    # LR images of 24 to 32 pixels: one tipped coefficient of a final JPEG costs 4 times as much as at the size in use.
+    found = measure(space, 96, (96, 112, 128, 101), device)
+    print(describe(found))
+    assert found.identical >= LEAST_IDENTICAL
+    assert found.pooled_db >= LEAST_POOLED_DB
+    assert found.within_one >= LEAST_WITHIN_ONE
+    assert found.worst_db >= 38
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES)
+def test_with_noise_off_500_patches_of_the_size_in_use_are_those_of_the_cpu_backend(space, device):
+    found = measure(space, 500, (256, 255), device)
+    assert found.holds(), describe(found)
+
+
+def test_the_smallest_picture_renders_and_lr_sides_are_rounded_down(device):
+    hr = crops(24, 75)[:, :74]
+    chosen = [quiet(plan) for plan in plans("paper-realesrgan", range(24), 74)]
+    lr = gpu.render(to_tensor(hr, device), chosen)
+    assert lr.shape == (24, 3, 18, 18)
+    assert lr.dtype == torch.uint8
+    assert lr.device.type == device.type
+    identical = [np.array_equal(a, cpu.render(h, p)) for a, h, p in zip(to_images(lr), hr, chosen, strict=True)]
+    assert np.mean(identical) >= 0.7
+
+
+def test_a_picture_may_lie_in_memory_as_it_likes(device):
+    hr, chosen = to_tensor(crops(4, 80), device), plans("paper", range(4), 80)
+    assert torch.equal(gpu.render(hr.to(memory_format=torch.channels_last), chosen), gpu.render(hr, chosen))
+
+
+def test_no_pictures_give_no_pictures(device):
+    assert gpu.render(torch.zeros(0, 3, 80, 84, dtype=torch.uint8, device=device), []).shape == (0, 3, 20, 21)
+
+
+def test_a_float_picture_renders_as_the_8_bit_picture_it_equals(device):
+    hr, chosen = to_tensor(crops(8, 80), device), plans("paper", range(8), 80)
+    before = from_levels(hr)
+    sharp = before.clone()
+    assert torch.equal(gpu.render(sharp, chosen), gpu.render(hr, chosen))
+    assert torch.equal(sharp, before)
+
+
+@pytest.mark.parametrize(("sides", "num_plans"), [((73, 80), 2), ((80, 73), 2), ((80, 80), 1)])
+def test_wrong_arguments_are_refused(sides, num_plans):
+    with pytest.raises(ValueError, match=r"both sides must be 74|1 plans for 2 pictures"):
+        gpu.render(torch.zeros(2, 3, *sides, dtype=torch.uint8), plans("paper", range(num_plans), 80))
+
+
+# --- independence -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", ["paper", "realesrgan"])
+def test_a_sample_is_the_same_alone_in_any_batch_and_again(space, device, monkeypatch):
+    hr, chosen = to_tensor(crops(12, 80), device), plans(space, range(12), 80)
+    lr = gpu.render(hr, chosen)
+    assert torch.equal(gpu.render(hr, chosen), lr)
+    assert torch.equal(gpu.render(hr.flip(0), chosen[::-1]), lr.flip(0))
+    for row, plan in enumerate(chosen):
+        assert torch.equal(gpu.render(hr[row : row + 1], [plan])[0], lr[row])
+    monkeypatch.setattr(gpu, "WASTED_PIXELS", {device.type: 1 << 30})  # all sizes on one canvas
+    assert torch.equal(gpu.render(hr, chosen), lr)
+    monkeypatch.setattr(gpu, "WASTED_PIXELS", {device.type: 0})  # each size on its own
+    assert torch.equal(gpu.render(hr, chosen), lr)
+
+
+def test_steps_that_were_worked_out_before_are_those_of_the_plans(device):
+    hr, chosen = to_tensor(crops(6, 80), device), plans("realesrgan", range(6), 80)
+    steps = pickle.loads(pickle.dumps([steps_of(plan, 20, 20) for plan in chosen]))  # from another process
+    assert torch.equal(gpu.execute(hr, steps), gpu.render(hr, chosen))
+
+
+def test_another_seed_makes_another_picture(device):
+    hr, plan = to_tensor(crops(1, 80), device), plans("paper", [0], 80)[0]
+    other = replace(plan, noise1=replace(plan.noise1, seed=plan.noise1.seed + 1))
+    assert not torch.equal(gpu.render(hr, [plan]), gpu.render(hr, [other]))
+
+
+@pytest.mark.parametrize("budget_bytes", [1, 20 << 20])
+def test_splitting_by_budget_changes_nothing(budget_bytes, device, monkeypatch):
+    hr, chosen = to_tensor(crops(12, 80), device), plans("realesrgan", range(12), 80)
+    whole = gpu.render(hr, chosen)
+    parts, render_part = [], gpu._render_part
+    monkeypatch.setattr(gpu, "_render_part", lambda *args: parts.append(len(args[1])) or render_part(*args))
+    assert torch.equal(gpu.render(hr, chosen, budget_bytes=budget_bytes), whole)
+    assert sum(parts) == 12
+    assert len(parts) > 1
+    smallest = min(gpu.working_bytes(plan, 80, 80) for plan in chosen)
+    assert max(parts) <= max(1, budget_bytes // smallest)
+
+
+@pytest.mark.parametrize("resize1", [Resize("up", "bicubic", 192, 192), Resize("keep", "area", 128, 128)])
+def test_working_memory_stays_below_the_stated_bound(resize1):
+    hr, plan = to_tensor(crops(4, 128), "cpu"), replace(HEAVY, resize1=resize1)
+    steps = [steps_of(plan, 32, 32)] * 4
+    gpu.execute(hr[:1], steps[:1])  # tables are built
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
+        gpu.execute(hr, steps)
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    peak = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).max()
+    bound = 4 * gpu.working_bytes(plan, 128, 128)
+    print(f"peak {peak / bound:.2f} of the bound")
+    assert bound / 3 < peak < bound  # a bound that says something
