@@ -50,7 +50,7 @@ def test_blur_refuses_a_picture_without_a_reflect_border(device):
 @pytest.mark.parametrize("sizes_out", [[(61, 89), (9, 7), (11, 41), (16, 3), (50, 31)], [(20, 1)] * 5, [(96, 96)] * 5])
 @pytest.mark.parametrize("turn", range(3))
 def test_resize_is_that_of_the_cpu_backend(turn, sizes_out, device):
-    # Where OpenCV uses Intel's library its positions are float64, and it is 3e-7 away; elsewhere they are float32, about
+    # Where OpenCV uses Intel's library its positions are float64, and it is 3e-7 away; elsewhere float32, about
     # 96 * 2**-24 = 6e-6 of a pixel away. The project asks for 2e-5.
     images, modes = noise_pictures(), itertools.islice(itertools.cycle(cpu.RESIZE_MODES), turn, turn + 5)
     parameters = [Resize("down", mode, *size) for mode, size in zip(modes, sizes_out, strict=True)]
