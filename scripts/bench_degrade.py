@@ -186,7 +186,7 @@ def _effort(calls: Sequence[Callable[[], Any]], device: torch.device) -> dict[st
 
 
 class Counter(TorchDispatchMode):
-    """Counts operations that compute or copy, and the bytes of their tensors, each read or written once."""
+    """Counts operations that compute or copy, and the bytes that they read and write, each value once an operation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,12 +194,14 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation."""
-        result = function(*args, **(kwargs or {}))
-        if not function.is_view and "empty" not in function.__name__:
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-            distinct = {(t.data_ptr(), t.untyped_storage().nbytes()): _stored_bytes(t) for t in tensors}
+        result, name = function(*args, **(kwargs or {})), function.__name__
+        if not function.is_view and "empty" not in name:
             self.operations += 1
-            self.num_bytes += sum(distinct.values())
+            inputs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
+            read = [] if name.startswith(("new_", "zeros", "full", "arange")) else tree_leaves((args, inputs))
+            of_inputs = {(t.data_ptr(), t.shape): _stored_bytes(t) for t in read if isinstance(t, Tensor)}
+            self.num_bytes += sum(of_inputs.values())
+            self.num_bytes += sum(_stored_bytes(t) for t in tree_leaves(result) if isinstance(t, Tensor))
         return result
 
 
