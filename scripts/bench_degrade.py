@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
+
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

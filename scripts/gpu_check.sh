@@ -28,7 +28,8 @@ NEEDED = {
     "fsspec": "fsspec", "isal": "isal", "jsonargparse": "jsonargparse", "lazy_loader": "lazy-loader",
     "llvmlite": "llvmlite", "numba": "numba", "numpy": "numpy", "PIL": "pillow", "pytest": "pytest",
     "safetensors": "safetensors", "scipy": "scipy", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl",
-    "torch": "torch", "tqdm": "tqdm", "turbojpeg": "turbojpeg", "typeshed_client": "typeshed-client", "yaml": "pyyaml",
+    "torch": "torch", "torchvision": "torchvision", "tqdm": "tqdm", "turbojpeg": "turbojpeg",
+    "typeshed_client": "typeshed-client", "yaml": "pyyaml",
 }
 missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 if missing:
