@@ -198,7 +198,8 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation."""
         result, name = function(*args, **(kwargs or {})), function.__name__
-        if not function.is_view and "empty" not in name:
+        is_view = any(a.alias_info and not a.alias_info.is_write for a in function._schema.arguments)
+        if not is_view and "empty" not in name:
             self.operations += 1
             inputs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
             read = [] if name.startswith(("new_", "zeros", "full", "arange")) else tree_leaves((args, inputs))

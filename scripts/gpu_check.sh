@@ -25,7 +25,7 @@ import importlib.util, sys
 # What rendering, the torch backend, the trainer and their tests import, by the package that brings it.
 NEEDED = {
     "accelerate": "accelerate", "cv2": "opencv-python-headless", "docstring_parser": "docstring-parser",
-    "fsspec": "fsspec", "isal": "isal", "jsonargparse": "jsonargparse", "lazy_loader": "lazy-loader",
+    "fsspec": "fsspec", "imageio": "imageio", "isal": "isal", "jsonargparse": "jsonargparse", "lazy_loader": "lazy-loader",
     "llvmlite": "llvmlite", "numba": "numba", "numpy": "numpy", "PIL": "pillow", "pytest": "pytest",
     "safetensors": "safetensors", "scipy": "scipy", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl",
     "torch": "torch", "torchvision": "torchvision", "tqdm": "tqdm", "turbojpeg": "turbojpeg",

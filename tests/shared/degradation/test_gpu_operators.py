@@ -11,6 +11,7 @@ from scripts.parity import crops
 from shared.degradation import cpu, gpu
 from shared.degradation.gpu_canvas import group
 from shared.degradation.gpu_jpeg import from_levels, to_levels
+from shared.degradation.gpu_sharpen import sharpen
 from shared.degradation.kernels import separable_terms
 from shared.degradation.plan import Blur, Resize
 from tests.shared.degradation.gpu_pictures import (
@@ -19,6 +20,8 @@ from tests.shared.degradation.gpu_pictures import (
     edges_are_repeated,
     noise_pictures,
     pictures_of,
+    to_images,
+    to_tensor,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -93,6 +96,17 @@ def test_jpeg_is_that_of_libjpeg_turbo_at_every_quality(quality, device):
     image = cpu.from_8bit(crops(1, 64, seed=quality)[0])
     coded = pictures_of(gpu.OPERATORS["jpeg"](canvas_of([image], device), [quality]))[0]
     assert np.array_equal(coded, cpu.jpeg(image, quality))
+
+
+def test_sharpening_is_that_of_the_cpu_backend(device):
+    images = crops(3, 96)
+    ours = to_images(sharpen(from_levels(to_tensor(images, device))))
+    for image, sharp in zip(images, ours, strict=True):
+        difference = np.abs(sharp - cpu.sharpen(image))
+        assert difference.mean() < 1e-6
+        assert (
+            difference.max() < 1e-3
+        )  # where one pixel of the mask, weight .0025, falls on the other side of its threshold
 
 
 def test_the_rule_of_rounding_is_the_one_of_the_cpu_backend(device):
