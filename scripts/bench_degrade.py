@@ -156,16 +156,19 @@ def _ours(hr: Tensor, steps: Sequence[Steps], budget_bytes: int) -> Callable[[],
 
 
 def _time(calls: Sequence[Callable[[], Any]], device: torch.device) -> float:
-    """Milliseconds a call, the device's work included; the first warms up."""
-    _finish(calls[0](), device)
-    start = time.perf_counter()
+    """Milliseconds a call, the device's work included, or of CPU time where there is none; the first warms up."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    calls[0]()
+    _finish(device)
+    start = clock()
     for call in calls[1:]:
         call()
-    _finish(None, device)
-    return 1000 * (time.perf_counter() - start) / (len(calls) - 1)
+    _finish(device)
+    return 1000 * (clock() - start) / (len(calls) - 1)
 
 
-def _finish(result: Any, device: torch.device) -> None:
+def _finish(device: torch.device) -> None:
+    """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 

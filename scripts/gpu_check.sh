@@ -26,10 +26,10 @@ import importlib.util, sys
 NEEDED = {
     "accelerate": "accelerate", "cv2": "opencv-python-headless", "docstring_parser": "docstring-parser",
     "fsspec": "fsspec", "imageio": "imageio", "isal": "isal", "jsonargparse": "jsonargparse", "lazy_loader": "lazy-loader",
-    "llvmlite": "llvmlite", "numba": "numba", "numpy": "numpy", "PIL": "pillow", "pytest": "pytest",
-    "safetensors": "safetensors", "scipy": "scipy", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl",
-    "torch": "torch", "torchvision": "torchvision", "tqdm": "tqdm", "turbojpeg": "turbojpeg",
-    "typeshed_client": "typeshed-client", "yaml": "pyyaml",
+    "llvmlite": "llvmlite", "numba": "numba", "numpy": "numpy", "packaging": "packaging", "PIL": "pillow",
+    "pytest": "pytest", "safetensors": "safetensors", "scipy": "scipy", "skimage": "scikit-image",
+    "threadpoolctl": "threadpoolctl", "tifffile": "tifffile", "torch": "torch", "torchvision": "torchvision", "tqdm": "tqdm",
+    "turbojpeg": "turbojpeg", "typeshed_client": "typeshed-client", "yaml": "pyyaml",
 }
 missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 if missing:
