@@ -3,25 +3,39 @@
 Batch-shared plans are those that Real-ESRGAN's code can draw: kernels, noise levels, qualities and seeds a sample; one
 size and mode of each resize, kind of noise, skip of the second blur, and order of the last step for the whole batch.
 Both run through the same operators of ours, so the ratio is what drawing everything a sample costs. Fresh plans in
-every batch; their kernels are decomposed on the host, which is timed apart because loader workers can do it ahead.
-Machines are noisy: compare figures of one run only.
+every batch; what the host works out of them is timed apart, because loader workers do it ahead.
+
+--peer times anybody's code in the same run: a function of HR images, float32 [B, 3, H, W] in [0, 1] on the device, that
+returns their LR images. Machines are noisy: compare figures of one run only.
 """
 
+import importlib
+import json
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from shared.config import option, parse
-from shared.degradation.gpu import BUDGET_BYTES, render, working_bytes
-from shared.degradation.kernels import separable_terms
+from shared.degradation import gpu
+from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
+from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.plan import Plan, sample_plan
 from shared.degradation.space import get_space
-from shared.errors import run_command
+from shared.errors import UsageError, run_command
 
 
 @dataclass(frozen=True)
@@ -33,34 +47,87 @@ class Settings:
     batch: int = option(0, "pairs a batch; 0: 48 on an accelerator, 4 on the CPU")
     batches: int = option(0, "batches timed of each kind; 0: 20 on an accelerator, 3 on the CPU")
     budget_bytes: int = option(BUDGET_BYTES, "working memory in bytes")
+    peer: str | None = option(None, "MODULE:FUNCTION, other code to time in the same run")
+    out: str | None = option(None, "JSON file for the figures")
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     settings = parse(Settings, argv, "python scripts/bench_degrade.py", __doc__ or "")
-    has_gpu = torch.cuda.is_available()
-    if not has_gpu:
-        torch.set_num_threads(1)
-    device = torch.device("cuda" if has_gpu else "cpu")
-    batch, batches = settings.batch or (48 if has_gpu else 4), settings.batches or (20 if has_gpu else 3)
-    subspace = get_subspace(get_space(settings.space), "full", "full")
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(batch, 3, 16, 16, generator=generator)
-    hr = torch.nn.functional.interpolate(coarse, (settings.patch,) * 2, mode="bicubic").clamp(0, 1)
-    hr = (hr * 255).byte().to(device)
-    name = torch.cuda.get_device_name() if has_gpu else "CPU, one thread"
-    print(f"{name}; batch {batch}, {settings.patch} px, space {settings.space}, {batches} batches of each kind")
+    peer = load_peer(settings.peer) if settings.peer else None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    figures = bench(settings, device, peer)
+    if settings.out:
+        Path(settings.out).write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
 
+
+def load_peer(name: str) -> Callable[[Tensor], Any]:
+    """The function MODULE:FUNCTION. Raises `UsageError` when there is none."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--peer {name}: {error}; it must be MODULE:FUNCTION, the module on PYTHONPATH") from error
+
+
+def bench(settings: Settings, device: torch.device, peer: Callable[[Tensor], Any] | None = None) -> dict[str, Any]:
+    """Print and return the figures."""
+    on_gpu = device.type == "cuda"
+    if not on_gpu:
+        torch.set_num_threads(1)
+    batch, batches = settings.batch or (48 if on_gpu else 4), settings.batches or (20 if on_gpu else 3)
+    name = torch.cuda.get_device_name() if on_gpu else "CPU, one thread"
+    print(f"{name}, torch {torch.__version__}; batch {batch}, {settings.patch} px, space {settings.space}")
+    subspace = get_subspace(get_space(settings.space), "full", "full")
     per_sample = [_plans(subspace, settings.patch, number, batch) for number in range(batches + 1)]
     shared = [[_with_shared_draws(plan, plans[0]) for plan in plans] for plans in per_sample]
-    rates = {}
-    for kind, many_plans in (("per sample", per_sample), ("batch-shared", shared)):
-        rates[kind] = _bench(kind, hr, many_plans, settings.budget_bytes)
-    print(f"per sample / batch-shared {rates['per sample'] / rates['batch-shared']:22.2f}")
+    hr, lr_side = _pictures(batch, settings.patch, device), settings.patch // 4
+    figures: dict[str, Any] = {"device": name, "batch": batch, "patch": settings.patch, "space": settings.space}
+
+    start = time.perf_counter()
+    steps, steps_shared = (
+        [[steps_of(p, lr_side, lr_side) for p in plans] for plans in many] for many in (per_sample, shared)
+    )
+    figures["host_ms"] = 1000 * (time.perf_counter() - start) / (2 * len(per_sample))
+    todo: dict[str, list[Callable[[], Any]]] = {
+        "per_sample": [_ours(hr, one, settings.budget_bytes) for one in steps],
+        "batch_shared": [_ours(hr, one, settings.budget_bytes) for one in steps_shared],
+    }
+    if peer:
+        pictures = hr.float() / 255
+        todo["peer"] = [lambda: peer(pictures)] * (batches + 1)
+    for kind, calls in todo.items():
+        milliseconds = _time(calls, device)
+        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
+        print(
+            f"{kind.replace('_', ' '):13s}{milliseconds:9.1f} ms a batch, {1000 * batch / milliseconds:8.0f} pairs/s; "
+            f"{figures[kind]['launches']:5.0f} launches, {figures[kind]['gigabytes']:6.2f} GB read and written"
+        )
+    print(f"host, ahead of it: {figures['host_ms']:.1f} ms a batch")
+    for kind in list(todo)[1:]:
+        figures[f"ratio_to_{kind}"] = figures[kind]["ms"] / figures["per_sample"]["ms"]
+        print(f"per sample / {kind.replace('_', ' ')}: {figures[f'ratio_to_{kind}']:.2f} times the pairs/s")
+    figures["copy_gb_per_s"] = _copy_rate(device)
+    figures["floor_ms"] = 1000 * figures["per_sample"]["gigabytes"] / figures["copy_gb_per_s"]
+    print(
+        f"floor: those bytes at {figures['copy_gb_per_s']:.0f} GB/s, as copying has, are {figures['floor_ms']:.1f} ms"
+    )
     bound = batch * max(working_bytes(plan, settings.patch, settings.patch) for plans in per_sample for plan in plans)
-    print(f"working memory: bound {min(bound, settings.budget_bytes) / 2**20:.0f} MiB", end="")
-    print(f", peak of all memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB" if has_gpu else "")
-    return 0
+    figures["bound_mib"] = min(bound, settings.budget_bytes) / 2**20
+    print(f"working memory: bound {figures['bound_mib']:.0f} MiB", end="")
+    if on_gpu:
+        figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        print(f", peak of all memory {figures['peak_mib']:.0f} MiB", end="")
+    print()
+    return figures
+
+
+def _pictures(batch: int, patch: int, device: torch.device) -> Tensor:
+    """Smooth pictures, uint8 [batch, 3, patch, patch]."""
+    coarse = torch.rand(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(coarse, (patch, patch), mode="bicubic").clamp(0, 1)
+    return (smooth * 255).byte().to(device)
 
 
 def _plans(subspace: Subspace, patch: int, number: int, batch: int) -> list[Plan]:
@@ -84,30 +151,79 @@ def _with_shared_draws(plan: Plan, first: Plan) -> Plan:
     )
 
 
-def _bench(kind: str, hr: Tensor, many_plans: Sequence[Sequence[Plan]], budget_bytes: int) -> float:
-    """Print the times of a kind of batch; the first batch warms up. Returns pairs a second, kernels ready."""
-    kernels_s = render_s = 0.0
-    for number, plans in enumerate(many_plans):
-        separable_terms.cache_clear()
-        start = time.perf_counter()
-        for plan in plans:
-            for operator, parameters in plan.steps(1, 1):
-                if operator == "blur":
-                    separable_terms(parameters)
-        ready = time.perf_counter()
-        render(hr, plans, budget_bytes=budget_bytes)
-        if hr.device.type == "cuda":
+def _ours(hr: Tensor, steps: Sequence[Steps], budget_bytes: int) -> Callable[[], Any]:
+    return lambda: execute(hr, steps, budget_bytes=budget_bytes)
+
+
+def _time(calls: Sequence[Callable[[], Any]], device: torch.device) -> float:
+    """Milliseconds a call, the device's work included, or of CPU time where there is none; the first warms up."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    calls[0]()
+    _finish(device)
+    start = clock()
+    for call in calls[1:]:
+        call()
+    _finish(device)
+    return 1000 * (clock() - start) / (len(calls) - 1)
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _effort(calls: Sequence[Callable[[], Any]], device: torch.device) -> dict[str, float]:
+    """Launches and gigabytes of a call, in the mean.
+
+    On the CPU, pictures are grouped as on a GPU meanwhile, and a launch is an operation that one would have to be sent.
+    """
+    with Counter() as counter, mock.patch.dict(gpu.WASTED_PIXELS, clear=True):
+        for call in calls:
+            call()
+    launches = counter.operations
+    if device.type == "cuda":
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiled:
+            for call in calls:
+                call()
             torch.cuda.synchronize()
-        if number > 0:
-            kernels_s, render_s = kernels_s + ready - start, render_s + time.perf_counter() - ready
-    num_batches = len(many_plans) - 1
-    rate = num_batches * len(hr) / render_s
-    print(
-        f"{kind:14s}{1000 * render_s / num_batches:9.1f} ms a batch, {rate:8.0f} pairs/s; kernels on the host "
-        f"{1000 * kernels_s / num_batches:6.1f} ms a batch, {num_batches * len(hr) / (render_s + kernels_s):8.0f} "
-        "pairs/s in all"
-    )
-    return rate
+        launches = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiled.events())
+    return {"launches": launches / len(calls), "gigabytes": counter.num_bytes / len(calls) / 1e9}
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations that compute or copy, and the bytes that they read and write, each value once an operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.num_bytes = 0, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        result, name = function(*args, **(kwargs or {})), function.__name__
+        is_view = any(a.alias_info and not a.alias_info.is_write for a in function._schema.arguments)
+        if not is_view and "empty" not in name:
+            self.operations += 1
+            inputs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
+            read = [] if name.startswith(("new_", "zeros", "full", "arange")) else tree_leaves((args, inputs))
+            of_inputs = {(t.data_ptr(), t.shape): _stored_bytes(t) for t in read if isinstance(t, Tensor)}
+            self.num_bytes += sum(of_inputs.values())
+            self.num_bytes += sum(_stored_bytes(t) for t in tree_leaves(result) if isinstance(t, Tensor))
+        return result
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    """Bytes of the values that a tensor shows, repeated ones (of stride 0) counted once."""
+    sides = [side for side, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
+    return math.prod(sides) * tensor.element_size()
+
+
+def _copy_rate(device: torch.device) -> float:
+    """GB/s read and written by a copy of a large tensor."""
+    source = torch.empty((1 << 28) if device.type == "cuda" else (1 << 24), dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    calls = [lambda: target.copy_(source)] * 5
+    return 2 * source.nbytes / 1e6 / _time(calls, device)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import warnings
 
+import numpy as np
 import torch
 
 from shared.degradation import gpu
+from shared.degradation.gpu_canvas import to_device
 from shared.degradation.gpu_sharpen import sharpen
 from train.sources import Batch
 from train.transfer import onto
@@ -24,11 +26,13 @@ class Degrader:
         """(lr, hr) of a whole batch on the device, uint8 [B, 3, h, w] and [B, 3, H, W], RGB.
 
         When the device is out of memory the budget is cut to a quarter, once and with a warning, for all that follows.
+        Nothing here makes the host wait for the device.
         """
         lr, hr = onto(device, batch.lr, batch.hr)
         if not batch.pending:
             return lr, hr
-        index = torch.tensor([pending.place for pending in batch.pending], device=device)
+        places, flips = ([getattr(pending, name) for pending in batch.pending] for name in ("place", "flip"))
+        index, flip = to_device(np.array(places), device), to_device(np.array(flips), device)[:, None, None, None]
         crops, made = hr[index], None
         try:
             made = self._render(crops, batch)
@@ -43,12 +47,11 @@ class Degrader:
             )
             self.budget_bytes = smaller
             made = self._render(crops, batch)
-        flip = torch.tensor([pending.flip for pending in batch.pending], device=device)[:, None, None, None]
         lr = lr.index_copy(0, index, torch.where(flip, made.flip(3), made))
         return lr, hr.index_copy(0, index, torch.where(flip, crops.flip(3), crops))
 
     def _render(self, crops_BCHW: torch.Tensor, batch: Batch) -> torch.Tensor:
-        plans = [pending.plan for pending in batch.pending]
+        steps = [pending.steps for pending in batch.pending]
         if self._usm:
             crops_BCHW = sharpen(crops_BCHW.float() / 255)
-        return gpu.render(crops_BCHW, plans, self._scale, self.budget_bytes)
+        return gpu.execute(crops_BCHW, steps, self._scale, self.budget_bytes)

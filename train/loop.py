@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from shared.atomic import locked
+from shared.degradation.gpu_canvas import to_device
 from shared.errors import RunError
 from shared.manifest import Manifest
 from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, load_optimizers, load_state
@@ -240,12 +241,12 @@ class Run:
             c = self._coefficients(losses, tasks, record["c"])[tasks]
             values = torch.stack([torch.ones_like(c), losses, c]).double()
             sums = torch.zeros(3, n, dtype=torch.float64, device=c.device).index_add_(1, tasks, values)
-            numbers = torch.cat([sums.flatten(), sums.new_tensor(flags)])
+            numbers = torch.cat([sums.flatten(), to_device(np.array(flags), c.device)])
             notes.append(Readback(self.accelerator.reduce(numbers, "sum")))
             return c
 
         try:
-            pictures, tasks = self._pictures(batch), batch.task.to(self.accelerator.device)
+            pictures, tasks = self._pictures(batch), batch.task.to(self.accelerator.device, non_blocking=True)
             losses = backward(self.learner, self.accelerator, pictures, tasks, keys, weigh)
         except NotFiniteError as error:
             bad = ", ".join(f"{names[tickets[i][0]]}:{tickets[i][1]}" for i in error.samples) or "of another process"
@@ -264,7 +265,7 @@ class Run:
     def _coefficients(self, losses: torch.Tensor, tasks: torch.Tensor, constant: Sequence[float]) -> torch.Tensor:
         """c [n]: the interval's constants, or what the policy makes of the global batch at this step."""
         if not self.spec.policy.every_step:
-            return torch.tensor(constant, device=losses.device)
+            return to_device(np.array(constant, np.float32), losses.device)
         sums = torch.zeros(2, len(self.tasks), device=losses.device)
         sums.index_add_(1, tasks, torch.stack([losses.float(), torch.ones_like(losses, dtype=torch.float32)]))
         totals, counts = self.accelerator.reduce(sums, "sum").tolist()

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from shared.degradation import cpu
+from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.plan import Plan
 from shared.errors import RunError
 from shared.seeds import Draws
@@ -28,10 +29,13 @@ CANDIDATES = 16
 
 
 class Pending(NamedTuple):
-    """What the device still has to do at a place of a batch: degrade the HR crop, then flip both if so drawn."""
+    """What the device still has to do at a place of a batch: degrade the HR crop, then flip both if so drawn.
+
+    steps: of the plan, worked out here, so that the training process only hands them to the device.
+    """
 
     place: int
-    plan: Plan
+    steps: Steps
     flip: bool
 
 
@@ -118,7 +122,8 @@ class TicketDataset(TorchDataset[Batch]):
             assert sample.plan
             _store(batch.hr, index, sample.hr, flip=False)
             batch.lr[index] = 0
-            batch.pending[:] = [p for p in batch.pending if p.place != index] + [Pending(index, sample.plan, flip)]
+            steps = steps_of(sample.plan, *batch.lr.shape[2:])
+            batch.pending[:] = [p for p in batch.pending if p.place != index] + [Pending(index, steps, flip)]
         else:
             _store(batch.hr, index, sample.hr, flip)
             _store(batch.lr, index, sample.lr, flip)

@@ -27,6 +27,7 @@ from shared.degradation.gpu_canvas import (
 from shared.degradation.gpu_filter import blur, resize
 from shared.degradation.gpu_jpeg import from_levels, jpeg, to_levels
 from shared.degradation.gpu_noise import noise
+from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.plan import Plan
 
 OPERATORS: Mapping[str, Callable[[Canvas, Sequence[Any]], Canvas]] = {
@@ -53,14 +54,18 @@ def render(hr: Tensor, plans: Sequence[Plan], scale: int = 4, budget_bytes: int 
     Returns the LR images, uint8 [B, 3, H // scale, W // scale], RGB.
     Raises ValueError when plans and pictures differ in number or a side is under 74 pixels.
     """
-    if len(plans) != len(hr):
-        raise ValueError(f"there are {len(plans)} plans for {len(hr)} pictures: one each is needed")
+    lr_height, lr_width = hr.shape[2] // scale, hr.shape[3] // scale
+    return execute(hr, [steps_of(plan, lr_height, lr_width) for plan in plans], scale, budget_bytes)
+
+
+def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: int = BUDGET_BYTES) -> Tensor:
+    """What `render` does, for plans whose steps were worked out before (`gpu_steps.steps_of`)."""
+    if len(steps) != len(hr):
+        raise ValueError(f"there are {len(steps)} plans for {len(hr)} pictures: one each is needed")
     height, width = hr.shape[2:]
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(f"the HR images are {height} x {width} pixels: both sides must be {SMALLEST_SIDE} or more")
-    lr_size = (height // scale, width // scale)
-    out = torch.empty(len(hr), 3, *lr_size, dtype=torch.uint8, device=hr.device)
-    steps = [list(plan.steps(*lr_size)) for plan in plans]
+    out = torch.empty(len(hr), 3, height // scale, width // scale, dtype=torch.uint8, device=hr.device)
     for start, end in _parts([_working_bytes(s, height, width) for s in steps], budget_bytes):
         _render_part(hr[start:end], steps[start:end], out[start:end])
     return out
@@ -89,8 +94,9 @@ def _parts(costs: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
         yield start, len(costs)
 
 
-def _render_part(hr: Tensor, steps: Sequence[list[tuple[str, Any]]], out: Tensor) -> None:
+def _render_part(hr: Tensor, steps: Sequence[Steps], out: Tensor) -> None:
     count, _, height, width = hr.shape
+    hr = hr.contiguous()
     pixels = from_levels(hr) if hr.dtype == torch.uint8 else hr
     canvases = [merge([Canvas(pixels, tuple(range(count)), (height,) * count, (width,) * count)])]
     queues = [deque(s) for s in steps]

@@ -1,7 +1,8 @@
 """Canvases: pictures of different sizes in one tensor, so that a step is a few kernels for a whole batch.
 
-A picture lies in the upper left corner of its canvas; its last row and column are repeated to the canvas's end. Every
-operator keeps that, so sides can be cut or grown at will, and JPEG finds the padding that libjpeg would make.
+A picture lies in the upper left corner of its canvas, and sides can be cut or grown at will. Filters leave its last row
+and column repeated to the canvas's end, where JPEG finds the padding that libjpeg would make; JPEG leaves more or less
+anything there.
 """
 
 from collections.abc import Sequence
@@ -26,12 +27,14 @@ class Canvas:
 
     pixels: float32 [n, 3, H, W], RGB, nominally in [0, 1]; H and W are multiples of 16.
     samples, heights, widths: for each of the n pictures its position in the batch and its size, known on the host.
+    edges: whether all that lies outside of a picture repeats its edge.
     """
 
     pixels: Tensor
     samples: tuple[int, ...]
     heights: tuple[int, ...]
     widths: tuple[int, ...]
+    edges: bool = True
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -61,8 +64,9 @@ class Canvas:
             pixels = self.pixels[rows[0] : rows[0] + len(rows)]
         else:
             pixels = self.pixels.index_select(0, to_device(np.array(rows, np.int64), self.device))
-        chosen = (tuple(values[row] for row in rows) for values in (self.samples, self.heights, self.widths))
-        return Canvas(pixels, *chosen)
+        numbers = (self.samples, self.heights, self.widths)
+        samples, heights, widths = (tuple(values[row] for row in rows) for values in numbers)
+        return Canvas(pixels, samples, heights, widths, self.edges)
 
     def fit(self, height: int, width: int) -> Tensor:
         """The pixels with other sides, not smaller than any picture."""
@@ -70,9 +74,13 @@ class Canvas:
         bottom, right = height - pixels.shape[2], width - pixels.shape[3]
         return nnf.pad(pixels, (0, right, 0, bottom), mode="replicate") if bottom or right else pixels
 
-    def painted(self, pixels: Tensor) -> "Canvas":
-        """The same pictures with other pixels, whose edges are repeated already."""
-        return replace(self, pixels=pixels)
+    def painted(self, pixels: Tensor, edges: bool = True) -> "Canvas":
+        """Pictures of the same sizes with other pixels."""
+        return replace(self, pixels=pixels, edges=edges)
+
+    def with_edges(self) -> "Canvas":
+        """The same pictures, their edges repeated."""
+        return self if self.edges or self.is_full else self.painted(repeat_edges(self.pixels, self.size_n2))
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
@@ -93,6 +101,12 @@ def repeat_edges(planes: Tensor, size_n2: Tensor) -> Tensor:
     x = torch.arange(width, device=planes.device).minimum(size_n2[:, 1:] - 1)
     index = (y[:, :, None] * width + x[:, None, :]).view(count, 1, height * width)
     return planes.flatten(2).gather(2, index.expand(-1, channels, -1)).view_as(planes)
+
+
+def repeat_last_row(planes: Tensor, rows_n: Tensor) -> Tensor:
+    """Planes [n, c, H, W] whose rows from `rows_n` on, int64 [n], are copies of the one before them."""
+    row = torch.arange(planes.shape[2], device=planes.device).minimum(rows_n[:, None] - 1)
+    return planes.gather(2, row[:, None, :, None].expand_as(planes))
 
 
 def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> list[list[int]]:
@@ -129,6 +143,7 @@ def merge(pieces: Sequence[Canvas]) -> Canvas:
         tuple(sample for piece in pieces for sample in piece.samples),
         tuple(side for piece in pieces for side in piece.heights),
         tuple(side for piece in pieces for side in piece.widths),
+        all(piece.edges or piece.is_full for piece in pieces),
     )
 
 

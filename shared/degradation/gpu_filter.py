@@ -2,102 +2,113 @@
 
 The products are exact. Pixels and weights are whole multiples of 2**-24 and 2**-26 held in float64, whose 53 bits hold
 every partial sum, so the result depends neither on the order of summation nor on the canvas, the batch or the device.
-Between a row's and a column's product pixels lie as [n, H, 3, W], "rows of planes", so that both read them in place.
+What lies outside a picture is not used, and repeats the picture's edge afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, canvas_side, repeat_edges, to_device
-from shared.degradation.kernels import separable_terms
-from shared.degradation.plan import Blur, Resize
+from shared.degradation.gpu_canvas import Canvas, canvas_side, to_device
+from shared.degradation.kernels import Terms
+from shared.degradation.plan import Resize
 
 PIXEL_STEPS = 2.0**24
 WEIGHT_STEPS = 2.0**26
-BICUBIC_A = -0.75
+UNITS = np.array([1 / WEIGHT_STEPS / PIXEL_STEPS, 1 / WEIGHT_STEPS])
+"""What a step of weight counts for along columns, whose product comes last, and along rows."""
 MODES = ("area", "bilinear", "bicubic")
+# Weights of the inputs floor - 1 .. floor + 2 at the fraction t as polynomials of t, highest power first.
+BILINEAR = ((0, 0, 0, 0), (0, 0, -1, 1), (0, 0, 1, 0), (0, 0, 0, 0))
+BICUBIC = ((-0.75, 1.5, -0.75, 0), (1.25, -2.25, 0, 1), (-1.25, 1.5, 0.75, 0), (0.75, -0.75, 0, 0))  # a = -.75
+TAPS = np.array([np.zeros((4, 4)), BILINEAR, BICUBIC])
+"""[mode, tap, power]; an area has no such taps."""
 
 
-def blur(canvas: Canvas, parameters: Sequence[Blur]) -> Canvas:
-    """Correlation with each plan's kernel, reflect-101 border, no clipping. Returns the pictures in another order.
+def blur(canvas: Canvas, parameters: Sequence[Terms]) -> Canvas:
+    """Correlation with the sum of each picture's terms, reflect-101 border, no clipping; pictures in another order.
 
     Raises ValueError when a picture is too small for a reflect border.
     """
-    terms = [separable_terms(blur) for blur in parameters]
-    for size, blur in zip(canvas.sizes, parameters, strict=True):
-        if min(size) <= blur.size // 2:
-            raise ValueError(f"a picture is {size[0]} x {size[1]} pixels at a blur of size {blur.size}: too small")
-    most_first = sorted(range(len(terms)), key=lambda row: -len(terms[row][0]))
-    num_terms = [len(terms[row][0]) for row in most_first]
-    canvas = canvas.pick(most_first)
-    count, _, height, width = canvas.pixels.shape
-    weights = to_device(_packed([terms[row] for row in most_first]), canvas.device)
-    steps = _mirrored(canvas, weights.shape[3] // 2)
-    total = torch.zeros(count, height, 3, width, dtype=torch.float64, device=canvas.device)
-    for term in range(num_terms[0]):
-        n = sum(count > term for count in num_terms)
-        rows, columns = (_band(weights[axis, term, :n], side) for axis, side in enumerate((height, width)))
-        total[:n] += _product(steps[:n], rows, columns)
-    pixels = _from_steps(total)
-    return canvas.painted(pixels if canvas.is_full else repeat_edges(pixels, canvas.size_n2))
+    for (height, width), (columns, _) in zip(canvas.sizes, parameters, strict=True):
+        if min(height, width) <= columns.shape[1] // 2:
+            raise ValueError(f"a picture is {height} x {width} pixels at a blur of size {columns.shape[1]}: too small")
+    most_first = sorted(range(len(parameters)), key=lambda row: -len(parameters[row][0]))
+    canvas, terms = canvas.pick(most_first), [parameters[row] for row in most_first]
+    weights = to_device(_packed(terms), canvas.device)
+    sources = _mirrored(canvas, weights.shape[3])
+    height, width = canvas.pixels.shape[2:]
+    steps, total = _to_steps(canvas.pixels), None
+    for n, first, last in _blocks([len(columns) for columns, _ in terms]):
+        shape = (2, n, last - first, *sources.shape[2:])
+        matrices = torch.zeros(*shape[:4], shape[3], dtype=torch.float64, device=canvas.device)
+        index, taps = sources[:, :n, None], weights[:, :n, first:last, None]
+        matrices.scatter_add_(4, index.expand(shape), taps.expand(shape))
+        total = _product(steps[:n], matrices[0, :, :, :height, :height], matrices[1, :, :, :width, :width], total)
+    assert total is not None
+    return canvas.painted(_to_pixels(total, width))
 
 
-def _packed(terms: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Columns and rows of all kernels in whole steps, float64 [2, terms, n, largest size], centred and reversed."""
+def _packed(terms: Sequence[Terms]) -> np.ndarray:
+    """Columns and rows of all kernels, centred, in whole steps: float64 [2, n, terms, largest size]."""
     size = max(columns.shape[1] for columns, _ in terms)
-    packed = np.zeros((2, max(len(columns) for columns, _ in terms), len(terms), size))
-    for sample, (columns, rows) in enumerate(terms):
-        count, length = columns.shape
+    packed = np.zeros((2, len(terms), max(len(columns) for columns, _ in terms), size))
+    for sample, pair in enumerate(terms):
+        count, length = pair[0].shape
         start = (size - length) // 2
-        packed[0, :count, sample, start : start + length] = columns[:, ::-1]
-        packed[1, :count, sample, start : start + length] = rows[:, ::-1]
-    return np.rint(packed * WEIGHT_STEPS) / WEIGHT_STEPS
+        packed[:, sample, :count, start : start + length] = pair
+    return np.rint(packed * WEIGHT_STEPS) * UNITS[:, None, None, None]
 
 
-def _mirrored(canvas: Canvas, margin: int) -> Tensor:
-    """Pixels in steps with a reflect-101 border, turned by 180 degrees, float64 [n, H + 2 margin, 3, W + 2 margin]."""
-    count, channels, height, width = canvas.pixels.shape
-    index = []
-    for axis, side in enumerate((height, width)):
-        last = canvas.size_n2[:, axis, None] - 1
-        place = torch.arange(side + margin - 1, -margin - 1, -1, device=canvas.device)
-        index.append((last - (last - place.abs()).abs()).clamp_min_(0))
-    flat = (index[0][:, :, None] * width + index[1][:, None, :]).view(count, 1, -1)
-    pixels = canvas.pixels.flatten(2).gather(2, flat.expand(-1, channels, -1))
-    return _to_steps(pixels.view(count, channels, height + 2 * margin, width + 2 * margin))
+def _mirrored(canvas: Canvas, taps: int) -> Tensor:
+    """The input of each tap with a reflect-101 border, int64 [2, n, side, taps]; past an edge, those of the edge."""
+    last = canvas.size_n2.T[:, :, None, None] - 1
+    line = torch.arange(max(canvas.pixels.shape[2:]), device=canvas.device)[:, None].minimum(last)
+    source = (line + torch.arange(-(taps // 2), taps // 2 + 1, device=canvas.device)).abs_()
+    return last - source.sub_(last).abs_()
 
 
-def _band(weights: Tensor, side: int) -> Tensor:
-    """Reversed weights [n, taps] as matrices [n, side, side + taps - 1] on pixels in reverse order.
+def _blocks(num_terms: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(n, first, last): terms first .. last - 1 of the first n kernels, which have the most.
 
-    With both reversed, every row is the one above moved to the left: a window that slides over the padded weights.
+    A block does no more than the first terms of all kernels, so that it needs no more memory.
     """
-    return nnf.pad(weights, (side - 1, side - 1)).unfold(1, side + weights.shape[1] - 1, 1)
+    first = 0
+    while first < num_terms[0]:
+        n = sum(count > first for count in num_terms)
+        last = min(first + len(num_terms) // n, num_terms[0])
+        yield n, first, last
+        first = last
 
 
 def _to_steps(pixels: Tensor) -> Tensor:
-    """float32 [n, 3, H, W] to whole steps, float64 [n, H, 3, W]."""
-    rounded = (pixels * PIXEL_STEPS).round_().permute(0, 2, 1, 3)
-    return rounded.to(torch.float64, memory_format=torch.contiguous_format)
+    """float32 to whole steps, float64."""
+    return (pixels * PIXEL_STEPS).round_().double()
 
 
-def _from_steps(steps: Tensor) -> Tensor:
-    """Steps, float64 [n, H, 3, W], to float32 [n, 3, H, W]."""
-    return steps.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / PIXEL_STEPS)
+def _product(steps: Tensor, rows: Tensor, columns: Tensor, total: Tensor | None = None) -> Tensor:
+    """The sum over t of rows[t] @ (steps @ columns[t].T, in whole steps), added to the first of `total`, if given.
 
-
-def _product(steps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Matrices along the rows of pictures, rounding to whole steps, then matrices along their columns.
-
-    steps: float64 [n, H, 3, W]. rows: [n, H', H], columns: [n, W', W]. Returns [n, H', 3, W'], steps not rounded.
+    steps: float64 [n, 3, H, W]. rows: [n, t, H', H] that undo the steps, columns: [n, t, W', W]. Gives [n, H', 3 W'].
     """
-    count, height, channels, width = steps.shape
-    across = torch.bmm(steps.view(count, height * channels, width), columns.mT).round_()
-    return torch.bmm(rows, across.view(count, height, -1)).view(count, rows.shape[1], channels, columns.shape[1])
+    n, channels, height, width = steps.shape
+    terms, side = columns.shape[1:3]
+    across = torch.bmm(steps.view(n, channels * height, width), columns.reshape(n, terms * side, width).mT)
+    lines = torch.empty(n, terms, height, channels, side, dtype=torch.float64, device=steps.device)
+    torch.round(across.view(n, channels, height, terms, side).permute(0, 3, 2, 1, 4), out=lines)
+    factors = rows.transpose(1, 2).reshape(n, -1, terms * height), lines.view(n, terms * height, channels * side)
+    if total is None:
+        return torch.bmm(*factors)
+    total[:n].baddbmm_(*factors)
+    return total
+
+
+def _to_pixels(total: Tensor, width: int) -> Tensor:
+    """float64 [n, H, 3 W] to float32 [n, 3, H, W]."""
+    planes = total.view(*total.shape[:2], 3, width).permute(0, 2, 1, 3)
+    return planes.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def resize(canvas: Canvas, parameters: Sequence[Resize]) -> Canvas:
@@ -105,54 +116,41 @@ def resize(canvas: Canvas, parameters: Sequence[Resize]) -> Canvas:
     heights, widths = tuple(p.height for p in parameters), tuple(p.width for p in parameters)
     if (heights, widths) == (canvas.heights, canvas.widths):
         return canvas
-    modes = [p.mode for p in parameters]
-    axes = {
-        (sides_in, side_in, sides_out): _resize_matrix(sides_in, sides_out, side_in, modes, canvas.device)
-        for sides_in, side_in, sides_out in {
-            (canvas.heights, canvas.pixels.shape[2], heights),
-            (canvas.widths, canvas.pixels.shape[3], widths),
-        }
-    }
-    rows = axes[canvas.heights, canvas.pixels.shape[2], heights]
-    columns = axes[canvas.widths, canvas.pixels.shape[3], widths]
-    pixels = _from_steps(_product(_to_steps(canvas.pixels), rows, columns))
+    sizes_in, sizes_out = np.array([canvas.heights, canvas.widths]), np.array([heights, widths])
+    side_in, modes = max(canvas.pixels.shape[2:]), [MODES.index(p.mode) for p in parameters]
+    matrices = _resize_matrices(sizes_in, sizes_out, side_in, modes, canvas.device)
+    (height_in, width_in), (height, width) = canvas.pixels.shape[2:], (canvas_side(max(line)) for line in sizes_out)
+    rows, columns = matrices[0, :, None, :height, :height_in], matrices[1, :, None, :width, :width_in]
+    pixels = _to_pixels(_product(_to_steps(canvas.pixels), rows, columns), width)
     return Canvas(pixels, canvas.samples, heights, widths)
 
 
-def _resize_matrix(
-    sides_in: Sequence[int], sides_out: Sequence[int], canvas_in: int, modes: Sequence[str], device: torch.device
+def _resize_matrices(
+    num_in: np.ndarray, num_out: np.ndarray, side_in: int, modes: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Weights, float64 [n, canvas_out, canvas_in], of a resize along one axis; outputs past the end repeat the last.
+    """Weights, float64 [2, n, side_out, side_in], of resizes along columns and rows; past an end they repeat the last.
 
-    Positions are those of OpenCV: computed in float64, rounded to float32.
+    num_in, num_out: int [2, n]. Sums that are not exact are taken in float64 and one operation at a time, hence the
+    same everywhere.
     """
-    count, canvas_out = len(modes), canvas_side(max(sides_out))
-    table = np.array([sides_in, sides_out, [MODES.index(mode) for mode in modes]], np.int64)
-    num_in, num_out, mode = to_device(table, device).view(3, count, 1, 1)
-    i = torch.arange(canvas_out, device=device).view(1, canvas_out, 1).minimum(num_out - 1)
-    matrix = torch.zeros(count, canvas_out, canvas_in, dtype=torch.float64, device=device)
-    if set(modes) != {"area"}:
-        position = ((i + 0.5) * (1 / (num_out.double() / num_in)) - 0.5).float().double()
+    units = np.broadcast_to(UNITS[:, None], num_in.shape)
+    whole = np.where(np.equal(modes, 0), WEIGHT_STEPS, 0) + 0 * num_in
+    lines = np.stack([num_in, num_out, num_in - 1, num_out - 1, num_in / num_out, whole, units], axis=-1)
+    powers = np.broadcast_to(TAPS[list(modes)].reshape(-1, 16) * WEIGHT_STEPS, (*num_in.shape, 16))
+    table = to_device(np.concatenate([lines, powers], axis=-1), device)[:, :, None]  # [2, n, 1, 23]
+    count_in, count_out, last_in, last_out, scale, area, unit = table[..., :7].split(1, dim=-1)
+    i = torch.arange(canvas_side(num_out.max()), dtype=torch.float64, device=device)[:, None].minimum(last_out)
+    if 0 in modes:
+        start, end = (i * count_in).div_(count_out).floor_(), (i + 1).mul_(count_in).div_(count_out).ceil_()
+        j = torch.arange(side_in, dtype=torch.float64, device=device)
+        matrices = ((j >= start) & (j < end)) * (area / (end - start)).round_().mul_(unit)
+    else:
+        matrices = torch.zeros(*num_in.shape, i.shape[2], side_in, dtype=torch.float64, device=device)
+    if set(modes) != {0}:
+        position = (i + 0.5).mul_(scale).sub_(0.5)
         floor = position.floor()
-        taps = (floor.long() + torch.arange(-1, 3, device=device)).clamp_min_(0).minimum(num_in - 1)
-        matrix.scatter_add_(2, taps, _tap_weights(position - floor, mode))
-    if "area" in modes:
-        start, end = i * num_in // num_out, -(-(i + 1) * num_in // num_out)
-        j = torch.arange(canvas_in, device=device)
-        matrix += ((j >= start) & (j < end)) * _whole((mode == 0) / (end - start).double())
-    return matrix
-
-
-def _whole(weights: Tensor) -> Tensor:
-    """Weights rounded to whole steps."""
-    return (weights * WEIGHT_STEPS).round_().mul_(1 / WEIGHT_STEPS)
-
-
-def _tap_weights(t: Tensor, mode: Tensor) -> Tensor:
-    """Weights [n, i, 4] of the inputs floor - 1 .. floor + 2 at the fraction t, [n, i, 1]; all 0 for area."""
-    a = BICUBIC_A
-    near = [((a + 2) * x - (a + 3)) * x * x + 1 for x in (t, 1 - t)]
-    far = [((a * x - 5 * a) * x + 8 * a) * x - 4 * a for x in (t + 1, 2 - t)]
-    bilinear = torch.cat((torch.zeros_like(t), 1 - t, t, torch.zeros_like(t)), 2)
-    bicubic = torch.cat((far[0], near[0], near[1], far[1]), 2)
-    return _whole((mode == 1) * bilinear + (mode == 2) * bicubic)
+        t, (cubic, square, linear, constant) = position.sub_(floor), table[..., 7:].unflatten(-1, (4, 4)).unbind(-1)
+        weights = (cubic * t).add_(square).mul_(t).add_(linear).mul_(t).add_(constant).round_().mul_(unit)
+        taps = floor + torch.arange(-1, 3, dtype=torch.float64, device=device)
+        matrices.scatter_add_(3, taps.clamp_min_(0).minimum(last_in).long(), weights)
+    return matrices

@@ -1,7 +1,8 @@
 """JPEG and back on a torch device, bit for bit as libjpeg-turbo: baseline, 4:2:0, accurate integer DCT (islow).
 
 All arithmetic is on whole numbers, below 2**53 in float64 for the DCT and below 2**24 in float32 elsewhere, so every
-product and sum is exact in any order, and TF32, which only touches float32 matrices, never enters.
+product and sum is exact in any order, and TF32, which only touches float32 matrices, never enters. A pass of the DCT is
+one matrix for all 64 values of a block: more products than needed, but no moving of values between the passes.
 The names of libjpeg's functions stand in the docstrings (jccolor, jcsample, jfdctint, jidctint, jdsample, jdcolor).
 Entropy coding loses nothing and is left out.
 """
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, repeat_edges, to_device
+from shared.degradation.gpu_canvas import Canvas, repeat_edges, repeat_last_row, to_device
 
 NARROW = 4
 """Up to this width libjpeg-turbo upsamples chroma by repetition."""
@@ -28,10 +29,12 @@ CHROMINANCE = """
 17 18 24 47 99 99 99 99   18 21 26 66 99 99 99 99   24 26 56 99 99 99 99 99   47 66 99 99 99 99 99 99
 99 99 99 99 99 99 99 99   99 99 99 99 99 99 99 99   99 99 99 99 99 99 99 99   99 99 99 99 99 99 99 99
 """
-YCC_FROM_RGB = ((0.299, 0.587, 0.114), (-0.16874, -0.33126, 0.5), (0.5, -0.41869, -0.08131))
-YCC_OFFSET = (0.5 - 128, 0.5 - 2**-16, 0.5 - 2**-16)
+YCC_FROM_RGB = np.array([[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5, -0.41869, -0.08131]])
+YCC_OFFSET = np.array([0.5 - 128, 0.5 - 2**-16, 0.5 - 2**-16])
 """Luma is rounded, chroma rounded half down; 128 is taken from luma, and not added to chroma."""
-RED_FROM_CR, GREEN_FROM_CB, GREEN_FROM_CR, BLUE_FROM_CB = 1.402, -0.34414, -0.71414, 1.772
+RGB_FROM_CHROMA = np.array([[0, 1.402], [-0.34414, -0.71414], [1.772, 0]])
+DOWN_ROUNDING, UP_ROUNDING = (1 / 4, 2 / 4), (8 / 16, 7 / 16)
+"""Of chroma, at even and odd columns, before the floor."""
 
 
 def to_levels(pixels: Tensor) -> Tensor:
@@ -46,33 +49,30 @@ def from_levels(levels: Tensor) -> Tensor:
 
 def jpeg(canvas: Canvas, qualities: Sequence[int]) -> Canvas:
     """Through JPEG and back at each plan's quality; the pictures become 8 bits."""
+    canvas = canvas.with_edges()
     quality_n = to_device(np.array(qualities, np.int64), canvas.device)
-    tables = quantisation_tables(canvas.device)[quality_n]  # [n, 2, 1, 1, 1, 8, 8]
-    luma, chroma = _subsampled(canvas)
-    luma, chroma = _code(luma, tables[:, 0]), _code(chroma, tables[:, 1])
+    luma, chroma = _decoded(_coded(*_subsampled(canvas), quantisation_tables(canvas.device)[quality_n]))
     if not canvas.is_full:
         chroma = repeat_edges(chroma, (canvas.size_n2 + 1) // 2)
     full_chroma = _upsampled(chroma)
     if min(canvas.widths) <= NARROW:
         is_narrow = canvas.size_n2[:, 1].view(-1, 1, 1, 1) <= NARROW
         full_chroma = torch.where(is_narrow, nnf.interpolate(chroma, scale_factor=2), full_chroma)
-    levels = _rgb(luma, full_chroma)
-    if not canvas.is_full:
-        levels = repeat_edges(levels, canvas.size_n2)
-    return canvas.painted(from_levels(levels))
+    return canvas.painted(from_levels(_rgb(luma, full_chroma)), edges=False)
 
 
 @lru_cache(maxsize=8)
 def quantisation_tables(device: torch.device) -> Tensor:
-    """Tables by quality 0 .. 100, float64 [101, 2, 1, 1, 1, 8, 8] (luma, chroma), transposed: columns first.
+    """By quality 0 .. 100, for the 4 luma and 2 chroma blocks of a unit: float64 [101, 2, 1, 6, 64].
 
-    Scaled as the Independent JPEG Group does. There is no quality 0; it stands for 1.
+    Steps q, and what divides a coefficient by 8 q, because the forward DCT is 8 times too large; ties lie 2**-30 of
+    themselves outwards, so that they are rounded away from 0, and no other value gets near one. Scaled as the
+    Independent JPEG Group does. There is no quality 0; it stands for 1.
     """
     base = np.array([text.split() for text in (LUMINANCE, CHROMINANCE)], np.int64)
     scale = [5000 // max(q, 1) if q < 50 else 200 - 2 * q for q in range(101)]
-    tables = np.clip((base * np.array(scale)[:, None, None] + 50) // 100, 1, 255)
-    tables = tables.reshape(101, 2, 1, 1, 1, 8, 8).swapaxes(-1, -2)
-    return to_device(np.ascontiguousarray(tables, np.float64), device)
+    steps = np.clip((base * np.array(scale)[:, None, None] + 50) // 100, 1, 255)[:, None, None, [0, 0, 0, 0, 1, 1]]
+    return to_device(np.concatenate([steps, (1 + 2**-30) / (8 * steps)], axis=1), device)
 
 
 def fixed(value: float, bits: int = 16) -> float:
@@ -80,8 +80,7 @@ def fixed(value: float, bits: int = 16) -> float:
     return math.copysign(math.floor(abs(value) * 2**bits + 0.5) / 2**bits, value)
 
 
-@lru_cache(maxsize=8)
-def _dct_matrix(device: torch.device) -> Tensor:
+def _dct_matrix() -> np.ndarray:
     """One pass of islow before its rounding, float64 [frequency, position].
 
     jfdctint's flow graph run on unit vectors, its multiplications by 13-bit constants; jidctint's is its transpose.
@@ -103,74 +102,110 @@ def _dct_matrix(device: torch.device) -> Tensor:
     z3, z4 = (tmp4 + tmp6) * fix(-1.961570560) + z5, (tmp5 + tmp7) * fix(-0.390180644) + z5
     out[7], out[5] = tmp4 * fix(0.298631336) + z1 + z3, tmp5 * fix(2.053119869) + z2 + z4
     out[3], out[1] = tmp6 * fix(3.072711026) + z2 + z3, tmp7 * fix(1.501321110) + z1 + z4
-    return to_device(out, device)
+    return out
+
+
+@lru_cache(maxsize=8)
+def _passes(device: torch.device) -> Tensor:
+    """The four passes as matrices on the 64 values of a block, row by row, float64 [4, 64 in, 64 out].
+
+    Forward along rows and along columns, inverse along columns and along rows. libjpeg's first passes keep two bits
+    more, its last ones take them back.
+    """
+    dct, one = _dct_matrix(), np.eye(8)
+    forward = np.kron(one, 4 * dct.T), np.kron(dct.T / 4, one)
+    return to_device(np.stack([*forward, np.kron(4 * dct, one), np.kron(one, dct / 32)]), device)
+
+
+@lru_cache(maxsize=8)
+def _half(device: torch.device) -> Tensor:
+    return torch.full((64,), 0.5, dtype=torch.float64, device=device)
+
+
+@lru_cache(maxsize=8)
+def _colours(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What R, G, B give to Y, Cb, Cr, [3, 3, 1, 1]; offsets, [3, 1, 1]; what Cb, Cr give to RGB, [2, 3, 1, 1]."""
+    to_ycc, to_rgb = (np.vectorize(fixed)(matrix).T[..., None, None] for matrix in (YCC_FROM_RGB, RGB_FROM_CHROMA))
+    parts = (part.astype(np.float32) for part in (to_ycc, YCC_OFFSET[:, None, None], to_rgb))
+    ycc, offset, rgb = (to_device(part, device) for part in parts)
+    return ycc, offset, rgb
+
+
+@lru_cache(maxsize=64)
+def _rounding(values: tuple[float, float], width: int, device: torch.device) -> Tensor:
+    """Two values in turn, float32 [width]."""
+    return to_device(np.resize(np.array(values, np.float32), width), device)
 
 
 def _subsampled(canvas: Canvas) -> tuple[Tensor, Tensor]:
-    """rgb_ycc_convert and h2v2_downsample: luma [n, 1, H, W] and chroma [n, 2, H/2, W/2], less 128, float32.
+    """rgb_ycc_convert and h2v2_downsample: luma [n, H, W] and chroma [n, 2, H/2, W/2], less 128, float32.
 
-    Whole numbers below 2**24 over 2**16: exact in float32. Chroma is rounded by 1/4 and 1/2 in turn along a row. Under
-    an odd last row lies its repetition; further rows repeat the last row of chroma, while further columns come from
-    repeated pixels.
+    Whole numbers below 2**24 over 2**16: exact in float32. Under an odd last row lies its repetition; further rows
+    repeat the last row of chroma, while further columns come from repeated pixels.
     """
-    count, _, height, width = canvas.pixels.shape
-    levels = to_levels(canvas.pixels)
-    luma, cb, cr = (
-        _weighted(levels, weights, offset) for weights, offset in zip(YCC_FROM_RGB, YCC_OFFSET, strict=True)
-    )
-    chroma = torch.stack((cb, cr), 1).view(count, 2, height // 2, 2, width // 2, 2).sum((3, 5))
-    rounding = torch.arange(width // 2, device=canvas.device) % 2 + 1
-    chroma = chroma.add_(rounding).mul_(0.25).floor_()
+    levels, ((red, green, blue), offset, _) = to_levels(canvas.pixels), _colours(canvas.device)
+    ycc = torch.addcmul(offset, levels[:, 0:1], red)
+    ycc.addcmul_(levels[:, 1:2], green).addcmul_(levels[:, 2:3], blue).floor_()
+    height, width = ycc.shape[2:]
+    chroma = nnf.avg_pool2d(ycc[:, 1:], 2).add_(_rounding(DOWN_ROUNDING, width // 2, canvas.device)).floor_()
     if set(canvas.heights) != {height}:
-        rows = (canvas.size_n2[:, 0] + 1) // 2
-        chroma = repeat_edges(chroma, torch.stack((rows, torch.full_like(rows, width // 2)), 1))
-    return luma[:, None], chroma
+        chroma = repeat_last_row(chroma, (canvas.size_n2[:, 0] + 1) // 2)
+    return ycc[:, 0], chroma
 
 
-def _weighted(levels: Tensor, weights: Sequence[float], offset: float) -> Tensor:
-    """floor(16-bit weights times channels plus offset): [n, c, H, W] to [n, H, W]."""
-    total = levels[:, 0] * fixed(weights[0])
-    for channel, weight in enumerate(weights[1:], start=1):
-        total.add_(levels[:, channel], alpha=fixed(weight))
-    return total.add_(offset).floor_()
+def _coded(luma: Tensor, chroma: Tensor, tables: Tensor) -> Tensor:
+    """jpeg_fdct_islow, quantisation, jpeg_idct_islow: values less 128 in blocks, float64 [n, rows, columns, 6, 8, 8].
 
-
-def _code(planes: Tensor, tables: Tensor) -> Tensor:
-    """jpeg_fdct_islow, quantisation, jpeg_idct_islow: planes float32 [n, c, H, W] less 128, clipped to -128 .. 127.
-
-    tables: [n, 1, 1, 1, 8, 8], transposed. The forward DCT is 8 times too large. Quantisation rounds half away from 0:
-    ties lie 2**-30 of themselves outwards, no other value gets near one.
+    tables: [n, 2, 1, 6, 64] of `quantisation_tables`. A unit of 16 x 16 pixels has 4 blocks of luma, 1 of each chroma.
     """
-    count, channels, height, width = planes.shape
-    dct = _dct_matrix(planes.device)
-    blocks = planes.double().view(count, channels, height // 8, 8, width // 8, 8)
-    blocks = _pass(blocks, dct.T * 4)  # along rows: [.., y, block, v]
-    blocks = _pass(blocks.permute(0, 1, 2, 4, 5, 3), dct.T / 4)  # along columns: [.., v, u]
-    blocks = blocks.mul_((1 + 2**-30) / (8 * tables)).round_().mul_(tables)
-    blocks = _pass(blocks, dct * 4)  # along columns: [.., v, y]
-    blocks = _pass(blocks.permute(0, 1, 2, 5, 3, 4), dct / 32)  # along rows: [.., y, block, x]
-    return blocks.view(count, channels, height, width).float().clamp_(-128, 127)
+    n, height, width = luma.shape
+    rows, columns = height // 16, width // 16
+    blocks = torch.empty(n, rows, columns, 6, 8, 8, dtype=torch.float64, device=luma.device)
+    of_luma, of_chroma = _luma_blocks(blocks), _chroma_blocks(blocks)
+    of_luma.copy_(luma.view(of_luma.shape))
+    of_chroma.copy_(chroma.view(of_chroma.shape))
+    values = blocks.view(-1, 64)
+    along_rows, along_columns, back_along_columns, back_along_rows = _passes(luma.device)
+    values = _pass(_pass(values, along_rows), along_columns)
+    steps, shares = tables.unbind(1)
+    values.view(n, -1, 6, 64).mul_(shares).round_().mul_(steps)
+    return _pass(_pass(values, back_along_columns), back_along_rows).view(n, rows, columns, 6, 8, 8)
 
 
-def _pass(blocks: Tensor, matrix: Tensor) -> Tensor:
-    """The last axis through a matrix [in, out], rounded to whole numbers, half up (libjpeg's DESCALE)."""
-    half = torch.full((8,), 0.5, dtype=torch.float64, device=blocks.device)
-    return torch.addmm(half, blocks.reshape(-1, 8), matrix).floor_().view(blocks.shape)
+def _luma_blocks(blocks: Tensor) -> Tensor:
+    """The blocks of luma, [n, rows, columns, 6, 8, 8], as [n, rows, 2, 8, columns, 2, 8], the order of an image."""
+    return blocks[..., :4, :, :].unflatten(3, (2, 2)).permute(0, 1, 3, 5, 2, 4, 6)
+
+
+def _chroma_blocks(blocks: Tensor) -> Tensor:
+    """The blocks of chroma, [n, rows, columns, 6, 8, 8], as [n, 2, rows, 8, columns, 8], the order of images."""
+    return blocks[..., 4:, :, :].permute(0, 3, 1, 4, 2, 5)
+
+
+def _pass(values: Tensor, matrix: Tensor) -> Tensor:
+    """Blocks [.., 64] through a matrix [in, out], rounded to whole numbers, half up (libjpeg's DESCALE)."""
+    return torch.addmm(_half(values.device), values, matrix).floor_()
+
+
+def _decoded(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma [n, 1, H, W] and chroma [n, 2, H/2, W/2], less 128, clipped to -128 .. 127, float32."""
+    n, rows, columns = blocks.shape[:3]
+    blocks.clamp_(-128, 127)
+    luma, chroma = (
+        part.to(torch.float32, memory_format=torch.contiguous_format)
+        for part in (_luma_blocks(blocks), _chroma_blocks(blocks))
+    )
+    return luma.view(n, 1, 16 * rows, 16 * columns), chroma.view(n, 2, 8 * rows, 8 * columns)
 
 
 def _upsampled(chroma: Tensor) -> Tensor:
     """h2v2_fancy_upsample: [n, 2, h, w] to [n, 2, 2h, 2w], 3/4 of the nearer and 1/4 of the further sample an axis."""
-    count, channels, height, width = chroma.shape
-    padded = nnf.pad(chroma, (1, 1, 1, 1), mode="replicate")
-    near = padded[:, :, 1:-1] * 3
-    rows = torch.stack((near + padded[:, :, :-2], near + padded[:, :, 2:]), 3)
-    near = rows[..., 1:-1] * 3
-    both = torch.stack(((near + rows[..., :-2]).add_(8), (near + rows[..., 2:]).add_(7)), -1)
-    return both.mul_(1 / 16).floor_().view(count, channels, 2 * height, 2 * width)
+    wide = nnf.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    return wide.add_(_rounding(UP_ROUNDING, wide.shape[3], wide.device)).floor_()
 
 
 def _rgb(luma: Tensor, chroma: Tensor) -> Tensor:
     """ycc_rgb_convert: luma [n, 1, H, W] and chroma [n, 2, H, W] less 128 to levels [n, 3, H, W], exact in float32."""
-    weights = ((0.0, RED_FROM_CR), (GREEN_FROM_CB, GREEN_FROM_CR), (BLUE_FROM_CB, 0.0))
-    differences = torch.stack([_weighted(chroma, pair, 0.5) for pair in weights], 1)
-    return differences.add_(luma).add_(128).clamp_(0, 255)
+    _, _, (from_cb, from_cr) = _colours(luma.device)
+    levels = (chroma[:, :1] * from_cb).addcmul_(chroma[:, 1:], from_cr).add_(0.5).floor_()
+    return levels.add_(luma.add_(128)).clamp_(0, 255)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, merge, to_device
+from shared.degradation.gpu_canvas import Canvas, to_device
 from shared.degradation.gpu_jpeg import to_levels
 from shared.degradation.noise import RATE_BITS, normal_table, poisson_table
 from shared.degradation.plan import Noise
@@ -20,46 +20,53 @@ from shared.seeds import word_keys
 LUMA = (0.2989, 0.587, 0.114)
 NUM_QUANTA = 9
 """Poisson quanta are 1, 2, 4 .. 256."""
+LCG_FACTOR, LCG_STEP = np.uint32(1664525), np.uint32(1013904223)
 
 
 def noise(canvas: Canvas, parameters: Sequence[Noise]) -> Canvas:
     """Add each plan's noise, then clip to [0, 1]. Returns the pictures in another order."""
-    parts = []
+    kinds = list(NOISE_KINDS)
+    order = sorted(range(len(parameters)), key=lambda row: kinds.index(parameters[row].kind))
+    canvas, parameters = canvas.with_edges().pick(order), [parameters[row] for row in order]
+    words = words16(canvas, [noise.seed for noise in parameters])
+    numbers = [(noise.grey, noise.level / (255 if noise.kind == "gaussian" else 1)) for noise in parameters]
+    grey, level = to_device(np.array(numbers, np.float32), canvas.device)[:, :, None, None, None].unbind(1)
+    if any(noise.grey for noise in parameters):
+        words = torch.where(grey > 0, words[:, :1], words)
+    out, start = torch.empty_like(canvas.pixels), 0
     for kind, field in NOISE_KINDS.items():
-        rows = [row for row, noise in enumerate(parameters) if noise.kind == kind]
-        if rows:
-            part, chosen = canvas.pick(rows), [parameters[row] for row in rows]
-            grey = to_device(np.array([noise.grey for noise in chosen]), canvas.device).view(-1, 1, 1, 1)
-            words = words16(part, [noise.seed for noise in chosen])
-            words = torch.where(grey, words[:, :1], words)
-            unit = 255 if kind == "gaussian" else 1
-            level = to_device(np.array([noise.level / unit for noise in chosen], np.float32), canvas.device)
-            added = field(part.pixels, words, grey) * level.view(-1, 1, 1, 1)
-            parts.append(part.painted(added.add_(part.pixels).clamp_(0, 1)))
-    return merge(parts)
+        part = slice(start, start + sum(noise.kind == kind for noise in parameters))
+        if part.stop > start:
+            pixels = canvas.pixels[part]
+            added = field(pixels, words[part], grey[part] if any(noise.grey for noise in parameters[part]) else None)
+            torch.clamp(added.mul_(level[part]).add_(pixels), 0, 1, out=out[part])
+        start = part.stop
+    return canvas.painted(out)
 
 
-def _gaussian_field(pixels: Tensor, words: Tensor, grey: Tensor) -> Tensor:
+def _gaussian_field(pixels: Tensor, words: Tensor, grey: Tensor | None) -> Tensor:
     """N(0, 1), float32 [n, 3, H, W]."""
-    return _normal(pixels.device)[words]
+    return _normal(pixels.device)[words.long()]
 
 
-def _poisson_field(pixels: Tensor, words: Tensor, grey: Tensor) -> Tensor:
+def _poisson_field(pixels: Tensor, words: Tensor, grey: Tensor | None) -> Tensor:
     """Poisson(v q)/q - v for the 8-bit picture v and q = 2^ceil(log2(number of distinct values)), [n, 3, H, W].
 
-    Repeated edges add no value that the picture does not have.
+    Repeated edges add no value that the picture does not have. grey: 1 where v is luma, [n, 1, 1, 1], if anywhere.
     """
-    red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(LUMA))
-    levels = to_levels(torch.where(grey, red + green + blue, pixels)).long()
+    if grey is not None:
+        red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(LUMA))
+        pixels = torch.where(grey > 0, red.add_(green).add_(blue), pixels)
+    levels = to_levels(pixels).long()
     present = torch.zeros(len(pixels), 256, dtype=torch.int64, device=pixels.device)
-    distinct = present.scatter_(1, levels.flatten(1), 1).sum(1, keepdim=True)
-    powers = torch.arange(NUM_QUANTA, device=pixels.device)
-    exponent = (distinct > 1 << powers).sum(1).view(-1, 1, 1, 1)
-    index = (levels + 256 * exponent << RATE_BITS) + (words >> 16 - RATE_BITS)
-    return _poisson(pixels.device)[index]
+    distinct = present.scatter_(1, levels.flatten(1), 1).sum(1)
+    table, powers = _poisson(pixels.device)
+    start = torch.searchsorted(powers, distinct).mul_(256 << RATE_BITS).add_(1 << RATE_BITS - 1)
+    index = torch.add(start[:, None, None, None], levels, alpha=1 << RATE_BITS).add_(words >> 16 - RATE_BITS)
+    return table[index]
 
 
-NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "gaussian": _gaussian_field,
     "poisson": _poisson_field,
 }
@@ -67,35 +74,48 @@ NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 @lru_cache(maxsize=8)
 def _normal(device: torch.device) -> Tensor:
+    """The table of normal values; a negative index counts from its end, as a word's number does."""
     return to_device(normal_table(), device)
 
 
 @lru_cache(maxsize=8)
-def _poisson(device: torch.device) -> Tensor:
-    """The tables of all quanta, float32 [9 * 256 << RATE_BITS], 36 MB."""
-    return to_device(np.concatenate([poisson_table(1 << exponent) for exponent in range(NUM_QUANTA)]), device)
+def _poisson(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The tables of all quanta, float32 [9 * 256 << RATE_BITS], 36 MB, the entry of 0 in the middle; the quanta."""
+    tables = [poisson_table(1 << exponent).reshape(256, -1) for exponent in range(NUM_QUANTA)]
+    middle = np.roll(np.concatenate(tables), 1 << RATE_BITS - 1, axis=1)
+    return to_device(middle.reshape(-1), device), to_device(1 << np.arange(NUM_QUANTA), device)
 
 
 def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:
-    """Uniform 16-bit words, int32 [n, 3, H, W]; outside a picture they repeat those of its edge.
+    """Uniform 16-bit words, int16 [n, 3, H, W], with a sign; outside a picture they repeat those of its edge.
 
     pcg3d of (pixel's number in its picture, two halves of the mixed seed); Jarzynski and Olano, Hash functions for GPU
     rendering, JCGT 9(3), 2020. The three results serve the three channels.
     """
     height, width = canvas.pixels.shape[2:]
-    sizes = canvas.size_n2.int()[:, :, None, None]
-    y = torch.arange(height, dtype=torch.int32, device=canvas.device).view(-1, 1).minimum(sizes[:, 0] - 1)
-    x = torch.arange(width, dtype=torch.int32, device=canvas.device).minimum(sizes[:, 1] - 1)
-    keys = to_device(word_keys(seeds).view(np.int32), canvas.device).view(-1, 2, 1, 1)
-    v = [_lcg(value) for value in (y * sizes[:, 1] + x, keys[:, 0], keys[:, 1])]
-    for _ in range(2):
-        v = [value ^ (value >> 16 & 0xFFFF) for value in v] if _ else v
-        v[0] = v[0] + v[1] * v[2]
-        v[1] = v[1] + v[2] * v[0]
-        v[2] = v[2] + v[0] * v[1]
-    return torch.stack(v, 1) >> 16 & 0xFFFF
+    table = to_device(_first_words(canvas.sizes, height, width, seeds).view(np.int32), canvas.device)
+    rows, columns, a, b = table[:, :, None].split((height, width, 1, 1), dim=1)
+    v = torch.empty(len(seeds), 3, height, width, dtype=torch.int32, device=canvas.device)
+    x, y, z = v.unbind(1)
+    torch.add(rows, columns.mT, out=x)
+    torch.addcmul(a, b, x, out=y)
+    torch.addcmul(b, x, y, out=z)
+    low, high = v.view(torch.int16).unflatten(3, (width, 2)).unbind(4)
+    low.bitwise_xor_(high)
+    x.addcmul_(y, z)
+    y.addcmul_(z, x)
+    z.addcmul_(x, y)
+    return high
 
 
-def _lcg(value: Tensor) -> Tensor:
-    """One step of a linear congruential generator in 32 bits, which wrap."""
-    return value * 1664525 + 1013904223
+def _first_words(sizes: Sequence[tuple[int, int]], height: int, width: int, seeds: Sequence[int]) -> np.ndarray:
+    """What begins the hash, uint32 [n, height + width + 2]: a word is the sum of its row's and its column's.
+
+    A step of a linear congruential generator from (number of the pixel, key, key'), the last two in the last columns,
+    and the product of these two, which is the same everywhere. All wraps at 32 bits.
+    """
+    num_rows, num_columns = np.array(sizes, np.uint32).T[:, :, None]
+    rows = np.minimum(np.arange(height, dtype=np.uint32), num_rows - 1) * num_columns * LCG_FACTOR
+    columns = np.minimum(np.arange(width, dtype=np.uint32), num_columns - 1) * LCG_FACTOR + LCG_STEP
+    keys = word_keys(seeds) * LCG_FACTOR + LCG_STEP
+    return np.concatenate([rows + keys[:, :1] * keys[:, 1:], columns, keys], axis=1)

@@ -18,6 +18,8 @@ USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
 """Real-ESRGAN's unsharp mask of HR pictures, with a Gaussian of this size and sigma."""
 SINGULAR_CUT = 1e-4
 """Singular values below this share of the largest are dropped."""
+Terms = tuple[np.ndarray, np.ndarray]
+"""A sum of separable kernels: columns and rows, float32 [terms, size] each."""
 
 
 def closed_form(blur: Blur) -> np.ndarray:
@@ -63,7 +65,7 @@ PROFILES = {
 
 
 @lru_cache(maxsize=256)
-def separable_terms(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
+def separable_terms(blur: Blur) -> Terms:
     """The kernel as a sum of outer products: columns, rows, float32 [terms, size] each, read-only.
 
     kernel[y, x] = sum over t of columns[t, y] * rows[t, x]; both vectors of a term are even, or both odd, exactly.
@@ -74,7 +76,7 @@ def separable_terms(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
     return terms
 
 
-def _gaussian_term(blur: Blur) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian_term(blur: Blur) -> Terms:
     """An isotropic Gaussian is the product of two of one dimension."""
     line = np.exp(-((np.arange(blur.size) - blur.size // 2) ** 2) / (2 * blur.sigma_x**2))
     line = (line / line.sum()).astype(np.float32)[None]

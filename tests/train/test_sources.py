@@ -113,7 +113,7 @@ def test_the_device_makes_the_lr_of_the_ticket_and_flips_afterwards(virtual, poo
     by_workers = batch_of(virtual, pool, [t._replace(source="fly") for t in tickets], flip=True)
     assert torch.equal(hr, by_workers.hr)
     plain = batch_of(virtual, pool, tickets)
-    plans = [pending.plan for pending in plain.pending]
+    plans = [virtual[ticket.task].plans.draw(0, ticket.ordinal, 76, 4) for ticket in tickets]
     made, flipped = gpu.render(plain.hr, plans), 0
     for i in range(12):
         is_flipped = not torch.equal(hr[i], plain.hr[i])
@@ -146,21 +146,21 @@ def test_a_small_budget_splits_the_batch_and_changes_nothing(virtual, pool) -> N
 
 
 def test_out_of_memory_leads_to_a_smaller_split_once_with_a_warning(virtual, pool, monkeypatch) -> None:
-    render, budgets = gpu.render, []
+    execute, budgets = gpu.execute, []
 
-    def small_device(hr, plans, scale, budget_bytes):
+    def small_device(hr, steps, scale, budget_bytes):
         budgets.append(budget_bytes)
         if budget_bytes > 300:
             raise torch.OutOfMemoryError("simulated")
-        return render(hr, plans, scale, budget_bytes)
+        return execute(hr, steps, scale, budget_bytes)
 
-    monkeypatch.setattr(gpu, "render", small_device)
+    monkeypatch.setattr(gpu, "execute", small_device)
     degrader, tickets = Degrader(4, budget_bytes=1000), [Ticket(0, i, "gpu") for i in range(3)]
     with pytest.warns(RuntimeWarning, match="degradation on cpu ran out of memory: its budget is"):
         lr, _ = degrader.images(batch_of(virtual, pool, tickets), torch.device("cpu"))
     monkeypatch.undo()
     assert torch.equal(lr, Degrader(4).images(batch_of(virtual, pool, tickets), torch.device("cpu"))[0])
-    monkeypatch.setattr(gpu, "render", small_device)
+    monkeypatch.setattr(gpu, "execute", small_device)
     degrader.images(batch_of(virtual, pool, tickets), torch.device("cpu"))  # no second warning: it stays small
     assert budgets == [1000, 250, 250]
 
@@ -169,7 +169,7 @@ def test_a_device_that_is_too_small_even_so_is_an_error(virtual, pool, monkeypat
     def no_device(*arguments):
         raise torch.OutOfMemoryError("simulated")
 
-    monkeypatch.setattr(gpu, "render", no_device)
+    monkeypatch.setattr(gpu, "execute", no_device)
     with (
         pytest.warns(RuntimeWarning, match="ran out of memory"),
         pytest.raises(torch.OutOfMemoryError, match="simulated"),

@@ -1,0 +1,256 @@
+"""Checks and figures of a machine with a GPU: tests, parity, degradation and training speed, as one table.
+
+Runs the programs that give each of them, one after the other, within a time limit; then prints the table and writes it,
+ready for docs/benchmarks.md, with all figures and logs beside it. Ends with 1 when something failed or was not reached.
+--device cpu does the same on the CPU with tiny sizes: it says nothing of a GPU and shows that this script works.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
+
+import numpy as np
+import torch
+
+from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, LEAST_WORST_DB, Parity
+from shared.config import option, parse
+from shared.errors import RunError, run_command
+from shared.runlog import JsonLines
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET_RATIO, TARGET_WAIT = 3, 0.02
+WANTED_PARITY = (
+    f"{LEAST_IDENTICAL:.0%}, {LEAST_WORST_DB} dB, {LEAST_POOLED_DB} dB, {LEAST_WITHIN_ONE:.1%}"  # in this order
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to check."""
+
+    out: str = option("runs/gpu_check", "folder for table.md, table.json, logs and runs")
+    device: Literal["cuda", "cpu"] = option("cuda", "cpu: tiny sizes, to try this script out")
+    peer: str | None = option(None, "MODULE:FUNCTION, other code for degradation, timed in the same run")
+    limit_s: float = option(570, "seconds after which no step is begun, and the running one is ended")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. good: whether what is wanted was reached; None where nothing is."""
+
+    check: str
+    result: str
+    wanted: str = ""
+    good: bool | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A program, and how to read what it leaves. The steps behind one that fails are run all the same."""
+
+    name: str
+    command: Sequence[str]
+    read: Callable[[], list[Row]]
+
+
+def main(argv: list[str]) -> int:
+    """The command. Returns the exit code."""
+    settings = parse(Settings, argv, "bash scripts/gpu_check.sh", __doc__ or "")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise RunError("torch sees no GPU here: nothing was checked (--device cpu tries this script out)")
+    out = Path(settings.out).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    rows = [row for step in steps(settings, out) for row in attempt(step, out, begun + settings.limit_s)]
+    text = table(rows, machine(settings), time.monotonic() - begun)
+    (out / "table.md").write_text(text)
+    (out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    print(f"\n{text}\n{out}: table.md, table.json, logs")
+    return 1 if any(row.good is False for row in rows) else 0
+
+
+def machine(settings: Settings) -> str:
+    """Where the figures are from."""
+    name = torch.cuda.get_device_name() if settings.device == "cuda" else "no GPU (tiny sizes, a trial of the script)"
+    versions = f"torch {torch.__version__}, Python {sys.version.split()[0]}"
+    return f"{name}, {versions}, {len(os.sched_getaffinity(0))} CPU cores"
+
+
+def table(rows: Sequence[Row], where: str, seconds: float) -> str:
+    """Markdown."""
+    marks = {True: "yes", False: "**no**", None: ""}
+    lines = [f"| {row.check} | {row.result} | {row.wanted} | {marks[row.good]} |" for row in rows]
+    head = ["| check | result | wanted | reached |", "|---|---|---|---|"]
+    return "\n".join([f"`bash scripts/gpu_check.sh` on {where}, {seconds:.0f} s:", "", *head, *lines, ""])
+
+
+def attempt(step: Step, out: Path, deadline: float) -> list[Row]:
+    """Run a step and read its rows; what went wrong is a row of its own."""
+    left = deadline - time.monotonic()
+    if left < 1:
+        return [Row(step.name, "not reached within the time limit", good=False)]
+    print(f"== {step.name}", flush=True)
+    log, begun = out / f"{step.name.replace(' ', '-').replace('/', '-')}.log", time.monotonic()
+    try:
+        with log.open("w") as file:
+            process = subprocess.run(step.command, cwd=ROOT, env=environment(), stdout=file, stderr=file, timeout=left)
+        code: int | str = process.returncode
+    except subprocess.TimeoutExpired:
+        code = f"ended after {left:.0f} s"
+    print(f"   {time.monotonic() - begun:.0f} s", flush=True)
+    try:
+        rows = step.read()
+    except (OSError, ValueError, KeyError, IndexError, ElementTree.ParseError) as error:
+        rows = [Row(step.name, f"left no figures ({type(error).__name__}: {error})", good=False)]
+    failed = [Row(step.name, f"failed (exit code {code}): {log.name}", good=False)]
+    return rows + (failed if code and all(row.good is not False for row in rows) else [])
+
+
+def environment() -> dict[str, str]:
+    """Programs find this checkout first."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def steps(settings: Settings, out: Path) -> list[Step]:
+    """In the order of what matters most, should time run out."""
+    small = [] if settings.device == "cuda" else ["--patch", "80", "--batch", "2", "--steps", "1", "--rounds", "1"]
+    bench = [sys.executable, "scripts/bench_train.py", *small]
+    step = Step("training step", bench, lambda: read_log("training step", out / "training-step.log"))
+    return [*checks(settings, out), *runs(settings.device == "cuda", out), step]
+
+
+def checks(settings: Settings, out: Path) -> list[Step]:
+    """Of the torch backend alone."""
+    on_gpu, python, patch = settings.device == "cuda", sys.executable, "256" if settings.device == "cuda" else "80"
+    operators = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/shared/degradation").glob("test_gpu*.py"))
+    pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    parity = [python, "scripts/parity.py", "--device", settings.device, "--patch", patch, "--out", f"{out}/parity.json"]
+    degrade = [python, "scripts/bench_degrade.py", "--patch", patch, "--out", f"{out}/degrade.json"]
+    if on_gpu:
+        operators = ["-k", "cuda", *operators]
+    else:
+        operators, parity = ["-k", "jpeg_is_that", *operators], [*parity, "--plans", "4", "--spaces", "paper"]
+        degrade += ["--batch", "2", "--batches", "1"]
+    if settings.peer:
+        degrade += ["--peer", settings.peer]
+    return [
+        Step(name, [*pytest, f"--junitxml={out}/{name}.xml", *what], lambda name=name: read_tests(out / f"{name}.xml"))
+        for name, what in (("operators", operators), ("gpu", ["tests/gpu"]))
+    ] + [
+        Step("parity", parity, lambda: read_parity(out / "parity.json")),
+        Step("degradation", degrade, lambda: read_degradation(out / "degrade.json")),
+    ]
+
+
+def runs(on_gpu: bool, out: Path) -> list[Step]:
+    """Short runs on shards, on the device alone, and on both: in `mixed` two of four tasks run out of rows."""
+    python, few, many = sys.executable, *((32, 128) if on_gpu else (4, 8))
+    render = [python, "-m", "gen.render", "--hr", "photos", "--out", f"{out}/shards", "--workers", "2"]
+    render += ["--patch", "256" if on_gpu else "80", "--rows-per-shard", str(few)]
+    found = [
+        Step("shards", [*render, "--subspace", "all", "--count", str(few)], list),
+        Step("shards of mild", [*render, "--subspace", "mild", "--count", str(many)], list),
+        Step("shards of blur", [*render, "--subspace", "blur", "--count", str(many)], list),
+        Step("shards of val", [*render, "--subspace", "all", "--split", "val", "--count", "2"], list),
+    ]
+    for name, options in {
+        "shards": ["--source", "shards"],
+        "gpu": ["--source", "gpu", "--hr", "photos"],
+        "mixed": ["--max-repeats", "12" if on_gpu else "1"],
+    }.items():
+        run = out / "runs" / name
+        command = [python, "train/run.py", "--shards", f"{out}/shards", "--run", str(run), *options, *training(on_gpu)]
+        found.append(
+            Step(f"training from {name}", command, lambda name=name, run=run: read_training(name, run, on_gpu))
+        )
+    return found
+
+
+def training(on_gpu: bool) -> list[str]:
+    """Options of a run in two intervals, of which the second is measured."""
+    values: dict[str, Any] = {"policy": "uniform", "precision": "bf16"}
+    if on_gpu:
+        values |= {"compile": "true", "iterations": 120, "interval-steps": 60, "log-steps": 20, "workers": 8}
+    else:
+        values |= {"network.options.num_feat": 4, "network.options.num_block": 1, "batch-size": 4, "workers": 1}
+        values |= {"iterations": 8, "interval-steps": 4, "log-steps": 2}
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+# ---- what the programs leave
+
+
+def read_tests(path: Path) -> list[Row]:
+    """Of a JUnit file."""
+    counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        for key in counts:
+            counts[key] += int(suite.get(key, 0))
+    failed = counts["failures"] + counts["errors"]
+    passed = counts["tests"] - failed - counts["skipped"]
+    result = f"{passed} passed, {failed} failed, {counts['skipped']} skipped"
+    return [Row(f"tests: {path.stem}", result, "none fails", failed == 0)]
+
+
+def read_parity(path: Path) -> list[Row]:
+    """Of `parity.py`."""
+    rows = []
+    for found in (Parity(**values) for values in json.loads(path.read_text())):
+        result = (
+            f"{found.identical:.1%} identical, worst {found.worst_db:.1f} dB, all errors {found.pooled_db:.1f} dB, "
+        )
+        result += f"{found.within_one:.2%} within 1 level, largest {found.largest}"
+        rows.append(Row(f"parity, {found.space}, {found.plans} plans", result, WANTED_PARITY, found.holds()))
+    return rows
+
+
+def read_degradation(path: Path) -> list[Row]:
+    """Of `bench_degrade.py`."""
+    found = json.loads(path.read_text())
+    rows = []
+    for kind in ("per_sample", "batch_shared", "peer"):
+        if kind in found:
+            name = f"degradation, {kind.replace('_', ' ')}, batch {found['batch']} of {found['patch']} px"
+            effort = "{ms:.1f} ms, {launches:.0f} launches, {gigabytes:.1f} GB".format(**found[kind])
+            rows.append(Row(name, f"{found[kind]['pairs_per_s']:.0f} pairs/s ({effort})"))
+    floor = f"{found['floor_ms']:.1f} ms at {found['copy_gb_per_s']:.0f} GB/s; host, ahead: {found['host_ms']:.1f} ms"
+    rows.append(Row("its floor: bytes at the speed of a copy", floor))
+    if "peak_mib" in found:
+        memory = f"peak {found['peak_mib']:.0f} MiB of all memory, bound {found['bound_mib']:.0f} MiB of working memory"
+        rows.append(Row("its memory", memory))
+    if "ratio_to_peer" in found:
+        ratio = found["ratio_to_peer"]
+        rows.append(Row("per sample / peer", f"{ratio:.2f}", f">= {TARGET_RATIO}", ratio >= TARGET_RATIO))
+    return rows
+
+
+def read_training(name: str, run: Path, measured: bool) -> list[Row]:
+    """Of a run's metrics, over its second interval. measured: whether the speed means anything."""
+    lines, intervals = JsonLines(run / "metrics.jsonl").read(), JsonLines(run / "intervals.jsonl").read()
+    late = [line for line in lines if line["step"] > intervals[1]["step"]]
+    rate, wait = (float(np.median([line[key] for line in late])) for key in ("samples_per_second", "data_wait"))
+    on_the_fly = sum(value for line in late for key, value in line.items() if key.startswith("data/fallback/"))
+    share = on_the_fly / sum(sum(line["counts"]) for line in late)
+    result = f"{rate:.0f} samples/s, data wait {wait:.1%}, {share:.0%} made on the fly"
+    good = wait < TARGET_WAIT if measured else None
+    return [Row(f"training from {name}", result, f"data wait < {TARGET_WAIT:.0%}" if measured else "", good)]
+
+
+def read_log(name: str, log: Path) -> list[Row]:
+    """The lines that a program has printed, for those who make a table of their own."""
+    lines = [line.strip().replace("|", "/") for line in log.read_text().splitlines() if line.strip()]
+    return [Row(name, "<br>".join(lines[-12:]))]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
