@@ -8,20 +8,12 @@ kept beside this file, or in the user's cache folder, or, where neither can be w
 from collections.abc import Callable
 from functools import lru_cache
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from shared.compiled import compiled
 from shared.degradation.noise import RATE_BITS
-
-
-def compiled(function: Callable) -> Callable:
-    """Compile on first use."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # no folder to keep the result in
-        return numba.njit(function, nogil=True)
 
 
 def _fma(typing, a, b, c):
