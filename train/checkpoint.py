@@ -28,7 +28,7 @@ from train.networks import DETECTED, build_network, detect_network
 STATE_FORMAT = 2
 STATE = {"step": int, "consumed": list, "record": dict | None, "datasets": dict, "memory": dict, "feed": dict}
 MAX_STATE_BYTES = 256 << 20
-"""Larger files are refused unread: the tables of an interval's evidence and the lost rows are some megabytes at most."""
+"""Larger files are refused unread: the evidence of an interval and its lost rows are some megabytes at most."""
 LATEST = "latest"
 MODEL, EMA = "model", "ema"
 Weights = dict[str, torch.Tensor]

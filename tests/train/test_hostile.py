@@ -261,12 +261,17 @@ def _torch_file(value: object) -> bytes:
     return data.getvalue()
 
 
+LAUGHS = "x0: &x0 [ha]\n" + "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 12))
+LAUGHS += "policy: *x11\n"
+"""31 billion of them, if anybody wrote them out."""
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "!!python/object/apply:os.system ['touch executed']\n",
         "run: !!python/name:os.system\n",
-        "a: &a [x, x]\nb: &b [*a, *a]\n",
+        LAUGHS,
         "[1, 2]\n",
         "\x00\x01",
     ],
