@@ -16,7 +16,7 @@ from isal import isal_zlib
 
 from shared.codecs import CODECS, Codec, codec_of
 from shared.errors import RunError
-from shared.images import encode_png
+from shared.images import decode_png, encode_png
 from shared.records import require_fields
 
 FORMAT = "realsr-pairs-v2"
@@ -195,24 +195,46 @@ def check_size(data: bytes | memoryview, side: int, name: str) -> Codec:
     return codec
 
 
-def decode_picture(data: bytes | memoryview, side: int, name: str, crc32: int | None = None) -> np.ndarray:
+def decode_picture(
+    data: bytes | memoryview, side: int, name: str, crc32: int | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """Decode a member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not.
 
-    name: of the member, without what the codec adds. crc32: what the row says of its bytes.
+    name: of the member, without what the codec adds. crc32: what the row says of its bytes. out: contiguous memory for
+    the picture, uint8 [H, W, 3]; that it has another size is a ValueError too.
     """
     codec = check_size(data, side, name)
+    if out is not None and out.shape != (side, side, 3):
+        raise ValueError(
+            f"{name}.{codec.extension} is {side} x {side} pixels: {out.shape[0]} x {out.shape[1]} expected"
+        )
     if crc32 not in (None, isal_zlib.crc32(data)):
         raise ValueError(f"{name}.{codec.extension} does not have the checksum in the row")
-    return codec.decode(data, f"{name}.{codec.extension}")
+    if out is None:
+        return codec.decode(data, f"{name}.{codec.extension}")
+    if codec is CODECS["png"]:
+        return decode_png(data, f"{name}.png", out)
+    out[...] = codec.decode(data, f"{name}.{codec.extension}")
+    return out
 
 
-def decode_pair(hr: bytes | memoryview, meta: bytes, lr: bytes | memoryview, key: str) -> Pair:
+Places = tuple[np.ndarray, np.ndarray]
+"""Memory for the HR and the LR picture of a row."""
+
+
+def decode_pair(
+    hr: bytes | memoryview,
+    meta: bytes,
+    lr: bytes | memoryview,
+    key: str,
+    out: Places | tuple[None, None] = (None, None),
+) -> Pair:
     """Decode the members of one row. Raises `RunError` that names the row when they are damaged."""
     try:
         row = Row.from_json(bytes(meta))
         return Pair(
-            decode_picture(hr, row.patch, f"{key}.hr", row.hr_crc32),
-            decode_picture(lr, row.patch // row.scale, f"{key}.lr", row.lr_crc32),
+            decode_picture(hr, row.patch, f"{key}.hr", row.hr_crc32, out[0]),
+            decode_picture(lr, row.patch // row.scale, f"{key}.lr", row.lr_crc32, out[1]),
             row,
         )
     except ValueError as error:

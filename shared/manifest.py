@@ -14,9 +14,11 @@ from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import FORMAT, canonical_json
 from shared.records import require_fields
-from shared.remote import Place
+from shared.remote import Place, read_bounded
 
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 256 << 20
+"""Larger files are refused unread: a million shards are 223 MB."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,16 @@ class Manifest:
         """The bytes of `manifest.json`."""
         return canonical_json({"__kind__": "wids-shard-index-v1", "wids_version": 1, **asdict(self)})
 
-    def identity(self) -> str:
-        """A hash of what the dataset holds: equal for equal rows, whatever their shards' names."""
-        return hashlib.sha256(canonical_json([entry.sha256 for entry in self.shardlist])).hexdigest()
+    def identity(self, num_shards: int | None = None) -> str:
+        """A hash of what the dataset, or its first shards, hold: equal for equal rows, whatever their shards' names."""
+        return hashlib.sha256(canonical_json([entry.sha256 for entry in self.shardlist[:num_shards]])).hexdigest()
+
+    def extends(self, older: "Manifest") -> bool:
+        """Whether this is `older` with further rows: full shards are final, a short last one may have grown."""
+        before, now = older.shardlist, self.shardlist[: len(older.shardlist)]
+        if self.digest != older.digest or self.rows <= older.rows or now[:-1] != before[:-1]:
+            return False
+        return now[-1:] == before[-1:] or now[-1].nsamples > before[-1].nsamples
 
     def save(self, folder: Place) -> None:
         """Write the manifest: the commit point of everything listed in it."""
@@ -73,7 +82,7 @@ def load_manifest(folder: Place) -> Manifest:
     """Read and check the manifest of a dataset folder. Raises `RunError` when it is absent or not a manifest."""
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
         if values.get("format") != FORMAT:
             raise ValueError(f"format is {values.get('format')!r}, this program reads {FORMAT!r}")
         names = {field.name for field in fields(Manifest)}

@@ -10,12 +10,21 @@ def require_fields(record: type, values: Mapping[str, Any], what: str) -> None:
 
     Raises ValueError that names the first field that is missing, superfluous or of another type.
     """
+    names, kinds = _sorted_types(record)
+    if tuple(values) == names and tuple(map(type, values.values())) == kinds:  # as our own JSON always is
+        return
     types = field_types(record)
     for name in sorted(types.keys() ^ values.keys()):
         raise ValueError(f"{what} {name!r} is {'missing' if name in types else 'not in the format'}")
     for name, value in values.items():
         if type(value) is not types[name]:
             raise ValueError(f"{what} {name!r} is {value!r}: it must be {types[name].__name__}")
+
+
+@lru_cache(maxsize=16)
+def _sorted_types(record: type) -> tuple[tuple[str, ...], tuple[type, ...]]:
+    types = field_types(record)
+    return tuple(sorted(types)), tuple(types[name] for name in sorted(types))
 
 
 @lru_cache(maxsize=16)

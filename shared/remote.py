@@ -4,12 +4,15 @@ An object appears whole or not at all, as a file does that is renamed into place
 Whatever a store's library raises leaves here as an OSError.
 """
 
+import errno
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +22,8 @@ from shared.errors import UsageError
 T = TypeVar("T")
 READ_ONLY = ("http", "https")
 """Protocols that can be read by name, but neither written nor listed."""
+SILENT_SECONDS = 60.0
+"""After so long without a byte a web server is given up; botocore's own limit is the same."""
 
 
 class Found(NamedTuple):
@@ -122,9 +127,9 @@ class Remote:
             raise OSError(f"{self} has {found.size} bytes after an upload of {size}")
         return found
 
-    def download(self, file: Path) -> None:
-        """Fetch it into a local file."""
-        self._call(lambda fs, path: fs.get_file(path, os.fspath(file)))
+    def download(self, file: Path, limit: int | None = None) -> None:
+        """Fetch it into a local file. Raises OSError as soon as more than `limit` bytes are sent."""
+        self._call(lambda fs, path: fs.get_file(path, os.fspath(file), callback=_counter(limit)))
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove it."""
@@ -232,14 +237,80 @@ def _read(file: Place) -> bytes | None:
         return None
 
 
+def read_bounded(file: Place, limit: int) -> bytes:
+    """All of a file that somebody else may have written. Raises ValueError when it has more than `limit` bytes."""
+    if isinstance(file, Remote):
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, "file")
+            file.download(local, limit)
+            return local.read_bytes()
+    if (size := file.stat().st_size) > limit:
+        raise ValueError(f"{size} bytes are more than {limit}")
+    return file.read_bytes()
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a store that fails now and then is asked, and how long is waited before each further attempt."""
+
+    delays_seconds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    sleep: Callable[[float], None] = time.sleep
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        """What the action gives. Raises its last OSError, at once if no waiting mends it: absent, forbidden, full."""
+        for delay in self.delays_seconds:
+            try:
+                return action()
+            except OSError as error:
+                if _is_final(error):
+                    raise
+                self.sleep(delay)
+        return action()
+
+
+def _is_final(error: OSError) -> bool:
+    forbidden = isinstance(error.__cause__, PermissionError) or getattr(error.__cause__, "status", None) in (401, 403)
+    return isinstance(error, FileNotFoundError) or forbidden or is_disk_full(error)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether there was no room for what was fetched."""
+    causes = [each for each in (error, error.__cause__) if isinstance(each, OSError)]
+    return any(each.errno in (errno.ENOSPC, errno.EDQUOT) for each in causes)
+
+
+def _counter(limit: int | None) -> Any:
+    """What fsspec tells how many bytes have come."""
+    from fsspec import Callback
+
+    class Counter(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if limit is not None and self.value > limit:
+                raise ValueError(f"more bytes are sent than the {limit} that it may have")
+
+    return Counter()
+
+
 def _file_system(protocol: str, url: str) -> Any:
     """fsspec keeps one for each protocol and process; listings are never remembered, since others write too."""
     import fsspec
 
+    options: dict[str, Any] = {}
+    if protocol in READ_ONLY:
+        options["client_kwargs"] = {"timeout": _timeouts()}
     try:
-        return fsspec.filesystem(protocol, use_listings_cache=False)
+        return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{url} cannot be opened here: {error} (pip install 'realsr-rebalance[s3]' for s3)") from error
+
+
+@lru_cache(maxsize=1)
+def _timeouts() -> Any:
+    """A server may be slow for as long as it likes, but not silent."""
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(total=None, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)
 
 
 def _file_only(entry: dict[str, Any]) -> dict[str, Any]:

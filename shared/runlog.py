@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.atomic import write_bytes
+from shared.errors import RunError
 
 
 class JsonLines:
@@ -21,9 +22,15 @@ class JsonLines:
             file.write(json.dumps(_finite(record)) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole records; none when there is no file."""
-        lines = self.path.read_text().split("\n") if self.path.is_file() else []
-        return [json.loads(line) for line in lines[:-1] if line]
+        """All whole records; none when there is no file. Raises `RunError` for a line that is no JSON object."""
+        try:
+            lines = self.path.read_text().split("\n") if self.path.is_file() else []
+            records = [json.loads(line) for line in lines[:-1] if line]
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path} is no log of this program: restore or delete it ({error})") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise RunError(f"{self.path} is no log of this program: restore or delete it")
+        return records
 
     def rewind(self, key: str, limit: int) -> None:
         """Drop the records after the first `limit` of `key`, so that a resumed run does not log a step twice."""

@@ -17,6 +17,7 @@ Key = int | str
 T = TypeVar("T")
 WORDS_AT_ONCE = 32
 """About as many as a plan draws: one by one, NumPy is slow."""
+WORD = (1 << 64) - 1
 
 
 def philox(*key: Key) -> np.random.Philox:
@@ -69,6 +70,17 @@ class Draws:
             if threshold < 0:
                 return name
         return names[-1]
+
+
+def coin(*key: Key) -> bool:
+    """`Draws(*key).coin(0.5)`, in half of its time: the first word of Philox 4 x 64 with ten rounds, by hand."""
+    number = _hash(key)
+    key0, key1, (a, b, c, d) = number & WORD, number >> 64, (1, 0, 0, 0)
+    for _ in range(10):
+        first, second = 0xD2E7470EE14C6C93 * a, 0xCA5A826395121157 * c
+        a, b, c, d = (second >> 64) ^ b ^ key0, second & WORD, (first >> 64) ^ d ^ key1, first & WORD
+        key0, key1 = (key0 + 0x9E3779B97F4A7C15) & WORD, (key1 + 0xBB67AE8584CAA73B) & WORD
+    return a < 1 << 63
 
 
 def word_keys(seeds: Sequence[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ network that is trained beside, such as the discriminator, <name>.safetensors an
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,9 +22,13 @@ from torch import nn
 
 from shared.atomic import TEMPORARY_PREFIX, sync_folder, write_text
 from shared.errors import RunError, UsageError
+from shared.remote import read_bounded
 from train.networks import DETECTED, build_network, detect_network
 
 STATE_FORMAT = 2
+STATE = {"step": int, "consumed": list, "record": dict | None, "datasets": dict, "memory": dict, "feed": dict}
+MAX_STATE_BYTES = 256 << 20
+"""Larger files are refused unread: the evidence of an interval and its lost rows are some megabytes at most."""
 LATEST = "latest"
 MODEL, EMA = "model", "ema"
 Weights = dict[str, torch.Tensor]
@@ -133,23 +138,42 @@ def latest_checkpoint(run: Path) -> Path | None:
     """The folder that `latest` points at, None for a run without a checkpoint. Raises `RunError` if it is missing."""
     if not (run / LATEST).is_file():
         return None
-    folder = run / "checkpoints" / (run / LATEST).read_text().strip()
+    name = (run / LATEST).read_text(errors="replace").strip()
+    folder = run / "checkpoints" / name
+    if not re.fullmatch("step-[0-9]{8,15}", name):
+        raise RunError(f"{run / LATEST} points at {name[:80]!r}, which is no checkpoint: restore it or delete {run}")
     if not (folder / "state.json").is_file():
         raise RunError(f"{run / LATEST} points at {folder}, which is not there: restore it or delete {run}")
     return folder
 
 
 def load_state(folder: Path) -> State:
-    """Raises `RunError` for another state format."""
-    values = json.loads((folder / "state.json").read_text())
-    if values.get("format") != STATE_FORMAT:
-        raise RunError(f"{folder} has state format {values.get('format')}: this program reads {STATE_FORMAT}")
-    return State(**values)
+    """Raises `RunError` for another state format, or a file that holds no state."""
+    path = folder / "state.json"
+    try:
+        values = json.loads(read_bounded(path, MAX_STATE_BYTES))
+        found = values.get("format")
+        if found == STATE_FORMAT:
+            state = State(**values)
+            wrong = [name for name, kind in STATE.items() if not isinstance(getattr(state, name), kind)]
+            if wrong:
+                raise ValueError(f"{', '.join(wrong)} of another type")
+            return state
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} holds no state of a run: {error}") from error
+    raise RunError(f"{folder} has state format {str(found)[:80]}: this program reads {STATE_FORMAT}")
 
 
 def load_optimizers(folder: Path) -> dict[str, Any]:
-    """State of the optimisers by the name of their network; tensors and plain values only."""
-    return torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+    """State of the optimisers by the name of their network; tensors and plain values only, never code."""
+    path = folder / "optimizer.pt"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise whatever they like, and torch's text advises to trust them
+        raise RunError(f"{path} cannot be read without running code ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no states of optimisers")
+    return content
 
 
 def weights_file(checkpoint: Path) -> Path:

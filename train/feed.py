@@ -1,23 +1,32 @@
 """The feed: everything that supplies batches, between the quotas of an interval and the images on the device.
 
-Which source serves a task is decided at a border and frozen for the interval, in its record. A row that is lost within
-an interval is replaced by another of the same dataset: the first of the ticket's candidates that is not in the logged
-list of lost rows and can be read. The list is part of the state, so a resumed run goes on exactly.
+Which source serves a task, and from how many rows, is decided at a border and frozen for the interval. A row that is
+lost within an interval is replaced by another of the same dataset: the first of the ticket's candidates that is not in
+the logged list of lost rows and can be read. The list is part of the state, so a resumed run goes on exactly.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from shared.errors import RunError
+from shared.manifest import MANIFEST, Manifest
+from shared.remote import Found, Patience, Remote, info
+from train.availability import missing_shards, wanted_shards
+from train.cache import Prefetch, Wanted
 from train.degrade import Degrader
+from train.generations import Generation, GrowingOrder, generation_of
 from train.pool import Pool
 from train.settings import Settings
 from train.sources import Batch, Lost, TicketDataset, batches, make_loader
-from train.tasks import Task
-from train.tickets import RowOrder, Supply, Ticket, TicketSampler
+from train.tasks import Task, read_manifest
+from train.tickets import Supply, Ticket, TicketSampler
+
+NAMED = 20
+"""Missing shards of a task that a record names."""
 
 
 def choose_source(
@@ -49,10 +58,15 @@ class Feed:
         """pool: HR pictures for samples on the fly; without, they take the HR images of shards.
 
         state: what the feed must remember at a border, plain data that it keeps up to date: `read`, the samples that
-        each task has taken from its shards so far. Raises `RunError` when some task can have no samples at all.
+        each task has taken from its shards so far; `generations`, when it took up which rows of its dataset.
+        Raises `RunError` when some task can have no samples at all.
         """
-        self.tasks, self.settings, self.device, self.pool = tasks, settings, device, pool
-        self._read: dict[str, int] = ({} if state is None else state).setdefault("read", {})
+        state = {} if state is None else state
+        self.tasks, self.settings, self.device, self.pool = list(tasks), settings, device, pool
+        self._read: dict[str, int] = state.setdefault("read", {})
+        self._generations: dict[str, list[dict[str, Any]]] = state.setdefault("generations", {})
+        self._seen: dict[str, Found] = {}
+        self._prefetch: Prefetch | None = None
         self._sampler = TicketSampler(settings.batch_size, rank, num_ranks)
         self._degrader = Degrader(tasks[0].scale, tasks[0].usm)
         self._stored = [number for number, task in enumerate(tasks) if task.num_rows]
@@ -61,38 +75,93 @@ class Feed:
             raise RunError(f"task {missing} has no shards: render some, or let it be served on the fly (--source auto)")
         if pool is None and not self._stored:
             raise RunError("there are no shards to take HR images from: give --hr DIR, a folder of pictures")
-        self._orders = {n: self._order(n, tasks[n].name) for n in self._stored}
-        self._hr_orders = {n: self._order(n, f"{tasks[n].name} HR") for n in self._stored}
-        self._dataset = self._make_dataset(frozenset())
-        self._loader = make_loader(self._dataset, self._sampler, settings.workers, device.type == "cuda")
+        for number in self._stored:
+            self._generations.setdefault(tasks[number].name, [self._generation(number).plain()])
+        self._prepare()
 
-    def _order(self, task: int, key: str) -> RowOrder:
-        manifest = self.tasks[task].train_manifest
+    def _generation(self, task: int) -> Generation:
+        """The one that would begin now."""
+        manifest, name = self.tasks[task].train_manifest, self.tasks[task].name
         assert manifest
-        rows = [entry.nsamples for entry in manifest.shardlist]
-        return RowOrder(rows, self.settings.seed, key, self.settings.window_shards)
+        return generation_of(manifest, self._read.get(name, 0))
 
-    def _make_dataset(self, lost: frozenset[tuple[int, int]]) -> TicketDataset:
-        num_rows = [task.num_rows for task in self.tasks]
-        return TicketDataset(self.tasks, self.settings.seed, self.settings.flip, num_rows, lost, self.pool)
+    def _prepare(self) -> None:
+        """Everything that depends on which rows there are."""
+        if self._prefetch:
+            self._prefetch.join()  # new workers are forked from a quiet process
+        self._orders = {number: self._order(number) for number in self._stored}
+        self._hr_orders = {number: self._order(number, hr=True) for number in self._stored}
+        window, names = self.settings.window_shards, [task.name for task in self.tasks]
+        self._num_rows = [self._generations[name][-1]["rows"] if name in self._generations else 0 for name in names]
+        self._dataset = TicketDataset(
+            self.tasks, self.settings.seed, self.settings.flip, self._num_rows, frozenset(), self.pool, 2 * window
+        )
+        workers, on_gpu = self.settings.workers, self.device.type == "cuda"
+        self._loader = make_loader(self._dataset, self._sampler, workers, on_gpu)
+
+    def _order(self, task: int, hr: bool = False) -> GrowingOrder:
+        """The order of a task's rows; of HR images alone, which are not counted, always that of the last generation."""
+        name, manifest = self.tasks[task].name, self.tasks[task].train_manifest
+        assert manifest
+        generations = [Generation(**each) for each in self._generations[name]]
+        options = manifest, self.settings.seed, f"{name} HR" if hr else name, self.settings.window_shards
+        return GrowingOrder(generations[-1:] if hr else generations, *options)
 
     # ---- at a border
 
+    def look(self) -> list[Manifest | None]:
+        """For each task the manifest of its shards, if they have grown since. Any other change is a `RunError`.
+
+        What cannot be read now is looked for at the next border.
+        """
+        return [self._grown(number) if number in self._stored else None for number in range(len(self.tasks))]
+
+    def _grown(self, number: int) -> Manifest | None:
+        task = self.tasks[number]
+        assert task.train is not None
+        patience = task.cache.patience if task.cache else Patience()
+        try:
+            found = patience(lambda: info(task.train / MANIFEST))  # type: ignore[operator]
+            if found == self._seen.get(task.name):
+                return None
+            now = read_manifest(task.train, patience)
+        except (RunError, OSError):
+            return None
+        self._seen[task.name] = found
+        last = Generation(**self._generations[task.name][-1])
+        if not last.is_before(now) and not last.is_that_of(now):
+            raise RunError(f"dataset {task.name}/train has changed since the run was begun: use another --run")
+        return now if last.is_before(now) else None
+
+    def adopt(self, grown: Sequence[Manifest | None]) -> None:
+        """From the next interval on, draw from these rows too. All ranks do so together."""
+        for number, manifest in enumerate(grown):
+            if manifest:
+                self.tasks[number] = replace(self.tasks[number], train_manifest=manifest)
+                self._generations[self.tasks[number].name].append(self._generation(number).plain())
+        if any(grown):
+            self._prepare()
+
     def decide(self, quotas: Sequence[int]) -> dict[str, Any]:
-        """What the interval's record says of data: the source of each task, and nothing lost yet."""
+        """What the interval's record says of data: the source of each task, its rows, and nothing lost yet.
+
+        Where `auto` may choose, a task too many of whose coming rows are in shards that cannot be had is served on the
+        fly; fewer are replaced one by one.
+        """
         settings, accelerated = self.settings, self.device.type != "cpu"
-        sources = [
-            choose_source(
-                settings.source,
-                task.num_rows,
-                self._read.get(task.name, 0),
-                quota,
-                settings.max_repeats,
-                accelerated,
-            )
-            for task, quota in zip(self.tasks, quotas, strict=True)
-        ]
-        return {"sources": sources, "lost": [], "substituted": [0] * len(quotas)}
+        record: dict[str, Any] = {"sources": [], "rows": self._num_rows, "missing": {}}
+        for number, (task, quota) in enumerate(zip(self.tasks, quotas, strict=True)):
+            rows, read = self._num_rows[number], self._read.get(task.name, 0)
+            order = self._orders.get(number)
+            visits = order.visits(read) if order else 0
+            source = choose_source(settings.source, rows, visits, quota, settings.max_repeats, accelerated)
+            if order and source == "shards" and settings.source == "auto":
+                missing = missing_shards(task, order.take(read, quota))
+                if sum(missing.values()) > settings.max_damage * quota:
+                    source = choose_source("auto", 0, 0, quota, None, accelerated)
+                    record["missing"][task.name] = list(missing)[:NAMED]
+            record["sources"].append(source)
+        return {**record, "lost": [], "substituted": [0] * len(quotas)}
 
     def upcoming(self, task: int, before: int, count: int) -> Batch:
         """The first samples of a task's next interval, `before` having been trained; nothing is consumed or noted."""
@@ -121,7 +190,35 @@ class Feed:
         """This rank's batches of an interval from `first_step` on, for the rows lost before it."""
         supplies = [self._supply(n, record, before) for n, before in enumerate(consumed)]
         self._sampler.start(record["quotas"], consumed, self.settings.seed, interval, first_step, supplies)
-        return batches(self._loader)
+        stream = batches(self._loader)  # its workers are forked before there are other threads
+        wanted = wanted_shards(self.tasks, *self._sampler.places, self.settings.batch_size)
+        wanted += self._beyond(record)
+        return self._fetching(stream, wanted, first_step) if wanted else stream
+
+    def _beyond(self, record: dict[str, Any]) -> list[Wanted]:
+        """The shards of the next windows, which the coming interval will want first."""
+        wanted: list[Wanted] = []
+        never = sum(record["quotas"]) // self.settings.batch_size
+        for number in self._stored:
+            task, source = self.tasks[number], record["sources"][number]
+            if source == "shards" and isinstance(task.train, Remote) and task.train_manifest:
+                most = max(entry.nsamples for entry in task.train_manifest.shardlist)
+                first = self._read.get(task.name, 0) + record["quotas"][number]
+                rows = self._orders[number].take(first, self.settings.window_shards * most)
+                coming = wanted_shards(self.tasks, np.full(len(rows), number), rows, 1)
+                wanted += [each._replace(first=never, last=never) for each in coming]
+        return wanted
+
+    def _fetching(self, stream: Iterator[Batch], wanted: list[Wanted], step: int) -> Iterator[Batch]:
+        """The same batches, while their shards are fetched ahead of them."""
+        cache = next(task.cache for task in self.tasks if task.cache)
+        self._prefetch = prefetch = Prefetch(cache, [each for each in wanted if each.last >= step], step)
+        try:
+            for step, batch in enumerate(stream, step):  # noqa: B020
+                prefetch.advance(step)
+                yield batch
+        finally:
+            prefetch.stop()
 
     def _supply(self, task: int, record: dict[str, Any], before: int) -> Supply:
         source, quota, name = record["sources"][task], record["quotas"][task], self.tasks[task].name
@@ -130,8 +227,11 @@ class Feed:
             return Supply(source, np.full(quota, task), rows)
         if self.pool:
             return Supply(source, np.full(quota, -1), np.full(quota, -1))
-        owners = [task] if task in self._stored else self._stored
-        return Supply(source, *self._spread(owners, before, quota))
+        whole = [number for number in self._stored if self.tasks[number].name not in record.get("missing", {})]
+        if not whole:
+            named = ", ".join(name for names in record["missing"].values() for name in names)
+            raise RunError(f"no task has shards to take HR images from, missing are {named}: restore them or give --hr")
+        return Supply(source, *self._spread([task] if task in whole else whole, before, quota))
 
     def _spread(self, owners: Sequence[int], before: int, quota: int) -> tuple[np.ndarray, np.ndarray]:
         """HR images of the stored rows of several tasks in turn."""

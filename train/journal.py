@@ -96,6 +96,8 @@ class Journal:
             return
         shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
         print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
+        for task, shards in record.get("missing", {}).items():
+            print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
         self._track(scalars_of_border(record), record["step"])
         for tracker in self._trackers:
             tracker.images({f"samples/{name}": picture for name, picture in pictures.items()}, record["step"])

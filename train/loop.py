@@ -25,6 +25,7 @@ from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, loa
 from train.estimator import Memory, estimate
 from train.evidence import Evidence, describe, measure, photographs_of, picture
 from train.feed import Feed
+from train.generations import identity_of, is_continued
 from train.grouping import WHOLE_SPACE, Grouping
 from train.interrupt import Interrupt
 from train.journal import Journal, is_finished
@@ -98,15 +99,15 @@ class Run:
         )
 
     def _adopt_datasets(self) -> None:
-        """Rows must not change under a run: ordinals would mean other samples."""
-        now = {f"{t.name}/{m.split}": m.identity() for t in self.spec.tasks for m in _manifests(t)}
+        """Rows must not change under a run: ordinals would mean other samples. Shards alone may grow."""
+        now: dict[str, Manifest | str] = {f"{t.name}/{m.split}": m for t in self.spec.tasks for m in _manifests(t)}
         now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
-        begun = self.state.datasets or now
+        begun = self.state.datasets or {name: identity_of(found) for name, found in now.items()}
         for name in sorted(begun.keys() | now.keys()):
-            if now.get(name) != begun.get(name):
+            if name not in now or name not in begun or not is_continued(name, begun[name], now[name], self.state.feed):
                 change = "has changed" if name in begun else "was added"
                 raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
-        self.state.datasets = now
+        self.state.datasets = begun
 
     @property
     def step(self) -> int:
@@ -152,6 +153,8 @@ class Run:
         if evidence.estimate:
             self.state.memory["estimator"] = asdict(evidence.estimate.memory)
         decision: dict[str, Any] = {}
+        (grown,) = broadcast_object_list([self.feed.look() if self.accelerator.is_main_process else None])
+        self.feed.adopt(grown)
         if self.accelerator.is_main_process:
             moments = self.measure_moments()
             p, c = self.spec.policy.interval(replace(evidence, moments=moments))

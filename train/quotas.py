@@ -1,12 +1,12 @@
 """From weights to counts, and from counts to an order of slots (paper Eq. 12): integers, exact, free of state."""
 
-import heapq
 import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
+from shared.compiled import compiled
 from shared.seeds import Draws
 
 
@@ -36,35 +36,41 @@ def order(quotas: Sequence[int], seed: int, interval: int) -> np.ndarray:
     the bound, because the stretch that it cuts open is the complement of one that it does not.
     """
     draws = Draws(seed, "slots", interval)
-    slots = np.array(_assign(quotas), np.int64)
+    slots = _assign(quotas)
     return np.roll(slots, draws.integer(len(slots)))
 
 
-def _assign(quotas: Sequence[int]) -> list[int]:
+def _assign(quotas: Sequence[int]) -> np.ndarray:
     """The chairman assignment: each slot goes to the sample with the earliest deadline among those that may have it.
 
     With d = 1 - 1 / (2n - 2), the j-th sample of a task of ratio r may come from slot (j - d) / r on and must have come
-    by slot (j - 1 + d) / r, counted from 1. Integers only, so that no rounding decides.
+    by slot (j - 1 + d) / r, counted from 1. Integers only, so that no rounding decides; of equals the first task.
     """
     active, total = [task for task, quota in enumerate(quotas) if quota], sum(quotas)
     if len(active) == 1:
-        return active * total
+        return np.full(total, active[0], np.int64)
     unit = 2 * len(active) - 2  # d = (unit - 1) / unit
     assert unit * total**2 < 1 << 63, "an interval too long for 64-bit integers"
-    releases, keys = [], []
-    for task in active:
-        number, pace = np.arange(1, quotas[task] + 1), unit * quotas[task]
-        releases.append(-((unit * number - (unit - 1)) * total // -pace))
-        deadline = (unit * number - 1) * total // pace
-        keys.append(deadline * len(quotas) + task)  # one integer that orders by deadline, then by task
-    release = np.concatenate(releases)
-    waiting = np.concatenate(keys)[np.argsort(release, kind="stable")].tolist()
-    ends = np.cumsum(np.bincount(release, minlength=total + 1))[1 : total + 1].tolist()
-    ready: list[int] = []
-    slots, first = [], 0
-    for end in ends:  # samples that may have slot 1, slot 2, ...
-        for key in waiting[first:end]:
-            heapq.heappush(ready, key)
-        first = end
-        slots.append(heapq.heappop(ready) % len(quotas))
+    slots = np.empty(total, np.int64)
+    _fill(np.array(quotas, np.int64), np.array(active, np.int64), unit, slots)
     return slots
+
+
+@compiled
+def _fill(quotas, active, unit, slots):
+    """The assignment, slot by slot. Deadlines of a task only grow, so each task offers its next sample alone."""
+    total, never = slots.size, slots.size + 1
+    numbers = np.ones(quotas.size, np.int64)
+    releases, deadlines = np.ones(quotas.size, np.int64), np.empty(quotas.size, np.int64)
+    for task in active:  # the first sample may come at once
+        deadlines[task] = (unit - 1) * total // (unit * quotas[task])
+    for slot in range(1, total + 1):
+        chosen = -1
+        for task in active:
+            if releases[task] <= slot and (chosen < 0 or deadlines[task] < deadlines[chosen]):
+                chosen = task
+        slots[slot - 1] = chosen
+        numbers[chosen] += 1
+        number, pace = numbers[chosen], unit * quotas[chosen]
+        releases[chosen] = -(-((unit * number - (unit - 1)) * total) // pace) if number <= quotas[chosen] else never
+        deadlines[chosen] = (unit * number - 1) * total // pace

@@ -20,13 +20,17 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from shared.config import parse
 from shared.errors import RunError, UsageError, run_command
+from shared.remote import place
+from train.cache import ShardCache, default_folder
 from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
 from train.forecast import Forecast, Job, Search, measure
+from train.generations import begun_with
 from train.group import Trials, cost_samples, make_grouping
 from train.grouping import FILE as GROUPS
 from train.grouping import Grouping, GroupingSettings, degradations, load_grouping, require_same_groups
 from train.journal import is_finished
+from train.launch import require_all_processes
 from train.loop import RunSpec, train
 from train.networks import num_parameters
 from train.policies import make_policy
@@ -45,7 +49,9 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "accelerate launch train/run.py", __doc__ or "")
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive the fork of a loader worker, which would then hang
     on_the_fly = settings.source in ("fly", "gpu") or settings.hr is not None
-    tasks = find_tasks(Path(settings.shards), settings.tasks, on_the_fly=on_the_fly, patch=settings.patch)
+    cache = ShardCache(Path(settings.cache or default_folder()), int(settings.cache_gb * 1e9))
+    shards = place(settings.shards)
+    tasks = find_tasks(shards, settings.tasks, on_the_fly=on_the_fly, patch=settings.patch, cache=cache)
     pool = find_pool(settings.hr, tasks, settings.seed) if settings.hr else None
     accelerator = make_accelerator(settings)
     require_trackers(settings.tracker_names)
@@ -84,6 +90,7 @@ def make_accelerator(settings: Settings) -> Accelerator:
         mixed_precision=PRECISIONS[settings.precision],
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # equal already: they are computed
     )
+    require_all_processes(os.environ, accelerator.num_processes)
     accelerator.wait_for_everyone()  # one that ends with an error must not be missed by those who are still to come
     return accelerator
 
@@ -196,8 +203,11 @@ class Plan:
         """Whether gaps are estimated: the policy needs them, or references were named to log them."""
         return self.policy.needs_references or self.settings.references is not None
 
-    def protocol(self, task: Task) -> dict[str, Any]:
-        """What a reference must have in common with the shared run, so that equal steps mean equal training."""
+    def protocol(self, task: Task, run: Path | None = None) -> dict[str, Any]:
+        """What a reference must have in common with the shared run, so that equal steps mean equal training.
+
+        run: whose, if not the shared one's; rows that it has taken up since it was begun do not count.
+        """
         settings = self.settings
         return {
             "network": asdict(self.spec),
@@ -211,7 +221,7 @@ class Plan:
             **({"gan": asdict(settings.gan)} if settings.stage == "gan" else {}),
             "precision": settings.precision,
             "clip": settings.clip,
-            "train_rows": task.identity(),
+            "train_rows": begun_with(run or Path(settings.run), task) or task.identity(),
             "val_rows": task.val_manifest.identity(),
         }
 
@@ -258,8 +268,9 @@ class Plan:
             groups=None,
             grouping=GroupingSettings(),
         )
-        trace = load_trace(folder) or Trace(task.name, self.protocol(task))
-        require_same_protocol(trace, self.protocol(task), folder)
+        protocol = self.protocol(task, folder)
+        trace = load_trace(folder) or Trace(task.name, protocol)
+        require_same_protocol(trace, protocol, folder)
         return RunSpec(
             folder,
             f"reference {task.name}",

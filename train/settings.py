@@ -1,6 +1,7 @@
 """Settings of a run: one typed dataclass for YAML and command line."""
 
 import math
+import reprlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +10,15 @@ import yaml
 
 from shared.atomic import write_text
 from shared.config import option
-from shared.errors import UsageError
+from shared.errors import RunError, UsageError
+from shared.remote import read_bounded
 from train.estimator import EstimatorSettings
 from train.grouping import FILE, GroupingSettings
 from train.policies import POLICIES, describe_options
 
 CONFIG = "config.yaml"
+MAX_CONFIG_BYTES = 1 << 20
+"""Larger files are refused unread."""
 NO_TRACKER = "none"
 MIN_PATCH = 74
 """Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
@@ -33,6 +37,8 @@ FREE = {
     "vgg19",
     "trackers",
     "dry_run",
+    "cache",
+    "cache_gb",
 }
 """Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
@@ -77,8 +83,14 @@ class Settings:
         "but the groups of --policy tgsr",
     )
     run: str = option("runs/default", "folder of the run; running the same command again resumes it")
-    shards: str = option("shards", "folder with the datasets that gen.render made")
-    tasks: list[str] | None = option(None, "tasks to use (default: every dataset in --shards)")
+    shards: str = option("shards", "folder or url (s3, http, ...) with the datasets that gen.render made")
+    tasks: list[str] | None = option(
+        None, "tasks to use (default: every dataset in --shards; over http, which cannot be listed, they must be named)"
+    )
+    cache: str | None = option(
+        None, "folder where shards from a url are kept, on a disk of each node (default: in the user's cache folder)"
+    )
+    cache_gb: float = option(64.0, "space that they may take there, GB")
     task: str | None = option(None, "the task of --mode single")
     references: str | None = option(
         None,
@@ -188,6 +200,8 @@ class Settings:
             )
         if not 0 <= self.max_damage <= 1:
             raise UsageError(f"max_damage is {self.max_damage}: it must be in [0, 1]")
+        if not 0 < self.cache_gb < math.inf:
+            raise UsageError(f"cache_gb is {self.cache_gb}: it must be positive")
         if self.patch is not None and self.patch < MIN_PATCH:
             raise UsageError(f"patch is {self.patch}: it must be at least {MIN_PATCH}")
         if self.moments < 0 or self.moments == 1:
@@ -211,11 +225,11 @@ def require_resumable(folder: Path, settings: Settings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
     if not (folder / CONFIG).is_file():
         return
-    begun = _completed(yaml.safe_load((folder / CONFIG).read_text()), asdict(Settings()))
+    begun = _completed(_saved(folder / CONFIG), asdict(Settings()))
     for name, value in asdict(settings).items():
         if name not in FREE and begun[name] != value:
             raise UsageError(
-                f"{folder} was begun with {name} = {begun[name]!r}, now it is {value!r}: "
+                f"{folder} was begun with {name} = {_short(begun[name])}, now it is {value!r}: "
                 "give the old value to resume, or another --run"
             )
     if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
@@ -227,6 +241,24 @@ def require_resumable(folder: Path, settings: Settings) -> None:
         raise UsageError(
             f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"
         )
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """The settings in a run folder. Raises `RunError` for a file that holds anything else."""
+    try:
+        saved = yaml.safe_load(read_bounded(path, MAX_CONFIG_BYTES))
+        if not isinstance(saved, dict) or not isinstance(saved.get("iterations", 1), int):
+            raise ValueError("no settings")
+        return saved
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise RunError(f"{path} does not hold the settings of a run ({type(error).__name__}): restore it") from error
+
+
+def _short(value: Any) -> str:
+    """As Python writes it; of what is nested beyond reason, its beginning."""
+    writer = reprlib.Repr()
+    writer.maxstring = writer.maxother = 300
+    return writer.repr(value)
 
 
 def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ in the training step by the device (`train/degrade.py`). Which one serves a task
 """
 
 import signal
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,14 +18,17 @@ from shared.degradation import cpu
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.plan import Plan
 from shared.errors import RunError
-from shared.seeds import Draws
-from shared.shardfile import Dataset, LostRowError
+from shared.seeds import Draws, coin
+from shared.shardfile import OPEN_SHARDS, Dataset, LostRowError
+from train.memory import NO_SLOT, BatchMemory, Pictures
 from train.pool import Pool
 from train.tasks import Task
 from train.tickets import Ticket, TicketSampler
 
 CANDIDATES = 16
 """Rows that are tried for one sample; when so many are lost, so is the dataset."""
+IN_USE = 3
+"""Batches that a training step may hold while others are loaded: this one, the last, and one on its way."""
 
 
 class Pending(NamedTuple):
@@ -67,13 +70,18 @@ class Batch(NamedTuple):
     lost: list[Lost]
 
 
-class Sample(NamedTuple):
-    """hr, lr: uint8 [H, W, 3], RGB, not flipped; lr is None where the device is to make it from `plan`."""
+class Request(NamedTuple):
+    """Tickets of a batch, and the slot of the memory that its images go to."""
 
-    hr: np.ndarray
-    lr: np.ndarray | None
-    plan: Plan | None
-    row: int
+    tickets: list[Ticket]
+    slot: int
+
+
+class Delivery(NamedTuple):
+    """A batch; its images are in the slot, if there is one."""
+
+    batch: Batch
+    slot: int
 
 
 class TicketDataset(TorchDataset[Batch]):
@@ -87,118 +95,190 @@ class TicketDataset(TorchDataset[Batch]):
         num_rows: Sequence[int] | None = None,
         lost: Set[tuple[int, int]] = frozenset(),
         pool: Pool | None = None,
+        max_open: int = OPEN_SHARDS,
     ) -> None:
-        """num_rows: rows of each task in use (default: all). lost: (task, row) of rows that are not to be read."""
-        self._arguments = (tasks, seed, flip, num_rows, lost, pool)
-        self._tasks, self._seed, self._flip = tasks, seed, flip
+        """num_rows: rows of each task in use (default: all). lost: (task, row) of rows that are not to be read.
+
+        max_open: shards of a task that are open at a time.
+        """
+        self._arguments = (tasks, seed, flip, num_rows, lost, pool, max_open)
+        self.tasks = tasks
+        self.memory: BatchMemory | None = None
+        self._seed, self._flip = seed, flip
         self._num_rows = num_rows or [task.num_rows for task in tasks]
         self._lost, self._pool = lost, pool
-        self._rows = [Dataset(task.train) if task.train else None for task in tasks]
+        self._rows = [task.train_rows(max_open) for task in tasks]
 
-    def __getitems__(self, tickets: Sequence[Ticket]) -> Batch | RunError:
+    def __getitems__(self, request: Sequence[Ticket] | Request) -> Batch | Delivery | RunError:
         """A batch, or the error that prevents it: raised in a worker it would come back as a traceback."""
         try:
-            return self.batch(tickets)
+            if not isinstance(request, Request):
+                return self.batch(request)
+            if request.slot == NO_SLOT or self.memory is None:
+                return Delivery(self.batch(request.tickets), NO_SLOT)
+            batch = self.batch(request.tickets, self.memory.pictures(request.slot))
+            return Delivery(batch._replace(lr=torch.empty(0), hr=torch.empty(0)), request.slot)
         except RunError as error:
             return error
 
-    def batch(self, tickets: Sequence[Ticket]) -> Batch:
-        """Raises `RunError` that names shards or pictures when so many are damaged that a sample cannot be made."""
-        patch, scale = self._tasks[0].patch, self._tasks[0].scale
-        hr = torch.empty(len(tickets), patch, patch, 3, dtype=torch.uint8)
-        lr = torch.empty(len(tickets), patch // scale, patch // scale, 3, dtype=torch.uint8)
+    def batch(self, tickets: Sequence[Ticket], pictures: Pictures | None = None) -> Batch:
+        """pictures: memory for the images.
+
+        Raises `RunError` that names shards or pictures when so many are damaged that a sample cannot be made.
+        """
+        if pictures is None:
+            patch, low = self.tasks[0].patch, self.tasks[0].patch // self.tasks[0].scale
+            sides = ((len(tickets), side, side, 3) for side in (patch, low))
+            pictures = Pictures(*(np.empty(shape, np.uint8) for shape in sides))
         task, ordinal, owner, row = torch.tensor([[t.task, t.ordinal, t.owner, t.row] for t in tickets]).T.contiguous()
-        batch = Batch(lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2), task, ordinal, owner, row, [], [])
+        hr, lr = (torch.from_numpy(images).permute(0, 3, 1, 2) for images in pictures)
+        batch = Batch(lr, hr, task, ordinal, owner, row, [], [])
         for index, ticket in enumerate(tickets):
-            self.put(batch, index, ticket, self._lost)
+            self._put(batch, pictures.hr[index], pictures.lr[index], index, ticket, self._lost)
         return batch
 
     def put(self, batch: Batch, index: int, ticket: Ticket, lost: Set[tuple[int, int]]) -> None:
         """Make the ticket's sample, the place `index` of a batch, showing none of the rows in `lost`."""
-        sample = self._sample(ticket, lost, batch.lost)
-        flip = self._flip and Draws(self._seed, "flip", self._tasks[ticket.task].name, ticket.ordinal).coin(0.5)
-        batch.row[index] = sample.row
-        if sample.lr is None:
-            assert sample.plan
-            _store(batch.hr, index, sample.hr, flip=False)
-            batch.lr[index] = 0
-            steps = steps_of(sample.plan, *batch.lr.shape[2:])
-            batch.pending[:] = [p for p in batch.pending if p.place != index] + [Pending(index, steps, flip)]
-        else:
-            _store(batch.hr, index, sample.hr, flip)
-            _store(batch.lr, index, sample.lr, flip)
+        hr, lr = (images_BCHW[index].permute(1, 2, 0).numpy() for images_BCHW in (batch.hr, batch.lr))
+        self._put(batch, hr, lr, index, ticket, lost)
 
-    def _sample(self, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost]) -> Sample:
+    def _put(
+        self,
+        batch: Batch,
+        hr: np.ndarray,
+        lr: np.ndarray,
+        index: int,
+        ticket: Ticket,
+        lost: Set[tuple[int, int]],
+    ) -> None:
+        row, plan = self._fill(hr, lr, ticket, lost, batch.lost)
+        flip = self._flip and coin(self._seed, "flip", self.tasks[ticket.task].name, ticket.ordinal)
+        if row != ticket.row:
+            batch.row[index] = row
+        if plan:
+            steps = steps_of(plan, *lr.shape[:2])
+            batch.pending[:] = [p for p in batch.pending if p.place != index] + [Pending(index, steps, flip)]
+        elif flip:
+            cv2.flip(hr, 1, dst=hr)
+            cv2.flip(lr, 1, dst=lr)
+
+    def _fill(
+        self, hr: np.ndarray, lr: np.ndarray, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost]
+    ) -> tuple[int, Plan | None]:
+        """The ticket's pictures, not flipped, in uint8 [H, W, 3] and [h, w, 3], RGB.
+
+        Returns the row that they show, and the plan by which the device is to make lr, zeros so far, if it is to.
+        """
         if ticket.source == "shards":
-            row, pair = self._read(ticket, lost, report, whole=True)
-            return Sample(pair.hr, pair.lr, None, row)
-        task = self._tasks[ticket.task]
+            return self._read(ticket, lost, report, lambda dataset, row: dataset.read(row, (hr, lr))), None
+        task = self.tasks[ticket.task]
         if ticket.owner < 0:
             assert self._pool
-            row, hr = -1, self._pool.crop(task.name, ticket.ordinal)
+            row, hr[...] = -1, self._pool.crop(task.name, ticket.ordinal)
         else:
-            row, hr = self._read(ticket, lost, report, whole=False)
+            row = self._read(ticket, lost, report, lambda dataset, row: np.copyto(hr, dataset.hr(row)))
         plan = task.plans.draw(self._seed, ticket.ordinal, task.patch, task.scale)
         if ticket.source == "gpu":
-            return Sample(hr, None, plan, row)
-        return Sample(hr, cpu.render(cpu.sharpen(hr) if task.usm else hr, plan, task.scale), plan, row)
+            lr[...] = 0
+            return row, plan
+        lr[...] = cpu.render(cpu.sharpen(hr) if task.usm else hr, plan, task.scale)
+        return row, None
 
-    def _read(self, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost], whole: bool):
-        """The first row of the ticket's candidates that can be read, and its pair, or its HR image alone."""
+    def _read(
+        self, ticket: Ticket, lost: Set[tuple[int, int]], report: list[Lost], read: Callable[[Dataset, int], object]
+    ) -> int:
+        """The first row of the ticket's candidates that can be read, after it was."""
         dataset = self._rows[ticket.owner]
         assert dataset is not None
         for row in self._candidates(ticket):
             reason = ""
             if (ticket.owner, row) not in lost:
                 try:
-                    return row, dataset[row] if whole else dataset.hr(row)
+                    read(dataset, row)
+                    return row
                 except LostRowError as error:
                     reason = str(error)
             report.append(Lost(ticket.task, ticket.ordinal, ticket.owner, row, reason))
         reasons = "; ".join(sorted({entry.reason for entry in report if entry.reason})[:3])
-        name = self._tasks[ticket.owner].name
+        name = self.tasks[ticket.owner].name
         raise RunError(f"no row of {name} could be read in {CANDIDATES} attempts: {reasons or 'all are known lost'}")
 
     def _candidates(self, ticket: Ticket) -> Iterator[int]:
         """The ticket's row, then rows of the same dataset drawn for this ticket alone."""
         yield ticket.row
-        draws = Draws(self._seed, "substitute", self._tasks[ticket.task].name, ticket.ordinal)
+        draws = Draws(self._seed, "substitute", self.tasks[ticket.task].name, ticket.ordinal)
         for _ in range(CANDIDATES - 1):
             yield draws.integer(self._num_rows[ticket.owner])
 
     def __reduce__(self) -> tuple:
         """Open files stay behind when a worker process is started."""
-        return TicketDataset, self._arguments
-
-
-def _store(images_BCHW: torch.Tensor, index: int, image: np.ndarray, flip: bool) -> None:
-    place = images_BCHW[index].permute(1, 2, 0).numpy()
-    if flip:
-        cv2.flip(image, 1, dst=place)
-    else:
-        place[...] = image
+        return TicketDataset, self._arguments, {"memory": self.memory}
 
 
 def make_loader(dataset: TicketDataset, sampler: TicketSampler, workers: int, pin_memory: bool) -> DataLoader:
     """A loader for many intervals; each pass over it is one, and prefetch never crosses a border."""
+    task, prefetch = dataset.tasks[0], 4
+    if not pin_memory:  # else PyTorch copies into page-locked memory, which it uses again
+        slots = workers * prefetch + IN_USE
+        dataset.memory = BatchMemory(slots, sampler.batch_size // sampler.num_ranks, task.patch, task.scale)
     return DataLoader(
         dataset,
-        batch_sampler=sampler,
+        batch_sampler=_Requests(sampler, dataset.memory),  # type: ignore[arg-type]  # not only lists are requests
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=prefetch if workers else None,
     )
 
 
+class _Requests:
+    """What the workers are asked for: the tickets of a batch, and where its images go."""
+
+    def __init__(self, sampler: TicketSampler, memory: BatchMemory | None) -> None:
+        self._sampler, self._memory = sampler, memory
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Request]:
+        for tickets in self._sampler:
+            yield Request(tickets, self._memory.take() if self._memory else NO_SLOT)
+
+
 def batches(loader: DataLoader) -> Iterator[Batch]:
-    """One pass over the loader: the batches of an interval. Raises the `RunError` of a worker as its own."""
-    for batch in loader:
-        if isinstance(batch, RunError):
-            raise RunError(*batch.args)  # a frame that holds its own exception lingers, and its workers too
+    """One pass over the loader, the batches of an interval. When this returns its workers have been started.
+
+    Iterating raises the `RunError` of a worker as its own.
+    """
+    assert isinstance(loader.dataset, TicketDataset)
+    return _unpacked(iter(loader), loader.dataset.memory)
+
+
+def _unpacked(loaded: Iterator[Delivery | RunError], memory: BatchMemory | None) -> Iterator[Batch]:
+    while True:
+        try:
+            delivery = next(loaded)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                f"a loader worker was killed, perhaps for want of memory ({error}): run the same command again to go on"
+            ) from error
+        if isinstance(delivery, RunError):
+            raise RunError(*delivery.args)  # a frame that holds its own exception lingers, and its workers too
+        batch, slot = delivery
+        if slot != NO_SLOT:
+            assert memory
+            lr, hr = memory.show(slot)
+            batch = batch._replace(lr=lr, hr=hr)
+            del lr, hr
+        del delivery
         yield batch
+        del batch
 
 
 def _as_it_is(batch: Any) -> Any:

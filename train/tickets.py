@@ -78,6 +78,11 @@ class TicketSampler(Sampler[list[Ticket]]):
         self._columns, self._first_step = columns, first_step
         self._sources = [supply.source for supply in supplies] if supplies else ["shards"] * len(quotas)
 
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Owner and row of every slot of the interval, int64 [slots], as in `Ticket`."""
+        return self._columns[2], self._columns[3]
+
     def batch(self, step: int) -> list[Ticket]:
         """This rank's tickets of one step of the interval."""
         first = step * self.batch_size

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import turbojpeg
 
+from shared.compiled import aligned
 from shared.degradation import loops
-from shared.degradation.compiled import aligned
 from shared.degradation.kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT, separable_terms
 from shared.degradation.noise import normal_table, poisson_deviations
 from shared.degradation.plan import Blur, Noise, Plan, Resize

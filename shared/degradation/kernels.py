@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import j1
 
-from shared.degradation.compiled import compiled
+from shared.compiled import compiled
 from shared.degradation.plan import Blur
 
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0

@@ -1,11 +1,11 @@
-"""The CPU backend's inner loops over pixels: one pass over memory each. How they are compiled: `compiled.py`."""
+"""The CPU backend's inner loops over pixels: one pass over memory each. How they are compiled: `shared/compiled.py`."""
 
 from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
-from shared.degradation.compiled import aligned, compiled, fma
+from shared.compiled import aligned, compiled, fma
 from shared.degradation.noise import RATE_BITS
 
 ZERO, ONE, TOP = np.float32(0), np.float32(1), np.float32(255)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from shared.seeds import Draws, permutation, philox, word_keys
+from shared.seeds import Draws, coin, permutation, philox, word_keys
 
 ALPHA = 1e-6
 NUM_DRAWS = 100_000
@@ -155,3 +155,9 @@ def test_all_permutations_of_four_are_equally_likely():
     counts = [seen.count(order) for order in set(seen)]
     assert len(counts) == math.factorial(4)
     assert stats.chisquare(counts).pvalue > ALPHA
+
+
+def test_the_quick_coin_is_the_first_of_its_stream() -> None:
+    flips = [coin(seed, "flip", "noise", number) for seed in (0, 7) for number in range(300)]
+    assert flips == [Draws(seed, "flip", "noise", number).coin(0.5) for seed in (0, 7) for number in range(300)]
+    assert 200 < sum(flips) < 400

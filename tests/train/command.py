@@ -81,6 +81,12 @@ class Command:
         )
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process, whose loader workers are its children."""
+        assert self._process.pid
+        return self._process.pid
+
     def wait(self) -> Outcome:
         """Its outcome, when it has ended; killed when it does not end in time."""
         self._process.join(DEADLINE_SECONDS)

@@ -14,8 +14,9 @@ from shared.errors import RunError
 from shared.images import encode_png
 from shared.shardfile import Dataset
 from train.feed import Feed
+from train.memory import NO_SLOT, BatchMemory, Pictures
 from train.settings import Settings
-from train.sources import Batch, TicketDataset, batches, make_loader
+from train.sources import IN_USE, Batch, TicketDataset, batches, make_loader
 from train.tasks import Task, find_tasks
 from train.tickets import RowOrder, Ticket, TicketSampler
 
@@ -158,7 +159,7 @@ def test_a_red_photograph_is_red_in_the_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_in_a_worker_arrives_in_its_own_words(tasks: list[Task], tmp_path: Path, workers: int) -> None:
     class Broken(TicketDataset):
-        def batch(self, tickets: Sequence[Ticket]) -> Batch:
+        def batch(self, tickets: Sequence[Ticket], pictures: Pictures | None = None) -> Batch:
             raise RunError("row noise-000001-00002 is damaged")
 
     sampler = TicketSampler(4)
@@ -166,3 +167,40 @@ def test_an_error_in_a_worker_arrives_in_its_own_words(tasks: list[Task], tmp_pa
     loader = make_loader(Broken(tasks, 0, True), sampler, workers, pin_memory=False)
     with pytest.raises(RunError, match=r"^row noise-000001-00002 is damaged$"):
         next(batches(loader))
+
+
+# ---- memory that is used again
+
+
+def test_a_slot_is_free_again_when_the_last_view_of_it_is_gone() -> None:
+    memory = BatchMemory(2, batch_size=3, patch=8, scale=4)
+    first, second = memory.take(), memory.take()
+    assert {first, second} == {0, 1}
+    assert memory.take() == NO_SLOT
+    memory.pictures(first).hr[...] = 7
+    lr, hr = memory.show(first)
+    assert hr.shape == (3, 3, 8, 8)
+    assert (hr == 7).all()
+    view = hr[1][:, :2]
+    del lr, hr
+    assert memory.take() == NO_SLOT  # a part of it is still seen
+    del view
+    assert memory.take() == first
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_that_are_kept_are_never_written_to_again(
+    tasks: list[Task], without_workers: list[list[Batch]], workers: int
+) -> None:
+    """`deliver` keeps all 25, more than there are slots."""
+    for mine, expected in zip(chain(*deliver(tasks, workers)), chain(*without_workers), strict=True):
+        assert equal(mine, expected)
+
+
+def test_batches_that_are_let_go_use_the_same_memory(tasks: list[Task]) -> None:
+    settings = Settings(batch_size=4, interval_steps=20, iterations=20, workers=0)
+    feed, places = Feed(tasks, settings, torch.device("cpu")), set()
+    quotas = [40, 20, 20]
+    for batch in feed.interval({"quotas": quotas, **feed.decide(quotas)}, [0, 0, 0], 0, 0):
+        places.add(batch.hr.data_ptr())
+    assert len(places) <= IN_USE

@@ -133,7 +133,7 @@ def test_a_shard_that_is_gone(shards: Path, tmp_path: Path) -> None:
     shutil.copytree(shards, tmp_path / "shards")
     tar = sorted((tmp_path / "shards/severe").glob("*.tar"))[0]
     tar.unlink()
-    outcome = run(flags(shards="shards", run="run", policy="uniform", iterations=50), tmp_path)
+    outcome = run(flags(shards="shards", run="run", policy="uniform", iterations=50, source="shards"), tmp_path)
     assert f"shard file shards/severe/{tar.name} is missing" in error_of(outcome, 1)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.command import SCRIPT, flags, start_ranks, succeed
-from tests.train.records import intervals, metrics
+from shared.errors import UsageError
+from tests.train.command import SCRIPT, Command, flags, run, start_ranks, succeed
+from tests.train.records import intervals, metrics, require_same_run
 from train.checkpoint import latest_checkpoint, load_state
+from train.launch import require_all_processes
 
 
 def require_equal_training(run: Path, expected: Path) -> None:
@@ -73,3 +75,84 @@ def test_torchrun_gives_the_quotas_and_losses_of_one_process(shards: Path, one_p
     outcome = subprocess.run([*launcher, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     require_equal_training(tmp_path / "run", one_process)
+
+
+# ---- a launcher that does not start what it was asked for
+
+BY_ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "num_processes"),
+    [
+        ({}, 1),
+        ({"MASTER_PORT": "29500"}, 1),  # of a shell that sets it for everything
+        (BY_ACCELERATE, 1),
+        ({**BY_ACCELERATE, "WORLD_SIZE": "2", "MASTER_PORT": "29500"}, 2),
+        ({"WORLD_SIZE": "1"}, 1),
+    ],
+)
+def test_a_run_of_all_its_processes_goes_on(environment: dict, num_processes: int) -> None:
+    require_all_processes(environment, num_processes)
+
+
+@pytest.mark.parametrize(
+    ("environment", "num_processes", "message"),
+    [
+        ({**BY_ACCELERATE, "MASTER_PORT": "29500"}, 1, "accelerate was asked for several processes and started one"),
+        ({**BY_ACCELERATE, "WORLD_SIZE": "2", "MASTER_PORT": "29500"}, 1, "WORLD_SIZE is 2, but 1 train together"),
+        ({"WORLD_SIZE": "4"}, 2, "WORLD_SIZE is 4, but 2 train together"),
+    ],
+)
+def test_processes_that_are_missing_are_named_with_the_remedy(environment, num_processes, message) -> None:
+    with pytest.raises(UsageError, match=f"{message}: on CPU start several with `torchrun"):
+        require_all_processes(environment, num_processes)
+
+
+def test_accelerate_launch_cpu_is_refused_instead_of_training_alone(shards: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(SCRIPT)]
+    words = flags(shards=shards, run="run", policy="uniform", iterations=5)
+    outcome = subprocess.run([*launcher, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert outcome.returncode != 0
+    assert "error: accelerate was asked for several processes and started one" in outcome.stderr
+    assert not (tmp_path / "run").exists()
+
+
+# ---- one process, then two, then one
+
+
+def test_a_run_goes_on_exactly_with_two_processes_and_again_with_one(
+    shards: Path, one_process: Path, tmp_path: Path
+) -> None:
+    argv = flags(shards=shards, run="run", iterations=10, lr=0.002, references=one_process / "references", workers=2)
+    assert run([*argv, "--workers", "0"], tmp_path, signal_after=(signal.SIGTERM, 3)).code == 1
+    ranks = start_ranks(argv, tmp_path, signal_after=(signal.SIGTERM, 4))
+    assert [rank.wait().code for rank in ranks] == [1, 1]
+    assert load_state(latest_checkpoint(tmp_path / "run")).step == 7
+    succeed(argv, tmp_path)
+    require_equal_training(tmp_path / "run", one_process)
+
+
+def test_a_killed_rank_ends_the_run_and_its_last_checkpoint_goes_on(
+    shards: Path, one_process: Path, tmp_path: Path
+) -> None:
+    argv = flags(shards=shards, run="run", iterations=10, lr=0.002, references=one_process / "references", save_steps=1)
+    ranks = start_ranks(argv, tmp_path, signal_after=(signal.SIGKILL, 7))
+    assert [rank.wait().code for rank in ranks] == [-signal.SIGKILL] * 2
+    assert load_state(latest_checkpoint(tmp_path / "run")).step == 6
+    succeed(argv, tmp_path)
+    require_equal_training(tmp_path / "run", one_process)
+
+
+def test_a_killed_loader_worker_stops_the_run_which_then_goes_on_exactly(shards: Path, tmp_path: Path) -> None:
+    argv = flags(shards=shards, run="run", policy="uniform", iterations=100, interval_steps=50, workers=2, save_steps=1)
+    command = Command(argv, tmp_path)
+    command.wait_until(lambda: len(metrics(tmp_path / "run")) >= 3)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    outcome = command.wait()
+    assert outcome.code == 1
+    assert "a loader worker was killed" in outcome.errors[0]
+    succeed(argv, tmp_path)
+    succeed([*argv, "--run", "whole"], tmp_path)
+    require_same_run(tmp_path / "run", tmp_path / "whole")

@@ -268,7 +268,7 @@ def test_repeated_rows_are_limited_and_counted_from_shards_alone(tasks: list[Tas
         consumed = [a + b for a, b in zip(consumed, quotas, strict=True)]
     assert sources == ["shards", "fly", "shards", "fly"]  # 28 rows: 20 of them, then no 20 are left, but 8 are
     assert sorted(stored) == list(range(28))
-    assert state == {"read": {"mild": 28, "noise": 12, "severe": 0}}
+    assert state["read"] == {"mild": 28, "noise": 12, "severe": 0}
 
 
 def test_a_task_that_can_have_no_sample_is_refused(tasks: list[Task], virtual) -> None:

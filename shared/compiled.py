@@ -1,4 +1,4 @@
-"""How the loops of the CPU backend are compiled: by Numba, one thread, IEEE rules, and kept for the next process.
+"""How inner loops are compiled: by Numba, one thread, IEEE rules, and kept for the next process.
 
 Nothing may be reordered by the compiler (no fast-math) and the one fused operation is asked for by name (`fma`), so a
 pixel is the same on every machine, however wide its vectors are. The first call on a machine compiles (about 10 s in
