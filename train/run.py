@@ -311,7 +311,7 @@ def _announce(plan: Plan, jobs: Sequence[Job], accelerator: Accelerator) -> None
     if plan.uses_groups and plan.grouping:
         print(f"groups of {plan.groups_file}: {plan.grouping.describe()}")
     if not plan.lacks_groups and all(is_finished(job.folder, settings) for job in jobs):
-        print("nothing is left to train")
+        print("nothing is left to do")
         return
     search = Search(settings.grouping, cost_samples(settings, plan.tasks[0])) if plan.lacks_groups else None
     cost = measure(spec, plan.initial, settings, plan.tasks[0], ranks, device, accelerator.autocast)

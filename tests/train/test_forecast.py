@@ -138,7 +138,7 @@ def test_a_dry_run_of_a_run_that_was_stopped_counts_what_is_left(
     assert "to train: 1 networks x 15 steps x 4 samples on cpu, 8 steps left, about " in outcome.stdout
     succeed(argv, tmp_path)
     require_same_run(tmp_path / "run", whole_run)
-    assert "nothing is left to train" in succeed([*argv, "--dry-run"], tmp_path).stdout
+    assert "nothing is left to do" in succeed([*argv, "--dry-run"], tmp_path).stdout
 
 
 def test_a_dry_run_finds_the_mistakes_of_a_run(shards: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,15 @@ def test_a_pack_without_a_task_is_refused(shards: Path, references: Path, tmp_pa
     save_pack([traces["noise"], traces["mild"]], tmp_path / "two.json")
     outcome = run(flags(shards=shards, references="two.json", run="run"), tmp_path)
     assert outcome.errors == ["error: two.json has no reference of task severe: it holds noise, mild"]
+
+
+def test_a_pack_of_other_validation_sets_is_refused(shards: Path, references: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "shards")
+    manifest = tmp_path / "shards/noise-val/manifest.json"
+    values = json.loads(manifest.read_text())
+    values["shardlist"][0]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(values))
+    pack = references / "references.json"
+    outcome = run(flags(shards="shards", references=pack, run="run"), tmp_path)
+    assert outcome.code == 1
+    assert f"reference {pack} was trained with val_rows = " in outcome.errors[0]
