@@ -35,7 +35,7 @@ class Operator:
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig1", __doc__ or ""), "fig1")
-    lab.announce()
+    lab.announce(len(AXES) * (lab.scale.settings + 1) * lab.scale.fine_tune_steps)
     lab.initial()
     lab.do([partial(measure, axis=axis) for axis in AXES])
     operators = {axis: measure(lab, axis) for axis in AXES}
