@@ -82,7 +82,8 @@ class Lab:
         """
         low, high = (num_steps * seconds / 3600 for seconds in self.scale.step_seconds)
         print(f"{self.experiment}, scale {self.scale.name}: needs {self.scale.needs}")
-        print(f"at most {num_steps:,} training steps, {low:.2g} to {high:.2g} h ({self.scale.timed})")
+        if num_steps:
+            print(f"at most {num_steps:,} training steps, {low:.2g} to {high:.2g} h ({self.scale.timed})")
         print(f"results: {self.folder}, details: {self.shared / LOG}")
         print("after an interruption the same command goes on where it stopped")
 
