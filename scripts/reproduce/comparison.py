@@ -113,7 +113,8 @@ def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
     seeds = lab.settings.seeds if seeds is None else seeds
     networks = len({arm.network for arm in arms}) * bool(lab.scale.pretrain)
     single = sum(len(partition(get_space("paper"), cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
-    return lab.scale.setting("iterations") * (networks + seeds * (len(arms) + single))
+    searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
+    return lab.scale.setting("iterations") * (networks + seeds * (len(arms) + single)) + searches
 
 
 def references(lab: Lab, start: tuple[str, int | None, str | None], seed: int) -> Path:

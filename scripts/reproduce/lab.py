@@ -21,9 +21,10 @@ import gen.render
 import gen.testset
 import train.evaluate
 import train.run
+import train.settings
 from scripts.reproduce.scales import SCALES, get_scale
 from shared.atomic import write_text
-from shared.config import option
+from shared.config import option, parse
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
@@ -218,6 +219,11 @@ class Lab:
     def grouping(self, plans: int | None = None) -> tuple[str, ...]:
         """How groups are found: flags for the search, and for the networks that train on them."""
         return "--grouping.plans", str(plans or self.scale.plans), *self.scale.grouping
+
+    def grouping_steps(self, plans: int | None = None) -> int:
+        """Training steps of a search for groups: on each plan alone, then on the chosen ones together."""
+        search = parse(train.settings.Settings, list(self.grouping(plans)), "train/run.py", "").grouping
+        return round(search.plans * search.steps * (1 + search.share))
 
     def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str], network: str | None) -> None:
         fixed = ["--config", str(self.scale.recipe), "--shards", str(shards), "--run", str(run)]

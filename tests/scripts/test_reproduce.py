@@ -146,7 +146,7 @@ def test_arms_on_groups_share_one_search(tiny):
     means = run_arms(lab, [Arm("uniform"), Arm("tgsr", "tgsr")], lab.testsets())
     assert means["tgsr"].shape == (2, 4)
     assert len(list(folder.glob("groups/*/*/groups.json"))) == 1
-    assert [len(borders(lab.folder / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
+    assert [len(borders(folder / "study" / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
 
 
 @pytest.mark.slow
