@@ -109,12 +109,12 @@ def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure
 
 
 def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
-    """Training steps of arms, their references and the networks that they start from, if nothing is done yet."""
+    """Training steps of arms, of what they are measured against, and of the other networks that they start from."""
     seeds = lab.settings.seeds if seeds is None else seeds
-    networks = len({arm.network for arm in arms}) * bool(lab.scale.pretrain)
+    others = len({arm.network for arm in arms} - {None}) * lab.scale.pretrain_steps
     single = sum(len(partition(get_space("paper"), cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
     searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
-    return lab.scale.setting("iterations") * (networks + seeds * (len(arms) + single)) + searches
+    return lab.scale.setting("iterations") * seeds * (len(arms) + single) + others + searches
 
 
 def references(lab: Lab, start: tuple[str, int | None, str | None], seed: int) -> Path:

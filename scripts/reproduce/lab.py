@@ -79,8 +79,9 @@ class Lab:
     def announce(self, num_steps: int) -> None:
         """Say what the experiment needs, how long it takes and where its results will be, before it starts.
 
-        num_steps: of training, over all networks.
+        num_steps: of training, over all networks but the one that they start from.
         """
+        num_steps += self.scale.pretrain_steps if num_steps else 0
         low, high = (num_steps * seconds / 3600 for seconds in self.scale.step_seconds)
         print(f"{self.experiment}, scale {self.scale.name}: needs {self.scale.needs}")
         if num_steps:

@@ -1,6 +1,7 @@
 """Experiments run from end to end at a size of seconds, and go on after an interruption."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,9 +56,18 @@ def test_comparisons_share_their_networks(lab, monkeypatch):
     assert trained == [lab.shared / "study" / "uniform" / "seed0"] * 2
 
 
-def test_steps_are_counted_with_references_and_the_network_that_all_start_from(lab):
-    assert num_steps(lab, [UNIFORM]) == 4 * (1 + 1)
-    assert num_steps(lab, [UNIFORM, REBALANCE], seeds=3) == 4 * (1 + 3 * (2 + 4))
+def test_steps_are_counted_with_references_and_searches(lab):
+    assert num_steps(lab, [UNIFORM]) == 4
+    assert num_steps(lab, [UNIFORM, REBALANCE], seeds=3) == 4 * 3 * (2 + 4)
+    assert num_steps(lab, [replace(UNIFORM, network="rrdbnet")]) == 4 + 2
+    assert num_steps(lab, [Arm("tgsr", "tgsr")]) == 4 + round(4 * 2 * 1.4)
+
+
+def test_what_an_experiment_needs_is_said_before_it_starts(lab, capsys):
+    lab.announce(4)
+    said = capsys.readouterr().out
+    assert "needs photographs" in said
+    assert "at most 6 training steps" in said  # and the two of the network that all start from
 
 
 def test_given_weights_belong_to_a_network(tiny):
