@@ -176,7 +176,7 @@ def _sheet(
         if image and image.hr is not None:
             scale = image.hr.shape[0] // image.lr.shape[0]
             tiles = [("bicubic", bicubic(image, scale)), *tiles, ("HR", image.hr)]
-        y, x = _most_different(list(pictures.values()), settings.crop)
+        y, x = most_different(list(pictures.values()), settings.crop)
         crops = [(caption, tile[y : y + settings.crop, x : x + settings.crop]) for caption, tile in tiles]
         lines.append(Line(f"{key[0]}\n{key[1]}", crops))
     return sheet(lines) if lines else None
@@ -188,7 +188,7 @@ def _image(testsets: dict[str, TestSet], testset: str, name: str) -> Image | Non
     return testsets[testset][list(testsets[testset].names).index(name)]
 
 
-def _most_different(pictures: Sequence[np.ndarray], side: int) -> tuple[int, int]:
+def most_different(pictures: Sequence[np.ndarray], side: int) -> tuple[int, int]:
     """Top left corner of the crop in which the pictures differ most from each other."""
     stack = np.stack(pictures).astype(np.float32)
     energy = cv2.boxFilter(stack.var(axis=0).sum(axis=2), -1, (side, side), borderType=cv2.BORDER_CONSTANT)

@@ -56,6 +56,10 @@ class Settings:
     overwrite: bool = option(False, "begin anew where --out holds another evaluation")
 
 
+class MissingPicturesError(RunError):
+    """A folder of results lacks pictures; those that it has are measured."""
+
+
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m train.evaluate", __doc__ or "")
@@ -86,7 +90,7 @@ def main(argv: list[str]) -> int:
             write_tables(results, out, system.words, settings.border, settings.rounded)
             print((out / "summary.md").read_text())
     if missing:
-        raise RunError(
+        raise MissingPicturesError(
             f"{len(missing)} images have no result picture: {', '.join(missing[:5])}{' ...' * (len(missing) > 5)}"
         )
     return 0

@@ -25,15 +25,19 @@ CAPTIONS = {
 """What stands below each kind of figure; figures are called kind or kind-number."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background:  /* a shadow at the right while there is more to see */
+  linear-gradient(to left, #fff 30%, #fff0) right / 40px 100% no-repeat local,
+  linear-gradient(to left, #0003, #0000) right / 14px 100% no-repeat scroll; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; } tr.sum td { font-weight: 600; }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th { vertical-align: bottom; min-width: 3.5rem; } td { white-space: nowrap; vertical-align: top; line-height: 1.3; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
+tr.sum td { font-weight: 600; } td small { color: #666; font-weight: 400; font-size: .78rem; }
 .figures, .samples { display: grid; gap: 1.2rem; }
 .figures { grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
-.samples { grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); }
+.samples { grid-template-columns: repeat(auto-fill, minmax(max(150px, 22%), 1fr)); }
 figure { margin: 0; } img { max-width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .875rem; overflow-wrap: anywhere; }
 .choice { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: .6rem 0; }
@@ -43,6 +47,7 @@ figcaption, .note { color: #555; font-size: .875rem; overflow-wrap: anywhere; }
 .stack img.after { clip-path: inset(0 0 0 var(--cut, 50%)); z-index: 1; }
 .stack::after { content: ""; position: absolute; z-index: 2; top: 0; bottom: 0; left: var(--cut, 50%); width: 2px;
   margin-left: -1px; background: #fff; box-shadow: 0 0 2px #000; }
+.choice select { max-width: 100%; } summary { overflow-wrap: anywhere; }
 .slider input { width: 100%; margin: .3rem 0 0; }
 details pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
 """
@@ -107,10 +112,16 @@ def _table(table: Table) -> str:
     head = "".join(f"<th>{_text(cell)}</th>" for cell in table.head)
     plain = len(table.lines) - table.bold
     body = "".join(
-        f"<tr{' class=sum' if i >= plain else ''}>{''.join(f'<td>{_text(cell)}</td>' for cell in line)}</tr>"
+        f"<tr{' class=sum' if i >= plain else ''}>{''.join(f'<td>{_cell(cell)}</td>' for cell in line)}</tr>"
         for i, line in enumerate(table.lines)
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """An interval goes below its value, so that tables stay narrow."""
+    value, bracket, interval = text.partition(" [")
+    return f"{_text(value)}<br><small>[{_text(interval)}</small>" if bracket else _text(text)
 
 
 def _image(data: bytes, name: str, kind: str = "") -> str:

@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 from scripts.reporting.runs import Record, RunData, final_psnr
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
-SIZE_INCHES = (6.4, 3.6)
+SIZE_INCHES = (5.4, 3.4)
+"""Small, so that letters can be read on a narrow window."""
+LEGEND_LETTERS = 50
+LABELLED_SHARE, LABELLED_BARS = 0.05, 12
 Z_95 = 1.96
 
 
@@ -39,8 +42,10 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Below the axis, where no line can run through it."""
-    axes.legend(frameon=False, ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    """Below the axis, where no line can run through it; in one column when the names are long."""
+    letters = sum(len(name) + 4 for name in axes.get_legend_handles_labels()[1])
+    columns = 5 if letters < LEGEND_LETTERS else 1
+    axes.legend(frameon=False, ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def weights(records: Sequence[Record]) -> Figure:
@@ -91,6 +96,8 @@ def quotas(records: Sequence[Record]) -> Figure:
     """Samples of each task that every interval delivered."""
     figure, axes = _figure("Samples delivered per interval", "interval", "samples")
     bottom = np.zeros(len(records))
+    whole = sum(records[0]["delivered"])
+    least = LABELLED_SHARE * whole if len(records) <= LABELLED_BARS else whole  # lest numbers run into each other
     numbers, table = [record["interval"] + 1 for record in records], np.array([r["delivered"] for r in records])
     names, shares = list(records[0]["tasks"]), list(table.T)
     if len(shares) > len(names):  # TGSR-style: frozen plans beside the tasks
@@ -99,7 +106,8 @@ def quotas(records: Sequence[Record]) -> Figure:
     for task, (name, delivered) in enumerate(zip(names, shares, strict=True)):
         axes.bar(numbers, delivered, bottom=bottom, color=colour(task), label=name, width=0.75)
         for number, base, count in zip(numbers, bottom, delivered, strict=True):
-            axes.text(number, base + count / 2, str(count), ha="center", va="center", color="white", fontsize=7)
+            if count > least:
+                axes.text(number, base + count / 2, str(count), ha="center", va="center", color="white", fontsize=8)
         bottom += delivered
     _legend(axes)
     return figure

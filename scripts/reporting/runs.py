@@ -101,9 +101,9 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """What runs are called on the page: their folders, without what all have in common."""
+    """What runs are called on the page: their folders, without what all have in common; of one the last two parts."""
     if len(folders) == 1:
-        return [str(folders[0])]
+        return ["/".join(folders[0].resolve().parts[-2:]).lstrip("/")]
     parts = [folder.resolve().parts for folder in folders]
     common = next(i for i in range(len(min(parts, key=len)) + 1) if len({p[: i + 1] for p in parts}) > 1)
     return ["/".join(p[common:]) or p[-1] for p in parts]

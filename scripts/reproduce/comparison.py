@@ -7,28 +7,45 @@ between two arms of one seed holds as little chance as can be. What is left show
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from scripts.reproduce.lab import Job, Lab, borders
+from shared.degradation.partition import partition
+from shared.degradation.space import get_space
 from train.policies import make_policy
+from train.summaries import COLUMNS, LOWER_IS_BETTER
 
 CONFIDENCE = 0.95
 POWER = 0.8
+POOL = "study"
+"""Networks of all comparisons lie in this experiment's folder: those that several need are trained once."""
+PSNR = "psnr_db"
 Means = dict[str, np.ndarray]
-"""By arm: float64 [seeds, test sets], mean PSNR-Y in dB."""
+"""By arm: float64 [seeds, test sets as of `Lab.names`], the mean of a measure over the images."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of network. flags: of train/run.py. cut: partition it trains on. rows: of each task (default: all)."""
+    """One kind of network. name: its folder. flags: of train/run.py. cut: partition it trains on.
+
+    rows: of each task (default: all). network: another than the recipe's. label: what tables call it (default: name).
+    """
 
     name: str
     policy: str = "uniform"
     flags: tuple[str, ...] = ()
     cut: str = "2x2"
     rows: int | None = None
+    network: str | None = None
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
 
     @property
     def judged(self) -> bool:
@@ -40,56 +57,91 @@ class Arm:
         """Whether frozen plans are trained on, in groups that are found first."""
         return make_policy(self.policy).needs_groups
 
+    @property
+    def start(self) -> tuple[str, int | None, str | None]:
+        """What its single-task networks depend on, beside the seed."""
+        return self.cut, self.rows, self.network
+
+
+UNIFORM, REWEIGHT, REBALANCE = Arm("uniform"), Arm("reweight", "reweight"), Arm("rebalance", "rebalance")
+
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over seeds of (arm - baseline), dB, with its 95 % interval (Student's t, paired by seed).
+    """Mean over seeds of (arm - baseline) with its 95 % interval (Student's t, paired by seed).
 
-    detectable_db: the smallest true difference that this many seeds would find with 80 % probability at the 5 % level,
+    detectable: the smallest true difference that this many seeds would find with 80 % probability at the 5 % level,
     given the spread that was seen. None where a single seed says nothing about spread.
     """
 
-    mean_db: float
-    low_db: float | None
-    high_db: float | None
-    detectable_db: float | None
+    mean: float
+    low: float | None
+    high: float | None
+    detectable: float | None
 
     @property
     def resolved(self) -> bool:
         """Whether the interval leaves 0 out."""
-        return self.low_db is not None and self.high_db is not None and not self.low_db <= 0 <= self.high_db
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Means:
-    """Train every arm with every seed, and measure it on the test sets."""
+def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str = PSNR) -> Means:
+    """Train every arm with every seed, and measure it on the test sets. measure: of `train.summaries.COLUMNS`."""
     seeds = range(lab.settings.seeds)
-    lab.announce()
-    lab.initial()
+    lab.announce(num_steps(lab, arms))
+    for network in dict.fromkeys(arm.network for arm in arms):
+        lab.initial(network)
     for cut, rows in dict.fromkeys((arm.cut, arm.rows) for arm in arms):
         lab.shards(cut, rows=rows)
-    judged = dict.fromkeys((arm.cut, arm.rows) for arm in arms if arm.judged)
+    judged = dict.fromkeys(arm.start for arm in arms if arm.judged)
     grouped = dict.fromkeys((arm.cut, arm.rows) for arm in arms if arm.grouped)
     searches: list[Job] = [partial(Lab.groups, cut=cut, rows=rows) for cut, rows in grouped]
-    searches += [partial(Lab.references, cut=cut, rows=rows, seed=seed) for seed in seeds for cut, rows in judged]
+    searches += [partial(references, start=start, seed=seed) for seed in seeds for start in judged]
     lab.do(searches)
-    lab.do([partial(measure, arm=arm, seed=seed, testsets=dict(testsets)) for seed in seeds for arm in arms])
-    return {arm.name: np.array([measure(lab, arm, seed, testsets) for seed in seeds]) for arm in arms}
+    lab.do([partial(measure_arm, arm=arm, seed=seed, testsets=testsets) for seed in seeds for arm in arms])
+    return measured(lab, arms, testsets, measure)
 
 
-def measure(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str]) -> list[float]:
-    """Mean PSNR-Y of an arm's network on each test set, dB."""
+def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str) -> Means:
+    """Another measure of arms that `run_arms` has trained."""
+    seeds = range(lab.settings.seeds)
+    return {arm.title: np.array([measure_arm(lab, arm, seed, testsets, measure) for seed in seeds]) for arm in arms}
+
+
+def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
+    """Training steps of arms, of what they are measured against, and of the other networks that they start from."""
+    seeds = lab.settings.seeds if seeds is None else seeds
+    others = len({arm.network for arm in arms} - {None}) * lab.scale.pretrain_steps
+    single = sum(len(partition(get_space("paper"), cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
+    searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
+    return lab.scale.setting("iterations") * seeds * (len(arms) + single) + others + searches
+
+
+def references(lab: Lab, start: tuple[str, int | None, str | None], seed: int) -> Path:
+    """Folder of the single-task networks of arms with that start."""
+    cut, rows, network = start
+    return lab.references(cut=cut, rows=rows, network=network, seed=seed)
+
+
+def train_arm(lab: Lab, arm: Arm, seed: int) -> Path:
+    """Run folder of an arm's network."""
     flags = ("--policy", arm.policy, *arm.flags)
     if arm.judged:
-        flags += ("--references", str(lab.references(cut=arm.cut, rows=arm.rows, seed=seed)))
+        flags += ("--references", str(references(lab, arm.start, seed)))
     if arm.grouped:
         flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.grouping())
-    table = lab.measure(lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, seed=seed), dict(testsets))
-    return [float(np.mean(table[name])) for name in testsets]
+    return lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, network=arm.network, seed=seed, group=POOL)
 
 
-def difference(values_db: np.ndarray, baseline_db: np.ndarray) -> Difference:
+def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str], measure: str = PSNR) -> list[float]:
+    """Mean of a measure of an arm's network over the images of each test set."""
+    table = lab.measure(train_arm(lab, arm, seed), testsets, measure)
+    return [float(np.mean(values)) for values in table.values()]
+
+
+def difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
     """Compare two arms, float [seeds] each, seed by seed."""
-    delta = values_db - baseline_db
+    delta = values - baseline
     count, mean = len(delta), float(delta.mean())
     if count < 2:
         return Difference(mean, None, None, None)
@@ -100,9 +152,9 @@ def difference(values_db: np.ndarray, baseline_db: np.ndarray) -> Difference:
     )
 
 
-def compare(means: Means, names: Sequence[str], baseline: str) -> dict[str, dict[str, Difference]]:
+def compare(means: Means, names: Sequence[str], baseline: str, measure: str = PSNR) -> dict[str, dict[str, Difference]]:
     """Every arm against the baseline on every column: the test sets, then their mean and the worst of them."""
-    table = {arm: with_summary(values) for arm, values in means.items()}
+    table = {arm: with_summary(values, measure) for arm, values in means.items()}
     columns = [*names, "mean", "worst"]
     return {
         arm: {column: difference(values[:, i], table[baseline][:, i]) for i, column in enumerate(columns)}
@@ -111,35 +163,44 @@ def compare(means: Means, names: Sequence[str], baseline: str) -> dict[str, dict
     }
 
 
-def with_summary(values: np.ndarray) -> np.ndarray:
+def with_summary(values: np.ndarray, measure: str = PSNR) -> np.ndarray:
     """float [seeds, sets] with two more columns: the mean over test sets, and the worst."""
-    return np.column_stack([values, values.mean(axis=1), values.min(axis=1)])
+    worst = values.max(axis=1) if measure in LOWER_IS_BETTER else values.min(axis=1)
+    return np.column_stack([values, values.mean(axis=1), worst])
 
 
-def markdown(means: Means, names: Sequence[str], baseline: str) -> str:
-    """Two tables: PSNR-Y (mean and spread over seeds), and differences to the baseline with what can be resolved."""
+def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = PSNR) -> str:
+    """Two tables: means (and spread over seeds), and differences to the baseline with what can be resolved."""
     columns = [*names, "mean", "worst"]
     seeds = len(next(iter(means.values())))
-    lines = [f"PSNR-Y in dB, mean over {seeds} seeds (standard deviation over seeds)", ""]
+    title = COLUMNS[measure][0] + (" in dB" if measure.endswith("_db") else ", lower is better")
+    lines = [f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}", ""]
     lines += _head(["", *columns])
     for arm, values in means.items():
-        cells = with_summary(values)
+        cells = with_summary(values, measure)
         spread = cells.std(axis=0, ddof=1) if seeds > 1 else [None] * len(columns)
         shown = [
-            f"{m:.3f}" + (f" ({s:.3f})" if s is not None else "") for m, s in zip(cells.mean(0), spread, strict=True)
+            _number(m, measure) + (f" ({_number(s, measure)})" if s is not None else "")
+            for m, s in zip(cells.mean(0), spread, strict=True)
         ]
         lines.append(_line([arm, *shown]))
-    lines += ["", f"Difference to {baseline} in dB: mean [95 % interval], smallest detectable; **bold** = resolved", ""]
+    lines += ["", f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved", ""]
     lines += _head(["", *columns])
-    for arm, row in compare(means, names, baseline).items():
-        lines.append(_line([arm, *(_cell(row[column]) for column in columns)]))
+    for arm, row in compare(means, names, baseline, measure).items():
+        lines.append(_line([arm, *(_cell(row[column], measure) for column in columns)]))
     return "\n".join(lines) + "\n"
 
 
-def _cell(found: Difference) -> str:
-    if found.low_db is None:
-        return f"{found.mean_db:+.3f} (one seed)"
-    text = f"{found.mean_db:+.3f} [{found.low_db:+.3f}, {found.high_db:+.3f}], {found.detectable_db:.3f}"
+def _number(value: float, measure: str) -> str:
+    return COLUMNS[measure][1].format(value)
+
+
+def _cell(found: Difference, measure: str) -> str:
+    form = COLUMNS[measure][1].replace(":", ":+")
+    mean = form.format(found.mean)
+    if found.low is None:
+        return f"{mean} (one seed)"
+    text = f"{mean} [{form.format(found.low)}, {form.format(found.high)}], {_number(found.detectable or 0, measure)}"
     return f"**{text}**" if found.resolved else text
 
 
@@ -168,7 +229,7 @@ class Gaps:
 
 def gaps_of(lab: Lab, arm: Arm) -> Gaps:
     """How large the gaps of a judged arm were, and how noisy."""
-    logs = [borders(lab.folder / arm.name / f"seed{seed}") for seed in range(lab.settings.seeds)]
+    logs = [borders(train_arm(lab, arm, seed)) for seed in range(lab.settings.seeds)]
     last = np.array([log[-1]["estimate"]["gaps_db"] for log in logs])
     errors = np.array([[e or 0.0 for e in log[-1]["estimate"]["errors_db"]] for log in logs])
     weights = np.array([border["estimate"]["weights"] for log in logs for border in log])

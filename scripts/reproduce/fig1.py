@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scripts.reproduce.lab import Lab, Settings, borders
 from shared.config import parse
@@ -35,7 +36,7 @@ class Operator:
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig1", __doc__ or ""), "fig1")
-    lab.announce()
+    lab.announce(len(AXES) * (lab.scale.settings + 1) * lab.scale.fine_tune_steps)
     lab.initial()
     lab.do([partial(measure, axis=axis) for axis in AXES])
     operators = {axis: measure(lab, axis) for axis in AXES}
@@ -74,6 +75,7 @@ def figure(operators: dict[str, Operator]) -> Figure:
     """Five panels: gaps of all settings, then the gains operator by operator."""
     picture, panels = plt.subplots(1, 1 + len(operators), figsize=(14, 3), layout="constrained")
     panels[0].boxplot([o.gaps_db for o in operators.values()], tick_labels=[*operators])
+    panels[0].set_ylabel("dB")
     panels[0].set_title("(a) single - shared, dB", fontsize=10)
     low = min(min(o.gains_db) for o in operators.values())
     high = max(max(o.gains_db) for o in operators.values())
@@ -81,7 +83,8 @@ def figure(operators: dict[str, Operator]) -> Figure:
         panel.plot(operator.gains_db, marker="o", markersize=3)
         panel.set_ylim(low - 0.02, high + 0.02)
         panel.set_title(f"({letter}) {axis}: variance {operator.variance:.5f}", fontsize=10)
-        panel.set_xlabel("setting, from the low to the high end")
+        panel.set_xlabel("setting, from low to high", fontsize=9)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return picture
 
 

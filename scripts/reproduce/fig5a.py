@@ -45,7 +45,7 @@ class Agreement:
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig5a", __doc__ or ""), "fig5a")
-    lab.announce()
+    lab.announce(lab.scale.setting("iterations") + 2 * lab.grouping_steps(lab.scale.random_tasks))
     lab.initial()
     lab.train("shared", "--policy", "uniform")
     lab.do([partial(gains, at=at) for at in ("start", "end")])

@@ -1,16 +1,19 @@
-"""Fig. 7: single-task networks against the shared one, task by task, with and without rebalancing."""
+"""Fig. 7: single-task networks against the shared one, task by task, with and without rebalancing.
+
+Bars: mean over seeds of (shared - single), lines: standard deviation over seeds."""
 
 import sys
 
 import numpy as np
 from matplotlib import pyplot as plt
 
-from scripts.reproduce.comparison import Arm, run_arms
+from scripts.reporting.plots import colour
+from scripts.reproduce.comparison import REBALANCE, UNIFORM, run_arms
 from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
 
-ARMS = (Arm("uniform"), Arm("rebalance", "rebalance"))
+ARMS = (UNIFORM, REBALANCE)
 
 
 def main(argv: list[str]) -> int:
@@ -30,10 +33,12 @@ def main(argv: list[str]) -> int:
     lines += [f"| {name} | " + " | ".join(f"{v:.3f}" for v in values.mean(0)) + " |" for name, values in bars.items()]
     lab.write("fig7", {name: values.tolist() for name, values in bars.items()}, "\n".join(lines) + "\n")
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for i, (name, values) in enumerate(bars.items()):
-        gain = values - single
+    for i, name in enumerate(means):
+        gain = bars[name] - single
         spread = gain.std(axis=0, ddof=1) if len(gain) > 1 else None
-        axes.bar(np.arange(len(tasks)) + 0.27 * (i - 1), gain.mean(axis=0), 0.25, yerr=spread, label=name, capsize=2)
+        places = np.arange(len(tasks)) + 0.32 * (i - (len(means) - 1) / 2)
+        axes.bar(places, gain.mean(axis=0), 0.3, yerr=spread, color=colour(i), label=name, capsize=3)
+    axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(tasks)), tasks)
     axes.set_ylabel("dB above the single-task network")
     axes.legend(frameon=False)

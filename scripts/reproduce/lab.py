@@ -4,12 +4,12 @@ An experiment is a sequence of the project's own commands, run in this process; 
 an interrupted experiment goes on when its command is given again.
 """
 
-import csv
+import contextlib
 import json
 import multiprocessing
 import os
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,20 @@ from typing import Any
 import numpy as np
 
 import gen.render
+import gen.testset
 import train.evaluate
 import train.run
+import train.settings
 from scripts.reproduce.scales import SCALES, get_scale
 from shared.atomic import write_text
-from shared.config import option
+from shared.config import option, parse
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
-from shared.errors import RunError
+from shared.errors import RunError, UsageError
 from shared.runlog import JsonLines
 from train.grouping import FILE as GROUPS
+from train.networks import NETWORKS
+from train.testsets import open_testsets
 
 TEST_SEED = 1_000_003
 """Test crops are drawn by another seed than the validation crops that weights are set on."""
@@ -42,7 +46,10 @@ class Settings:
     val_hr: str | None = option(None, "folder of pictures that weights are set on; default: 1 in 20 of --hr")
     test_hr: str | None = option(None, "folder of pictures that results are reported on; default: those of --val-hr")
     testset: list[str] | None = option(None, "further test sets to report, as NAME=PATH of train.evaluate")
-    init: str | None = option(None, "weights that every network starts from; default: pre-train a network on all tasks")
+    init: list[str] | None = option(
+        None, "weights that every network starts from, FILE or NETWORK=FILE; default: pre-train a network on all tasks"
+    )
+    lpips: list[str] | None = option(None, "measure LPIPS too: vgg, alex (files: docs/results.md)")
     seeds: int = option(3, "networks of each kind, paired by seed")
     jobs: int = option(1, "networks trained at once, each on its share of the cores")
     out: str = option(
@@ -50,6 +57,8 @@ class Settings:
     )
 
 
+LOG = "commands.log"
+"""What the commands of all experiments have said; progress bars and results are shown."""
 Job = Callable[["Lab"], Any]
 """A piece of work that needs nothing but the lab; a function of a module, or a `partial` of one."""
 
@@ -58,17 +67,27 @@ class Lab:
     """The folder of the experiments of one scale. Each method makes what is missing and says where it is."""
 
     def __init__(self, settings: Settings, experiment: str) -> None:
-        """Raises `UsageError` for an unknown scale, `RunError` when the paper's scale lacks what it needs."""
+        """Raises `UsageError` for an unknown scale, and for numbers that no experiment can have."""
         self.settings, self.experiment, self.scale = settings, experiment, get_scale(settings.scale)
         self.shared = Path(settings.out, self.scale.name)
         self.folder = self.shared / experiment
-        if not self.scale.pretrain and not settings.init:
-            raise RunError(f"scale {self.scale.name} starts from given weights: name them with --init")
+        self._done: set[tuple[str, ...]] = set()
+        for name in ("seeds", "jobs"):
+            if getattr(settings, name) < 1:
+                raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
 
-    def announce(self) -> None:
-        """Say what the experiment needs and where its results will be, before it starts."""
+    def announce(self, num_steps: int) -> None:
+        """Say what the experiment needs, how long it takes and where its results will be, before it starts.
+
+        num_steps: of training, over all networks but the one that they start from.
+        """
+        num_steps += self.scale.pretrain_steps if num_steps else 0
+        low, high = (num_steps * seconds / 3600 for seconds in self.scale.step_seconds)
         print(f"{self.experiment}, scale {self.scale.name}: needs {self.scale.needs}")
-        print(f"results: {self.folder}; run the same command again to go on after an interruption")
+        if num_steps:
+            print(f"at most {num_steps:,} training steps, {low:.2g} to {high:.2g} h ({self.scale.timed})")
+        print(f"results: {self.folder}, details: {self.shared / LOG}")
+        print("after an interruption the same command goes on where it stopped")
 
     def do(self, jobs: Sequence[Job]) -> None:
         """Do independent pieces of work, `--jobs` at once; each names what it trains, so that all resume."""
@@ -84,6 +103,12 @@ class Lab:
             for future in [pool.submit(_do, self.settings, self.experiment, job) for job in jobs]:
                 future.result()
 
+    def _command(self, main: Callable[[list[str]], int], argv: list[str]) -> None:
+        """Run a command, unless this process has run it before."""
+        if (main.__module__, *argv) not in self._done:
+            command(main, argv, self.shared / LOG)
+            self._done.add((main.__module__, *argv))
+
     # ---- datasets
 
     def shards(self, cut: str = "2x2", space: str = "paper", rows: int | None = None) -> Path:
@@ -95,14 +120,24 @@ class Lab:
 
     def testsets(self, cut: str = "2x2", space: str = "paper") -> dict[str, str]:
         """Test sets by name: every task of a partition on pictures that set no weight, then the further ones."""
-        scale, folder = (
-            self.scale,
-            self._shards_folder(cut, space, "test"),
-        )
+        scale, folder = self.scale, self._shards_folder(cut, space, "test")
         self._render(folder, cut, space, "val", scale.val_rows, scale.val_patch, test=True)
         names = [box.name for box in partition(get_space(space), cut)]
-        further = dict(text.partition("=")[::2] for text in self.settings.testset or ())
-        return {name: str(folder / f"{name}-val") for name in names} | further
+        return {name: str(folder / f"{name}-val") for name in names} | self.further_testsets()
+
+    def whole_images(self, title: str) -> dict[str, str]:
+        """DIV2K4Level or DIV2K-random from whole pictures that set no weight, made by gen.testset, by its title."""
+        settings, folder = self.settings, self.shared / "testsets" / title.lower()
+        hr = settings.test_hr or settings.val_hr or settings.hr
+        if hr == settings.hr != "photos":
+            raise UsageError(f"{title} needs pictures that are not trained on: give --test-hr or --val-hr")
+        self._command(gen.testset.main, ["--name", title.lower(), "--hr", hr, "--out", str(folder)])
+        return {title: str(folder)}
+
+    def further_testsets(self) -> dict[str, str]:
+        """Those of --testset, by name."""
+        named = (text.partition("=") for text in self.settings.testset or ())
+        return {(name if separator else Path(name).name): path or name for name, separator, path in named}
 
     def _shards_folder(self, cut: str, space: str, what: str) -> Path:
         return self.shared / "shards" / f"{space}-{cut.replace(':', '-')}-{what}"
@@ -114,17 +149,25 @@ class Lab:
         flags = ["--subspace", "all", "--partition", cut, "--space", space, "--split", split, "--count", str(rows)]
         flags += ["--patch", str(patch), "--out", str(out), "--hr", self.settings.hr]
         flags += ["--seed", str(TEST_SEED)] if test else []
-        command(gen.render.main, flags + (["--val-hr", val_hr] if val_hr else []))
+        self._command(gen.render.main, flags + (["--val-hr", val_hr] if val_hr else []))
 
     # ---- networks
 
-    def initial(self) -> str:
-        """Weights that every network starts from."""
-        if self.settings.init:
-            return self.settings.init
-        run = self.shared / "pretrained"
-        flags = ["--config", str(self.scale.recipe), "--shards", str(self.shards()), "--run", str(run)]
-        command(train.run.main, [*flags, "--policy", "uniform", "--seed", "0", *self.scale.pretrain])
+    def initial(self, network: str | None = None) -> str:
+        """Weights that every network of a kind starts from.
+
+        Raises `RunError` when the scale starts from weights that are not given, `UsageError` for an unknown network.
+        """
+        name = network or self.scale.network
+        flags = self._network(network)
+        given = dict(_named(text, self.scale.network) for text in self.settings.init or ())
+        if name in given:
+            return given[name]
+        if not self.scale.pretrain:
+            raise RunError(f"scale {self.scale.name} starts from given weights: name them with --init {name}=FILE")
+        run = self.shared / ("pretrained" if name == self.scale.network else f"pretrained-{name}")
+        fixed = ["--config", str(self.scale.recipe), "--shards", str(self.shards()), "--run", str(run)]
+        self._command(train.run.main, [*fixed, *flags, "--policy", "uniform", "--seed", "0", *self.scale.pretrain])
         return str(run)
 
     def train(
@@ -135,21 +178,33 @@ class Lab:
         space: str = "paper",
         rows: int | None = None,
         seed: int = 0,
+        network: str | None = None,
+        group: str | None = None,
     ) -> Path:
-        """Run folder of a network trained from the initial weights with the scale's recipe and these flags."""
-        run = self.folder / name / f"seed{seed}"
-        self._train(run, self.shards(cut, space, rows), seed, flags)
+        """Run folder of a network trained from the initial weights with the scale's recipe and these flags.
+
+        group: experiment in whose folder it lies; default: this one.
+        """
+        run = self.shared / (group or self.experiment) / name / f"seed{seed}"
+        self._train(run, self.shards(cut, space, rows), seed, flags, network)
         return run
 
     def references(
-        self, *flags: str, cut: str = "2x2", space: str = "paper", rows: int | None = None, seed: int = 0
+        self,
+        *flags: str,
+        cut: str = "2x2",
+        space: str = "paper",
+        rows: int | None = None,
+        seed: int = 0,
+        network: str | None = None,
     ) -> Path:
         """Folder of the single-task networks of a partition; experiments with equal flags share them."""
         shards = self.shards(cut, space, rows)
-        kind = "-".join([shards.name, *(flag.strip("-") for flag in flags), f"seed{seed}"])
+        other = [network] if network not in (None, self.scale.network) else []
+        kind = "-".join([shards.name, *other, *(flag.strip("-") for flag in flags), f"seed{seed}"])
         folder = self.shared / "references" / kind
         run = folder.with_name(f"{kind}.run")
-        self._train(run, shards, seed, (*flags, "--mode", "references", "--references", str(folder)))
+        self._train(run, shards, seed, (*flags, "--mode", "references", "--references", str(folder)), network)
         return folder
 
     def groups(
@@ -159,35 +214,70 @@ class Lab:
         shards = self.shards(cut, rows=rows)
         folder = self.shared / "groups" / shards.name / f"{name}-{plans or self.scale.plans}"
         fixed = ("--mode", "groups", "--groups", str(folder / GROUPS), *self.grouping(plans))
-        self._train(folder, shards, 0, (*fixed, *flags))
+        self._train(folder, shards, 0, (*fixed, *flags), None)
         return folder / GROUPS
 
     def grouping(self, plans: int | None = None) -> tuple[str, ...]:
         """How groups are found: flags for the search, and for the networks that train on them."""
         return "--grouping.plans", str(plans or self.scale.plans), *self.scale.grouping
 
-    def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str]) -> None:
+    def grouping_steps(self, plans: int | None = None) -> int:
+        """Training steps of a search for groups: on each plan alone, then on the chosen ones together."""
+        search = parse(train.settings.Settings, list(self.grouping(plans)), "train/run.py", "").grouping
+        return round(search.plans * search.steps * (1 + search.share))
+
+    def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str], network: str | None) -> None:
         fixed = ["--config", str(self.scale.recipe), "--shards", str(shards), "--run", str(run)]
-        command(train.run.main, [*fixed, "--init", self.initial(), "--seed", str(seed), *flags])
+        fixed += ["--init", self.initial(network), *self._network(network)]
+        self._command(train.run.main, [*fixed, "--seed", str(seed), *flags])
+
+    def _network(self, name: str | None) -> list[str]:
+        """Flags of train/run.py for another network than the recipe's."""
+        if name in (None, self.scale.network):
+            return []
+        return ["--network", json.dumps(self.scale.other_network(str(name)))]
 
     # ---- results
 
-    def measure(self, run: Path, testsets: dict[str, str]) -> dict[str, list[float]]:
-        """PSNR-Y of a network on every image of every test set, dB."""
+    def measure(self, run: Path, testsets: Mapping[str, str], measure: str = "psnr_db") -> dict[str, list[float]]:
+        """A measure of a network on every image of every test set, by test set. measure: of `train.summaries`."""
         out = run / "test"
-        named = [f"{name}={path}" for name, path in testsets.items()]
-        command(train.evaluate.main, ["--checkpoint", str(run), "--testset", *named, "--out", str(out), "--overwrite"])
-        table: dict[str, list[float]] = defaultdict(list)
-        with (out / "images.csv").open() as file:
-            for line in csv.DictReader(file):
-                table[line["testset"]].append(float(line["psnr_db"]))
-        return dict(table)
+        self.evaluate(out, ["--checkpoint", str(run)], testsets)
+        table: dict[str, list[float]] = {name: [] for name in self.names(testsets)}
+        for result in train.evaluate.read_results(out):
+            if result.testset in table:
+                table[result.testset].append(result.values[measure])
+        return table
+
+    def evaluate(self, out: Path, system: Sequence[str], testsets: Mapping[str, str]) -> None:
+        """Measure a system, given as flags of train.evaluate; what `out` has of it already stays."""
+        flags = ["--lpips", *self.settings.lpips] if self.settings.lpips else []
+        flags += ["--testset", *_paths(testsets), "--out", str(out), "--overwrite"]
+        self._command(train.evaluate.main, [*system, *flags])
+
+    def names(self, testsets: Mapping[str, str]) -> list[str]:
+        """Names of the test sets that these paths hold: a folder can hold several. Without those that have no HR."""
+        return [*self.sizes(testsets)]
+
+    def sizes(self, testsets: Mapping[str, str]) -> dict[str, int]:
+        """Numbers of images of these test sets, by name."""
+        return {found.name: len(found.names) for found in open_testsets(_paths(testsets)) if found.scale}
 
     def write(self, name: str, numbers: Any, markdown: str) -> None:
         """Keep the numbers behind a table or figure, and the table for people; print it."""
         write_text(self.folder / f"{name}.json", json.dumps(numbers, indent=1))
         write_text(self.folder / f"{name}.md", markdown)
         print(markdown)
+
+
+def _paths(testsets: Mapping[str, str]) -> list[str]:
+    return [f"{name}={path}" for name, path in testsets.items()]
+
+
+def _named(text: str, network: str) -> tuple[str, str]:
+    """Network and file of one value of --init."""
+    name, _, file = text.partition("=")
+    return (name, file) if name in NETWORKS else (network, text)
 
 
 def _take_cores(cores: Any) -> None:
@@ -203,8 +293,11 @@ def borders(run: Path) -> list[dict[str, Any]]:
     return JsonLines(run / "intervals.jsonl").read()
 
 
-def command(main: Any, argv: list[str]) -> None:
-    """Run a command of the project. Raises its error, or `RunError` for an exit code other than 0."""
-    code = main(argv)
+def command(main: Callable[[list[str]], int], argv: list[str], log: Path) -> None:
+    """Run a command of the project; what it says goes to `log`. Raises its error, or `RunError` for an exit code."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file):
+        print(f"$ {main.__module__} {shlex.join(argv)}")
+        code = main(argv)
     if code:
-        raise RunError(f"a command failed with exit code {code}: {' '.join(argv)}")
+        raise RunError(f"a command failed with exit code {code}, see {log}: {main.__module__} {shlex.join(argv)}")

@@ -2,10 +2,16 @@
 
 The range of noise (or blur) is cut into narrow parts, stage 2 in proportion to stage 1; each has a network of its own,
 and one network is trained on all. Fig. 8 takes the ranges of the tables, Fig. 9 wider ones.
+
+A reading: the paper takes uniform values of noise (or blur). Here a value is a part of the range, a thirtieth of it at
+the paper's scale, drawn at its middle: parts cover the range, so the one network is trained on exactly what the others
+are, and both stages are cut in the same proportion.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -17,7 +23,10 @@ from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from train.references import load_trace
 
+T = TypeVar("T")
 AXES = ("noise", "blur")
+CHECKPOINTS = 6
+"""Borders that are shown, evenly spaced up to the last."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Trend:
 
 def study(lab: Lab, space: str, name: str) -> None:
     """Train, fit and write the figure."""
-    lab.announce()
+    lab.announce(len(AXES) * (lab.scale.values + 1) * lab.scale.setting("iterations"))
     lab.initial()
     lab.do([partial(measure, space=space, axis=axis) for axis in AXES])
     trends = [trend for axis in AXES for trend in measure(lab, space, axis)]
@@ -56,13 +65,13 @@ def study(lab: Lab, space: str, name: str) -> None:
 
 
 def measure(lab: Lab, space: str, axis: str) -> list[Trend]:
-    """The trend along one operator at every border."""
+    """The trend along one operator at `CHECKPOINTS` borders."""
     cut = f"{axis}:{lab.scale.values}"
     references = lab.references(cut=cut, space=space)
     shared = borders(lab.train(axis, "--policy", "uniform", cut=cut, space=space))
     traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.values)]
     found = []
-    for border in shared[1:]:
+    for border in evenly(shared[1:], CHECKPOINTS):
         reference_db = np.array([trace.psnr_db[str(border["step"])] for trace in traces if trace])
         gaps_db = (reference_db - np.array(border["shared_db"])).mean(axis=1)
         values = middles(space, cut, axis)
@@ -70,6 +79,11 @@ def measure(lab: Lab, space: str, axis: str) -> list[Trend]:
         numbers = (float(line.slope), float(line.stderr), float(line.rvalue))
         found.append(Trend(axis, border["step"], values, gaps_db.tolist(), *numbers))
     return found
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """`count` of the items with equal steps between them, the last among them; all when there are fewer."""
+    return [items[-(-len(items) * (i + 1) // count) - 1] for i in range(count)] if len(items) > count else [*items]
 
 
 def middles(space: str, cut: str, axis: str) -> list[float]:

@@ -7,28 +7,26 @@ stands beside the smallest one that so many seeds could have found; "not resolve
 import sys
 from dataclasses import asdict
 
-from scripts.reproduce.comparison import Arm, Gaps, gaps_of, markdown, run_arms
+from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
 from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
 from train.policies import POLICIES
 
-BASELINE = Arm("uniform")
-REBALANCE = Arm("rebalance", "rebalance")
 FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
 FLAGS = {"optimal": ("--moments", "16")}
 """What a policy needs beside its name."""
 TEMPERATURES_DB = (0.3, 0.1, 0.03)
 ROWS = (25, 100)
 PARTS: dict[str, tuple[Arm, ...]] = {  # the first arm of each is what the others are compared with
-    "Policies": (BASELINE, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform")),
-    "Re-sampling against re-weighting": (Arm("reweight", "reweight"), REBALANCE),
+    "Policies": (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform")),
+    "Re-sampling against re-weighting": (REWEIGHT, REBALANCE),
     "The same at a tenth of the temperature": (
         Arm("reweight, 0.1 dB", "reweight", ("--estimator.temperature", "0.1")),
         Arm("rebalance, 0.1 dB", "rebalance", ("--estimator.temperature", "0.1")),
     ),
     "Temperature of the weights": (
-        BASELINE,
+        UNIFORM,
         REBALANCE,
         *(
             Arm(f"rebalance, {value} dB", "rebalance", ("--estimator.temperature", str(value)))
@@ -37,7 +35,7 @@ PARTS: dict[str, tuple[Arm, ...]] = {  # the first arm of each is what the other
     ),
     "Groups of frozen plans, against degradations as fresh as theirs": (FRESH, Arm("tgsr", "tgsr")),
     "Distinct rows of each task": (
-        BASELINE,
+        UNIFORM,
         *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS),
         FRESH,
     ),
@@ -48,14 +46,15 @@ def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.study", __doc__ or ""), "study")
     testsets = lab.testsets()
+    names = lab.names(testsets)
     means = run_arms(lab, [*{arm.name: arm for arms in PARTS.values() for arm in arms}.values()], testsets)
     judged = [arm for arms in PARTS.values() for arm in arms if arm.policy == "rebalance"]
     gaps = {arm.name: gaps_of(lab, arm) for arm in judged}
     texts = ["## The gaps\n", gaps_markdown(gaps)]
     for title, arms in PARTS.items():
-        texts += [f"## {title}\n", markdown({arm.name: means[arm.name] for arm in arms}, [*testsets], arms[0].name)]
+        texts += [f"## {title}\n", markdown({arm.name: means[arm.name] for arm in arms}, names, arms[0].name)]
     numbers = {
-        "testsets": [*testsets],
+        "testsets": names,
         "psnr_db": {name: values.tolist() for name, values in means.items()},
         "gaps": {name: asdict(found) for name, found in gaps.items()},
     }

@@ -1,31 +1,30 @@
 """Table 4: the method against other ways to weigh tasks, at equal samples."""
 
 import sys
+from dataclasses import replace
 
-from scripts.reproduce.comparison import Arm, markdown, run_arms
+from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm
 from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.table import write_tables
 from shared.config import parse
 from shared.errors import run_command
 
 ARMS = (
-    Arm("uniform"),
-    Arm("RLW", "rlw"),
-    Arm("DWA", "dwa"),
-    Arm("GLS", "gls"),
+    UNIFORM,
+    Arm("rlw", "rlw", label="RLW"),
+    Arm("dwa", "dwa", label="DWA"),
+    Arm("gls", "gls", label="GLS"),
     Arm("achievement", "achievement"),
-    Arm("TGSR-style", "tgsr"),
-    Arm("re-weighting", "reweight"),
-    Arm("rebalancing", "rebalance"),
+    Arm("tgsr", "tgsr", label="TGSR-style"),
+    replace(REWEIGHT, label="re-weighting"),
+    replace(REBALANCE, label="rebalancing"),
 )
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.table4", __doc__ or ""), "table4")
-    testsets = lab.testsets()
-    means = run_arms(lab, ARMS, testsets)
-    numbers = {name: values.tolist() for name, values in means.items()}
-    lab.write("table4", {"testsets": [*testsets], "psnr_db": numbers}, markdown(means, [*testsets], "uniform"))
+    write_tables(lab, "table4", [ARMS], lab.testsets())
     return 0
 
 

@@ -5,29 +5,114 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.reproduce import fig1, fig5a, fig8, scales, table5
-from scripts.reproduce.comparison import Arm, run_arms
+from scripts.reproduce import fig1, fig5a, fig5b, fig8, table1, table5
+from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, num_steps, run_arms, train_arm
 from scripts.reproduce.lab import Lab, Settings, borders
+from scripts.reproduce.linearity import evenly
 from scripts.reproduce.scales import SCALES
+from scripts.reproduce.table import write_tables
 from shared.config import parse
+from shared.errors import RunError, UsageError
+from train.settings import Settings as RunSettings
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    recipe = SCALES["small"].recipe.read_text().replace("iterations: 600", "iterations: 4")
-    recipe = recipe.replace("interval_steps: 100", "interval_steps: 2").replace("batch_size: 8", "batch_size: 2")
-    recipe = recipe.replace("num_feat: 16, num_block: 4", "num_feat: 4, num_block: 1").replace(
-        "workers: 1", "workers: 0"
-    )
-    (tmp_path / "tiny.yaml").write_text(recipe)
-    monkeypatch.setattr(scales, "RECIPES", tmp_path)
-    pretrain = ("--iterations", "2", "--interval-steps", "2")
-    sizes = {"train_rows": 8, "val_rows": 4, "train_patch": 76, "val_patch": 76, "settings": 2, "values": 3}
-    sizes |= {"plans": 4, "random_tasks": 4}
-    grouping = ("--grouping.steps", "2", "--grouping.images", "1", "--grouping.thresholds_db", "[10.0, -10.0]")
-    tiny = replace(SCALES["small"], name="tiny", pretrain=pretrain, fine_tune_steps=2, grouping=grouping, **sizes)
-    monkeypatch.setitem(SCALES, "tiny", tiny)
-    return ["--scale", "tiny", "--out", str(tmp_path / "out")], tmp_path / "out" / "tiny"
+def lab(tiny):
+    options, _ = tiny
+    return Lab(parse(Settings, [*options, "--seeds", "1"], "", ""), "table4")
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_recipes_are_settings_of_a_run_and_divide_into_intervals(name):
+    scale = SCALES[name]
+    settings = parse(RunSettings, ["--config", str(scale.recipe), *scale.pretrain], "", "")
+    assert settings.network.name == scale.network
+    assert set(scale.table1) <= {scale.network, *scale.other_networks}
+
+
+def test_a_table_of_two_arms(lab, tiny, pairs, capsys):
+    """Trained, measured on a set of files and one of shards, written; a second time nothing is trained."""
+    testsets = lab.testsets() | {"set": str(pairs)}
+    groups = [[UNIFORM, Arm("rlw", "rlw", label="RLW")]]
+    write_tables(lab, "table4", groups, testsets)
+    numbers = json.loads((tiny[1] / "table4" / "table4.json").read_text())
+    assert numbers["testsets"] == ["mild", "blur", "noise", "severe", "set"]
+    assert {arm: [len(row) for row in rows] for arm, rows in numbers["psnr_db"].items()} == {"uniform": [5], "RLW": [5]}
+    text = (tiny[1] / "table4" / "table4.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "| RLW | not known here | |" in text
+    log = (tiny[1] / "study" / "rlw" / "seed0" / "metrics.jsonl").read_bytes()
+    write_tables(Lab(lab.settings, "table4"), "table4", groups, testsets)
+    assert (tiny[1] / "table4" / "table4.md").read_text() == text
+    assert (tiny[1] / "study" / "rlw" / "seed0" / "metrics.jsonl").read_bytes() == log
+
+
+def test_comparisons_share_their_networks(lab, monkeypatch):
+    trained = []
+    monkeypatch.setattr(Lab, "_render", lambda *arguments, **options: None)
+    monkeypatch.setattr(Lab, "_train", lambda lab, run, *rest: trained.append(run))
+    for experiment in ("table4", "fig5b"):
+        train_arm(Lab(lab.settings, experiment), UNIFORM, 0)
+    assert trained == [lab.shared / "study" / "uniform" / "seed0"] * 2
+
+
+def test_steps_are_counted_with_references_and_searches(lab):
+    assert num_steps(lab, [UNIFORM]) == 4
+    assert num_steps(lab, [UNIFORM, REBALANCE], seeds=3) == 4 * 3 * (2 + 4)
+    assert num_steps(lab, [replace(UNIFORM, network="rrdbnet")]) == 4 + 2
+    assert num_steps(lab, [Arm("tgsr", "tgsr")]) == 4 + round(4 * 2 * 1.4)
+
+
+def test_what_an_experiment_needs_is_said_before_it_starts(lab, capsys):
+    lab.announce(4)
+    said = capsys.readouterr().out
+    assert "needs photographs" in said
+    assert "at most 6 training steps" in said  # and the two of the network that all start from
+
+
+def test_given_weights_belong_to_a_network(tiny):
+    options, _ = tiny
+    lab = Lab(parse(Settings, [*options, "--init", "a.pth", "rrdbnet=b=c.pth"], "", ""), "table1")
+    assert (lab.initial(), lab.initial("rrdbnet")) == ("a.pth", "b=c.pth")
+    with pytest.raises(UsageError, match="unknown network 'hat': scale tiny has msrresnet, rrdbnet"):
+        lab.initial("hat")
+
+
+def test_the_papers_scale_asks_for_the_weights_it_starts_from(tmp_path):
+    lab = Lab(Settings(scale="paper", out=str(tmp_path)), "table4")
+    with pytest.raises(RunError, match="name them with --init rrdbnet=FILE"):
+        lab.initial()
+
+
+def test_whole_test_sets_need_pictures_that_are_not_trained_on(tmp_path):
+    with pytest.raises(UsageError, match="give --test-hr or --val-hr"):
+        Lab(Settings(hr=str(tmp_path), out=str(tmp_path)), "table2").whole_images("DIV2K4Level")
+
+
+def test_checkpoints_are_evenly_spaced_up_to_the_last():
+    assert evenly(range(1, 81), 6) == [14, 27, 40, 54, 67, 80]
+    assert evenly([1, 2, 3], 6) == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_networks_with_and_without_rebalancing_are_compared_each_with_itself(tiny):
+    options, folder = tiny
+    assert table1.main([*options, "--seeds", "1"]) == 0
+    text = (folder / "table1" / "table1.md").read_text()
+    for network in ("msrresnet", "rrdbnet"):
+        assert f"Difference to {network}, plain" in text
+        assert f"| {network}, ours |" in text
+
+
+@pytest.mark.slow
+def test_weights_have_a_line_for_every_border(tiny):
+    options, folder = tiny
+    assert fig5b.main([*options, "--seeds", "2"]) == 0
+    numbers = json.loads((folder / "fig5b" / "fig5b.json").read_text())
+    assert numbers["steps"] == [0, 2, 4]
+    assert [[len(border) for border in seed] for seed in numbers["weights"]] == [[4, 4, 4]] * 2
+    assert numbers["weights"][0][0] == [0.25] * 4  # equal networks
+    assert (folder / "fig5b" / "fig5b.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
@@ -71,7 +156,7 @@ def test_arms_on_groups_share_one_search(tiny):
     means = run_arms(lab, [Arm("uniform"), Arm("tgsr", "tgsr")], lab.testsets())
     assert means["tgsr"].shape == (2, 4)
     assert len(list(folder.glob("groups/*/*/groups.json"))) == 1
-    assert [len(borders(lab.folder / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
+    assert [len(borders(folder / "study" / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
 
 
 @pytest.mark.slow
@@ -81,4 +166,4 @@ def test_a_table_is_the_same_when_its_command_is_given_again(tiny):
     first = (folder / "table5" / "table5.md").read_text()
     assert table5.main([*options, "--seeds", "2"]) == 0
     assert (folder / "table5" / "table5.md").read_text() == first
-    assert all(arm.name in first for arm in table5.ARMS)
+    assert all(arm.title in first for arm in table5.ARMS)

@@ -155,6 +155,14 @@ def test_ssim_of_equal_pictures_is_one_and_the_border_does_not_count(metric):
     assert (metric(mended, target, 3) < 1).all()
 
 
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_ssim_in_strips_is_that_of_the_whole_picture(rows, monkeypatch):
+    output, target = pictures(40)
+    whole = ssim_rgb(output, target, 4).tolist()
+    monkeypatch.setattr("shared.metrics.STRIP_ROWS", rows)
+    assert ssim_rgb(output, target, 4).tolist() == pytest.approx(whole, rel=1e-13)
+
+
 def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
     with pytest.raises(ValueError, match=r"pictures of \(10, 10\) pixels: SSIM's window needs 11"):
         ssim_y(*pictures(18), 4)

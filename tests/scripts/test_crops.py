@@ -1,0 +1,90 @@
+"""Crop sheets: what is asked for, where it is cut, how it is drawn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.reproduce import crops
+from scripts.reproduce.crops import Wish, largest_spread, panel_of, read_wish
+from scripts.reproduce.panels import CAPTION, MARGIN, RED, TILE, Box, Panel, draw
+from scripts.reproduce.systems import Evaluated
+from shared.errors import UsageError, run_command
+from shared.images import decode, encode_png
+from train.summaries import ImageResult
+from train.testsets import open_testsets
+
+
+@pytest.fixture
+def systems(pairs: Path, tmp_path: Path) -> list[Evaluated]:
+    """Two systems of flat pictures; the second lacks picture b."""
+    found = []
+    for number, (name, images) in enumerate((("dark", "abc"), ("bright", "ac"))):
+        folder = tmp_path / name
+        for image in images:
+            (folder / "images" / "set").mkdir(parents=True, exist_ok=True)
+            picture = np.full((96, 80, 3), 60 + 100 * number, np.uint8)
+            (folder / "images" / "set" / f"{image}.png").write_bytes(encode_png(picture))
+        spread = {"a": 1.0, "b": 9.0, "c": 2.0}
+        results = [ImageResult("set", image, image, {"psnr_db": 20 + number * spread[image]}) for image in images]
+        found.append(Evaluated(name, folder, results, ""))
+    return found
+
+
+def test_a_wish_names_a_picture_and_perhaps_a_box():
+    assert read_wish("RealSR-Canon/Canon_001") == Wish("RealSR-Canon", "Canon_001", None)
+    assert read_wish("set/0801:12,40,96") == Wish("set", "0801", Box(12, 40, 96))
+    for text in ("0801", "/0801"):
+        with pytest.raises(UsageError, match="must be SET/IMAGE"):
+            read_wish(text)
+
+
+def test_pictures_on_which_systems_differ_most_come_first_and_one_system_alone_does_not_differ(systems):
+    assert largest_spread(systems) == [("set", "c"), ("set", "a")]
+
+
+def test_a_panel_has_lr_every_system_that_has_the_picture_and_hr(systems, pairs):
+    (testset,) = open_testsets([f"set={pairs}"])
+    panel = panel_of(Wish("set", "a", Box(8, 16, 40)), systems, testset, 96)
+    hr = decode((pairs / "HR/a.png").read_bytes(), "")
+    names, cut = [caption.split("\n")[0] for caption, _ in panel.crops], dict(panel.crops)
+    assert names == ["LR", "dark", "bright", "HR"]
+    assert [crop.shape[0] for crop in cut.values()] == [10, 40, 40, 40]
+    assert np.array_equal(panel.crops[-1][1], hr[16:56, 8:48])
+    assert (cut["bright\n21.00 dB"] == 160).all()
+    assert [c.split("\n")[0] for c, _ in panel_of(Wish("set", "b", None), systems, testset, 16).crops] == [
+        "LR",
+        "dark",
+        "HR",
+    ]
+
+
+def test_a_box_outside_the_picture_is_refused(systems, pairs):
+    (testset,) = open_testsets([f"set={pairs}"])
+    with pytest.raises(UsageError, match="box 60,0,40 leaves set/a, 80 x 96 pixels"):
+        panel_of(Wish("set", "a", Box(60, 0, 40)), systems, testset, 96)
+
+
+def test_the_box_is_marked_on_the_whole_picture_and_crops_keep_their_pixels():
+    whole, crop = np.full((100, 100, 3), 200, np.uint8), np.full((8, 8, 3), 90, np.uint8)
+    canvas = np.asarray(draw([Panel("set/a", whole, Box(20, 20, 40), [("LR", crop)] * 3)]))
+    assert (canvas == RED).all(axis=2).any()
+    left = canvas.shape[1] - MARGIN - TILE
+    assert (canvas[MARGIN : MARGIN + TILE, left : left + TILE] == 90).all()
+    assert canvas.shape[0] == 2 * (TILE + CAPTION) + 3 * MARGIN
+
+
+def test_the_command_draws_what_systems_there_are(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.reproduce.lab.Lab.whole_images", lambda lab, title: {})
+    (tmp_path / "systems.yaml").write_text(
+        f"bicubic: {{checkpoint: bicubic}}\ntruth: {{results: {pairs}/HR}}\nabsent: {{results: {tmp_path}/none}}\n"
+    )
+    fixed = ["--systems", str(tmp_path / "systems.yaml"), "--testset", f"set={pairs}", "--out", str(tmp_path / "out")]
+    assert crops.main([*fixed, "--name", "fig6", "--rows", "2", "--side", "32"]) == 0
+    folder = tmp_path / "out" / "small" / "crops"
+    shown = json.loads((folder / "fig6.json").read_text())
+    assert (len(shown["shown"]), list(shown["missing"])) == (2, ["absent"])
+    assert decode((folder / "fig6.png").read_bytes(), "").shape[1] > 2 * TILE
+    assert run_command(crops.main, [*fixed, "--image", "set/none"]) == 2
+    assert run_command(crops.main, [*fixed, "--image", "none/a"]) == 2
