@@ -100,11 +100,8 @@ def _ssim(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor, rounded: bool) -> torch.Te
     x, y = (x_BCHW.round(), y_BCHW.round()) if rounded else (x_BCHW, y_BCHW)
     rows = x.shape[2] - SSIM_WINDOW + 1
     step = STRIP_ROWS if x.device.type == "cpu" else rows
-    strips = [(top, min(top + step, rows)) for top in range(0, rows, step)]
-    sums = [
-        _similarity(*(image[:, :, top : bottom + SSIM_WINDOW - 1] for image in (x, y)), rounded).sum(dim=(1, 2, 3))
-        for top, bottom in strips
-    ]
+    strips = [slice(top, min(top + step, rows) + SSIM_WINDOW - 1) for top in range(0, rows, step)]
+    sums = [_similarity(x[:, :, strip], y[:, :, strip], rounded).sum(dim=(1, 2, 3)) for strip in strips]
     return torch.stack(sums).sum(dim=0) / (rows * x.shape[1] * (x.shape[3] - SSIM_WINDOW + 1))
 
 
