@@ -1,8 +1,12 @@
-"""Ctrl-C and SIGTERM as a request: the loop finishes its step, saves and stops."""
+"""Ctrl-C and SIGTERM as a request: the loop finishes its step, saves and stops. A killed loader worker in words."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+from shared.errors import RunError
 
 
 class Interrupt:
@@ -25,3 +29,17 @@ class Interrupt:
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(number, self._previous[signal.Signals(number)])
+
+
+@contextmanager
+def killed_workers_named() -> Iterator[None]:
+    """Raise a `RunError` when PyTorch finds a loader worker killed, which it does at any moment, also while saving."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or "killed" not in str(error):
+            raise
+        raise RunError(
+            "a loader worker was killed, perhaps for want of memory (fewer --workers need less): run the same command "
+            "again to go on from the last checkpoint"
+        ) from error

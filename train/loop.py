@@ -27,7 +27,7 @@ from train.evidence import Evidence, describe, measure, photographs_of, picture
 from train.feed import Feed
 from train.generations import identity_of, is_continued
 from train.grouping import WHOLE_SPACE, Grouping
-from train.interrupt import Interrupt
+from train.interrupt import Interrupt, killed_workers_named
 from train.journal import Journal, is_finished
 from train.learner import Learner
 from train.moments import Moments, describe_moments, gradient_moments
@@ -332,7 +332,7 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
     if is_finished(spec.folder, spec.settings):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return
-    with _sole_writer(spec, accelerator), Interrupt() as interrupt:
+    with _sole_writer(spec, accelerator), Interrupt() as interrupt, killed_workers_named():
         run = Run(spec, accelerator)
         with run.journal:
             while run.step < spec.settings.iterations:

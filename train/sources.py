@@ -257,17 +257,7 @@ def batches(loader: DataLoader) -> Iterator[Batch]:
 
 
 def _unpacked(loaded: Iterator[Delivery | RunError], memory: BatchMemory | None) -> Iterator[Batch]:
-    while True:
-        try:
-            delivery = next(loaded)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RunError(
-                f"a loader worker was killed, perhaps for want of memory ({error}): run the same command again to go on"
-            ) from error
+    for delivery in loaded:
         if isinstance(delivery, RunError):
             raise RunError(*delivery.args)  # a frame that holds its own exception lingers, and its workers too
         batch, slot = delivery
