@@ -31,6 +31,12 @@ def argument(help: str) -> Any:
 
 
 class _Parser(jsonargparse.ArgumentParser):
+    def _check_value_key(self, action: Any, value: Any, *rest: Any, **named: Any) -> Any:
+        """A list of one may be written in YAML as on the command line, without brackets."""
+        if action.nargs == "+" and isinstance(value, str):
+            value = [value]
+        return super()._check_value_key(action, value, *rest, **named)
+
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise UsageError(f"{_plain(message)} (see --help)") from ex
 

@@ -40,6 +40,19 @@ def test_a_file_has_underscores_and_flags_win_over_it(tmp_path):
     assert settings("here", *config, "--count", "4", "--no-dry-run") == Settings("here", 4, 0.5, "train", 8, False)
 
 
+@dataclass(frozen=True)
+class Lists:
+    names: list[str] | None = option(None, "some")
+    others: list[str] = option(lambda: ["a"], "more")
+
+
+def test_a_list_of_one_needs_no_brackets(tmp_path):
+    (tmp_path / "s.yaml").write_text("names: none\nothers: [b, c]\n")
+    assert parse(Lists, ["--config", str(tmp_path / "s.yaml")], "program", "") == Lists(["none"], ["b", "c"])
+    assert parse(Lists, ["--names", "x", "y", "--others", "z"], "program", "") == Lists(["x", "y"], ["z"])
+    assert parse(Lists, [], "program", "") == Lists(None, ["a"])
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
