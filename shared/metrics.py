@@ -14,8 +14,8 @@ Y_OFFSET = 16.0
 PEAK = 255.0
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
-STRIP_ROWS = 64
-"""SSIM goes over large pictures in strips that stay in a processor's cache: more than twice as fast."""
+STRIP_VALUES, MIN_STRIP_ROWS = 30_000, 16
+"""On a CPU, SSIM goes over a picture in strips of about so many values: twice as fast on one thread as all at once."""
 
 
 def luma(image_BCHW: torch.Tensor) -> torch.Tensor:
@@ -98,11 +98,23 @@ def _ssim(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor, rounded: bool) -> torch.Te
     if min(x_BCHW.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(f"pictures of {tuple(x_BCHW.shape[-2:])} pixels: SSIM's window needs {SSIM_WINDOW}")
     x, y = (x_BCHW.round(), y_BCHW.round()) if rounded else (x_BCHW, y_BCHW)
-    rows = x.shape[2] - SSIM_WINDOW + 1
-    step = STRIP_ROWS if x.device.type == "cpu" else rows
-    strips = [slice(top, min(top + step, rows) + SSIM_WINDOW - 1) for top in range(0, rows, step)]
-    sums = [_similarity(x[:, :, strip], y[:, :, strip], rounded).sum(dim=(1, 2, 3)) for strip in strips]
-    return torch.stack(sums).sum(dim=0) / (rows * x.shape[1] * (x.shape[3] - SSIM_WINDOW + 1))
+    if x.device.type != "cpu":
+        return _similarity(x, y, rounded).mean(dim=(1, 2, 3))
+    planes = [
+        torch.stack([_plane(a, b, rounded) for a, b in zip(*pair, strict=True)]) for pair in zip(x, y, strict=True)
+    ]
+    return torch.stack(planes).mean(dim=1)
+
+
+def _plane(x_HW: torch.Tensor, y_HW: torch.Tensor, rounded: bool) -> torch.Tensor:
+    """SSIM of one channel, in strips so small that they stay in the cache and PyTorch starts no threads for them."""
+    height, width = (side - SSIM_WINDOW + 1 for side in x_HW.shape)
+    step = max(MIN_STRIP_ROWS, STRIP_VALUES // x_HW.shape[1])
+    total = x_HW.new_zeros(())
+    for top in range(0, height, step):
+        x, y = (image[None, None, top : top + step + SSIM_WINDOW - 1] for image in (x_HW, y_HW))
+        total += _similarity(x, y, rounded).sum()
+    return total / (height * width)
 
 
 def _similarity(x: torch.Tensor, y: torch.Tensor, rounded: bool) -> torch.Tensor:

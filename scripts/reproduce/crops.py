@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> int:
         if getattr(settings, name) < 1:
             raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
     wishes = [read_wish(text) for text in settings.image or ()]
-    lab, entries = Lab(settings, "crops"), read_systems(Path(settings.systems))
+    lab, entries = Lab(settings, "crops"), read_systems(settings.file)
     lab.announce(num_steps(lab, arms_of(entries), seeds=1))
     paths = lab.whole_images("DIV2K4Level") | lab.whole_images("DIV2K-random") | lab.further_testsets()
     testsets = {testset.name: testset for testset in open_testsets([f"{n}={p}" for n, p in paths.items()])}

@@ -4,11 +4,9 @@ An experiment is a sequence of the project's own commands, run in this process; 
 an interrupted experiment goes on when its command is given again.
 """
 
-import contextlib
 import json
 import multiprocessing
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import gen.testset
 import train.evaluate
 import train.run
 import train.settings
+from scripts.reproduce.commands import LOG, command
 from scripts.reproduce.scales import SCALES, get_scale
 from shared.atomic import write_text
 from shared.config import option, parse
@@ -57,8 +56,6 @@ class Settings:
     )
 
 
-LOG = "commands.log"
-"""What the commands of all experiments have said; progress bars and results are shown."""
 Job = Callable[["Lab"], Any]
 """A piece of work that needs nothing but the lab; a function of a module, or a `partial` of one."""
 
@@ -79,9 +76,10 @@ class Lab:
     def announce(self, num_steps: int) -> None:
         """Say what the experiment needs, how long it takes and where its results will be, before it starts.
 
-        num_steps: of training, over all networks but the one that they start from.
+        num_steps: of training, over all networks but the one that they start from. Raises as `given`.
         """
-        num_steps += self.scale.pretrain_steps if num_steps else 0
+        if num_steps and self.given() is None:
+            num_steps += self.scale.pretrain_steps
         low, high = (num_steps * seconds / 3600 for seconds in self.scale.step_seconds)
         print(f"{self.experiment}, scale {self.scale.name}: needs {self.scale.needs}")
         if num_steps:
@@ -153,18 +151,23 @@ class Lab:
 
     # ---- networks
 
-    def initial(self, network: str | None = None) -> str:
-        """Weights that every network of a kind starts from.
+    def given(self, network: str | None = None) -> str | None:
+        """The file of --init that networks of a kind start from, None when they are pre-trained here.
 
         Raises `RunError` when the scale starts from weights that are not given, `UsageError` for an unknown network.
         """
+        self._network(network)
         name = network or self.scale.network
-        flags = self._network(network)
-        given = dict(_named(text, self.scale.network) for text in self.settings.init or ())
-        if name in given:
-            return given[name]
-        if not self.scale.pretrain:
+        file = dict(_named(text, self.scale.network) for text in self.settings.init or ()).get(name)
+        if file is None and not self.scale.pretrain:
             raise RunError(f"scale {self.scale.name} starts from given weights: name them with --init {name}=FILE")
+        return file
+
+    def initial(self, network: str | None = None) -> str:
+        """Weights that every network of a kind starts from. Raises as `given`."""
+        file, name, flags = self.given(network), network or self.scale.network, self._network(network)
+        if file is not None:
+            return file
         run = self.shared / ("pretrained" if name == self.scale.network else f"pretrained-{name}")
         fixed = ["--config", str(self.scale.recipe), "--shards", str(self.shards()), "--run", str(run)]
         self._command(train.run.main, [*fixed, *flags, "--policy", "uniform", "--seed", "0", *self.scale.pretrain])
@@ -291,13 +294,3 @@ def _do(settings: Settings, experiment: str, job: Job) -> None:
 def borders(run: Path) -> list[dict[str, Any]]:
     """What a run logged at every border between intervals."""
     return JsonLines(run / "intervals.jsonl").read()
-
-
-def command(main: Callable[[list[str]], int], argv: list[str], log: Path) -> None:
-    """Run a command of the project; what it says goes to `log`. Raises its error, or `RunError` for an exit code."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file):
-        print(f"$ {main.__module__} {shlex.join(argv)}")
-        code = main(argv)
-    if code:
-        raise RunError(f"a command failed with exit code {code}, see {log}: {main.__module__} {shlex.join(argv)}")

@@ -27,8 +27,15 @@ KINDS = ("checkpoint", "results", "arm")
 class SystemSettings(Settings):
     """What experiments with given systems can be asked for."""
 
-    systems: str = option(str(DEFAULT), "YAML file with a line for each system (that of the paper's systems explains)")
+    systems: str | None = option(
+        None, "YAML file with a line for each system (default: scripts/reproduce/systems.yaml, which explains itself)"
+    )
     base: str = option("plain", "system that the others are compared with, image by image")
+
+    @property
+    def file(self) -> Path:
+        """The file of systems."""
+        return Path(self.systems) if self.systems else DEFAULT
 
 
 @dataclass(frozen=True)

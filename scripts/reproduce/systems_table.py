@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
@@ -19,14 +18,14 @@ MEASURES = ("psnr_db", "ssim", "lpips_vgg", "lpips_alex")
 
 def write_systems_table(settings: SystemSettings, name: str, title: str) -> None:
     """Measure the systems on DIV2K4Level or DIV2K-random (`title`) and the further test sets, and write the table."""
-    lab, entries = Lab(settings, name), read_systems(Path(settings.systems))
+    lab, entries = Lab(settings, name), read_systems(settings.file)
     if settings.base not in (entry.name for entry in entries):
-        raise UsageError(f"base is {settings.base!r}: {settings.systems} has {', '.join(e.name for e in entries)}")
+        raise UsageError(f"base is {settings.base!r}: {settings.file} has {', '.join(e.name for e in entries)}")
     lab.announce(num_steps(lab, arms_of(entries), seeds=1))
     testsets = lab.whole_images(title) | lab.further_testsets()
     systems = evaluate_systems(lab, entries, testsets)
     if not any(system.results for system in systems):
-        raise RunError(f"no system of {settings.systems} could be measured: {systems[0].missing}")
+        raise RunError(f"no system of {settings.file} could be measured: {systems[0].missing}")
     differences = differences_to(settings.base, systems)
     sizes = lab.sizes(testsets)
     texts = [means_markdown(measure, systems, sizes) for measure in MEASURES if _has(measure, systems)]

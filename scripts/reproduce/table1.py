@@ -26,7 +26,10 @@ def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     settings = parse(NetworkSettings, argv, "python -m scripts.reproduce.table1", __doc__ or "")
     lab = Lab(settings, "table1")
-    pairs = [arms_of(lab, network) for network in settings.networks or lab.scale.table1]
+    networks = settings.networks or lab.scale.table1
+    for network in networks:
+        lab.given(network)  # what is missing or unknown is said before anything is rendered
+    pairs = [arms_of(lab, network) for network in networks]
     write_tables(lab, "table1", pairs, lab.whole_images("DIV2K4Level") | lab.further_testsets())
     return 0
 
@@ -35,7 +38,6 @@ def arms_of(lab: Lab, network: str) -> tuple[Arm, Arm]:
     """A network with equal volumes, and with rebalancing."""
     plain, ours = UNIFORM, REBALANCE
     if network != lab.scale.network:
-        lab.scale.other_network(network)  # refuses an unknown one before anything is trained
         plain, ours = (replace(arm, name=f"{network}-{arm.name}", network=network) for arm in (plain, ours))
     return replace(plain, label=f"{network}, plain"), replace(ours, label=f"{network}, ours")
 

@@ -79,9 +79,11 @@ def test_given_weights_belong_to_a_network(tiny):
 
 
 def test_the_papers_scale_asks_for_the_weights_it_starts_from(tmp_path):
-    lab = Lab(Settings(scale="paper", out=str(tmp_path)), "table4")
     with pytest.raises(RunError, match="name them with --init rrdbnet=FILE"):
-        lab.initial()
+        Lab(Settings(scale="paper", out=str(tmp_path)), "table4").announce(4)
+    with pytest.raises(RunError, match="name them with --init msrresnet=FILE"):
+        table1.main(["--scale", "paper", "--init", "rrdbnet=a.pth", "--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whole_test_sets_need_pictures_that_are_not_trained_on(tmp_path):

@@ -156,11 +156,14 @@ def test_ssim_of_equal_pictures_is_one_and_the_border_does_not_count(metric):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
-def test_ssim_in_strips_is_that_of_the_whole_picture(rows, monkeypatch):
+@pytest.mark.parametrize("metric", [ssim_y, ssim_rgb])
+def test_ssim_in_strips_is_that_of_the_whole_picture(metric, rows, monkeypatch):
     output, target = pictures(40)
-    whole = ssim_rgb(output, target, 4).tolist()
-    monkeypatch.setattr("shared.metrics.STRIP_ROWS", rows)
-    assert ssim_rgb(output, target, 4).tolist() == pytest.approx(whole, rel=1e-13)
+    monkeypatch.setattr("shared.metrics.MIN_STRIP_ROWS", 40)
+    whole = metric(output, target, 4).tolist()
+    monkeypatch.setattr("shared.metrics.MIN_STRIP_ROWS", rows)
+    monkeypatch.setattr("shared.metrics.STRIP_VALUES", 1)
+    assert metric(output, target, 4).tolist() == pytest.approx(whole, rel=1e-13)
 
 
 def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
