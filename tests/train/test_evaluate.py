@@ -192,10 +192,10 @@ def test_a_comparison_is_paired_by_image(evaluations, tmp_path, pairs):
 
 
 def test_the_sheet_shows_where_the_systems_differ(evaluations):
-    from train.compare import _most_different
+    from train.compare import most_different
 
     a, b = (decode((evaluations / e / "images/set/photo0.png").read_bytes(), "") for e in ("bicubic", "noisy"))
-    y, x = _most_different([a, b], 24)
+    y, x = most_different([a, b], 24)
     assert 10 <= y <= 22
     assert 20 <= x <= 32
 

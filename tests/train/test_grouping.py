@@ -146,7 +146,7 @@ def test_a_killed_search_goes_on_where_it_was(search: Path, shards: Path, tmp_pa
 
 def test_groups_that_are_there_are_not_searched_again(search: Path, shards: Path, tmp_path: Path) -> None:
     outcome = succeed(flags(shards=shards, mode="groups", groups=search / "groups.json", **SEARCH), tmp_path)
-    assert "nothing is left to train" in outcome.stdout
+    assert "nothing is left to do" in outcome.stdout
     assert "plans by group 2: 2" in outcome.stdout
 
 

@@ -242,7 +242,8 @@ def test_no_file_of_a_run_folder_runs_code_as_a_pickle(
     assert checkpoint is not None
     files = [checkpoint / name for name in ("state.json", "optimizer.pt", "model.safetensors", "ema.safetensors")]
     files += [run_folder / name for name in ("latest", "config.yaml", "metrics.jsonl")]
-    argv = flags(shards=shards, references=references, run="run", iterations=20, workers=0)
+    own = shutil.copytree(references, tmp_path / "references")  # a longer run lengthens them
+    argv = flags(shards=shards, references=own, run="run", iterations=20, workers=0)
     for file in files:
         before = file.read_bytes()
         for write in (pickle.dumps, _torch_file):

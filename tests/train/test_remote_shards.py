@@ -139,7 +139,7 @@ def bucket() -> Iterator[dict[str, str]]:
         for name, value in env.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("pairs")
+        s3fs.S3FileSystem().mkdir("training")
         yield env
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
@@ -153,29 +153,29 @@ def upload(shards: Path, url: str) -> None:
 
 
 def test_a_run_from_a_bucket_is_the_run_from_the_folder(bucket, shards, local, tmp_path) -> None:
-    upload(shards, "s3://pairs/shards")
-    assert [task.name for task in find_tasks(place("s3://pairs/shards/"))] == TASKS  # listed, no names needed
-    succeed(from_url("s3://pairs/shards"), tmp_path, env=bucket)
+    upload(shards, "s3://training/shards")
+    assert [task.name for task in find_tasks(place("s3://training/shards/"))] == TASKS  # listed, no names needed
+    succeed(from_url("s3://training/shards"), tmp_path, env=bucket)
     require_same_run(tmp_path / "run", local)
 
 
 def test_a_bucket_that_grows_is_taken_up_at_the_next_border(bucket, shards, tmp_path) -> None:
-    upload(shards, "s3://pairs/growing")
-    argv = from_url("s3://pairs/growing", iterations=15)
+    upload(shards, "s3://training/growing")
+    argv = from_url("s3://training/growing", iterations=15)
     succeed([*argv, "--iterations", "5"], tmp_path, env=bucket)
     words = ["--patch", "76", "--rows-per-shard", "8", "--workers", "1", "--count", "40"]
-    render(["--subspace", "noise", "--out", "s3://pairs/growing", *words])
+    render(["--subspace", "noise", "--out", "s3://training/growing", *words])
     succeed(argv, tmp_path, env=bucket)
     assert [line["rows"] for line in intervals(tmp_path / "run")[:-1]] == [[28, 28, 28], [28, 40, 28], [28, 40, 28]]
 
 
 def test_a_shard_that_was_replaced_in_the_bucket_is_not_trained_on(bucket, shards, tmp_path) -> None:
-    upload(shards, "s3://pairs/replaced")
+    upload(shards, "s3://training/replaced")
     entry = load_manifest(shards / "noise").shardlist[0]
     data = bytearray((shards / "noise" / entry.url).read_bytes())
     data[700] ^= 1
-    (Remote("s3://pairs/replaced/noise") / entry.url).write(bytes(data))
-    argv = from_url("s3://pairs/replaced", source="shards", max_damage=1.0, save_steps=1)
+    (Remote("s3://training/replaced/noise") / entry.url).write(bytes(data))
+    argv = from_url("s3://training/replaced", source="shards", max_damage=1.0, save_steps=1)
     outcome = run(argv, tmp_path, env=bucket)
     assert outcome.code == 0, outcome.stderr
     lines = intervals(tmp_path / "run")[:-1]
