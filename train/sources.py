@@ -70,6 +70,14 @@ class Batch(NamedTuple):
     lost: list[Lost]
 
 
+def _batch(
+    images: tuple[torch.Tensor, torch.Tensor], columns: torch.Tensor, pending: list[Pending], lost: list[Lost]
+) -> Batch:
+    """images: lr and hr. columns: int64 [4, B], task, ordinal, owner and row."""
+    task, ordinal, owner, row = columns
+    return Batch(*images, task, ordinal, owner, row, pending, lost)
+
+
 class Request(NamedTuple):
     """Tickets of a batch, and the slot of the memory that its images go to."""
 
@@ -77,10 +85,16 @@ class Request(NamedTuple):
     slot: int
 
 
-class Delivery(NamedTuple):
-    """A batch; its images are in the slot, if there is one."""
+class Parcel(NamedTuple):
+    """A batch on its way from a worker, its images in a slot of the memory.
 
-    batch: Batch
+    columns: int64 [4, B], the batch's task, ordinal, owner and row; in NumPy, because each tensor would be sent as a
+    file descriptor, in half a millisecond.
+    """
+
+    columns: np.ndarray
+    pending: list[Pending]
+    lost: list[Lost]
     slot: int
 
 
@@ -109,15 +123,16 @@ class TicketDataset(TorchDataset[Batch]):
         self._lost, self._pool = lost, pool
         self._rows = [task.train_rows(max_open) for task in tasks]
 
-    def __getitems__(self, request: Sequence[Ticket] | Request) -> Batch | Delivery | RunError:
+    def __getitems__(self, request: Sequence[Ticket] | Request) -> Batch | Parcel | RunError:
         """A batch, or the error that prevents it: raised in a worker it would come back as a traceback."""
         try:
             if not isinstance(request, Request):
                 return self.batch(request)
             if request.slot == NO_SLOT or self.memory is None:
-                return Delivery(self.batch(request.tickets), NO_SLOT)
+                return self.batch(request.tickets)
             batch = self.batch(request.tickets, self.memory.pictures(request.slot))
-            return Delivery(batch._replace(lr=torch.empty(0), hr=torch.empty(0)), request.slot)
+            columns = torch.stack([batch.task, batch.ordinal, batch.owner, batch.row]).numpy()
+            return Parcel(columns, batch.pending, batch.lost, request.slot)
         except RunError as error:
             return error
 
@@ -130,9 +145,9 @@ class TicketDataset(TorchDataset[Batch]):
             patch, low = self.tasks[0].patch, self.tasks[0].patch // self.tasks[0].scale
             sides = ((len(tickets), side, side, 3) for side in (patch, low))
             pictures = Pictures(*(np.empty(shape, np.uint8) for shape in sides))
-        task, ordinal, owner, row = torch.tensor([[t.task, t.ordinal, t.owner, t.row] for t in tickets]).T.contiguous()
+        columns = torch.tensor([[t.task, t.ordinal, t.owner, t.row] for t in tickets]).T.contiguous()
         hr, lr = (torch.from_numpy(images).permute(0, 3, 1, 2) for images in pictures)
-        batch = Batch(lr, hr, task, ordinal, owner, row, [], [])
+        batch = _batch((lr, hr), columns, [], [])
         for index, ticket in enumerate(tickets):
             self._put(batch, pictures.hr[index], pictures.lr[index], index, ticket, self._lost)
         return batch
@@ -256,19 +271,16 @@ def batches(loader: DataLoader) -> Iterator[Batch]:
     return _unpacked(iter(loader), loader.dataset.memory)
 
 
-def _unpacked(loaded: Iterator[Delivery | RunError], memory: BatchMemory | None) -> Iterator[Batch]:
+def _unpacked(loaded: Iterator[Batch | Parcel | RunError], memory: BatchMemory | None) -> Iterator[Batch]:
     for delivery in loaded:
         if isinstance(delivery, RunError):
             raise RunError(*delivery.args)  # a frame that holds its own exception lingers, and its workers too
-        batch, slot = delivery
-        if slot != NO_SLOT:
+        if isinstance(delivery, Parcel):
             assert memory
-            lr, hr = memory.show(slot)
-            batch = batch._replace(lr=lr, hr=hr)
-            del lr, hr
-        del delivery
-        yield batch
-        del batch
+            columns, pending, lost, slot = delivery
+            delivery = _batch(memory.show(slot), torch.from_numpy(columns), pending, lost)
+        yield delivery
+        del delivery  # or its slot would be in use until the next one is here
 
 
 def _as_it_is(batch: Any) -> Any:
