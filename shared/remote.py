@@ -9,7 +9,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -200,10 +201,18 @@ def listing(folder: Place) -> dict[str, Found]:
         if isinstance(folder, Remote):
             return dict(_remote_listing(folder))
         with os.scandir(folder) as entries:
-            stats = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+            return dict(_local_listing(entries))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {name: Found(stat.st_size, stat.st_mtime) for name, stat in stats}
+
+
+def _local_listing(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, Found]]:
+    """Without those that another process renames or removes at this very moment."""
+    for entry in entries:
+        with suppress(FileNotFoundError):
+            if entry.is_file():
+                stat = entry.stat()
+                yield entry.name, Found(stat.st_size, stat.st_mtime)
 
 
 def _remote_listing(folder: Remote) -> Iterator[tuple[str, Found]]:
