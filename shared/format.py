@@ -175,11 +175,6 @@ def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]
     return rows
 
 
-def encode_pair(hr: np.ndarray, lr: np.ndarray, row: Row) -> dict[str, bytes]:
-    """The bytes of each member of a row with a PNG, by extension."""
-    return row_members("png", encode_png(hr), lr, row)
-
-
 def row_members(codec: str, hr: bytes, lr: np.ndarray, row: Row) -> dict[str, bytes]:
     """The bytes of each member of a row, by extension, checksums in the json. hr: the crop as that codec stores it."""
     low = encode_png(lr)

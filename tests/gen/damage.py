@@ -45,6 +45,18 @@ def renew_checksums(members):
             record[1] = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def write_members(path, members):
+    """Write a tar of (name, bytes) and its index, whatever the names are."""
+    index = []
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            index.append(Member(name.partition(".")[2], tar.offset + 512, len(data), name))
+            tar.addfile(header, io.BytesIO(data))
+    path.with_suffix(".idx").write_bytes(write_index(index))
+
+
 def rewrite(folder, number, change, checksums=False):
     """Write shard `number` anew with `change(members)`, members a list of [name, bytes]; all hashes agree then."""
     path = tars(folder)[number]
@@ -53,14 +65,7 @@ def rewrite(folder, number, change, checksums=False):
     change(members)
     if checksums:
         renew_checksums(members)
-    index, path = [], path
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            index.append(Member(name.partition(".")[2], tar.offset + 512, len(data), name))
-            tar.addfile(header, io.BytesIO(data))
-    path.with_suffix(".idx").write_bytes(write_index(index))
+    write_members(path, members)
     data = path.read_bytes()
 
     def update(values):

@@ -15,11 +15,11 @@ from shared.format import (
     Row,
     canonical_json,
     decode_pair,
-    encode_pair,
     group_rows,
     num_shards,
     read_index,
     row_key,
+    row_members,
     shard_name,
     write_index,
 )
@@ -145,7 +145,7 @@ def test_bytes_that_are_no_row_are_refused(data):
 def test_a_pair_survives_its_bytes():
     hr = np.random.default_rng(0).integers(0, 256, (76, 76, 3), dtype=np.uint8)
     lr = hr[::4, ::4].copy()
-    members = encode_pair(hr, lr, ROW)
+    members = row_members("png", encode_png(hr), lr, ROW)
     assert list(members) == ["hr.png", "json", "lr.png"]
     pair = decode_pair(members["hr.png"], members["json"], members["lr.png"], "k")
     assert np.array_equal(pair.hr, hr)
@@ -165,7 +165,7 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(monkeypatch):
 
 @pytest.mark.parametrize("damage", [lambda png: png[:40], lambda png: b"GIF89a" + png[6:], lambda png: png[:-30]])
 def test_a_damaged_picture_is_refused_by_row(damage):
-    members = encode_pair(np.zeros((76, 76, 3), np.uint8), np.zeros((19, 19, 3), np.uint8), ROW)
+    members = row_members("png", encode_png(np.zeros((76, 76, 3), np.uint8)), np.zeros((19, 19, 3), np.uint8), ROW)
     with pytest.raises(RunError, match="row k is damaged: "):
         decode_pair(damage(members["hr.png"]), members["json"], members["lr.png"], "k")
 

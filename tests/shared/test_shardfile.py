@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from shared.errors import RunError
-from shared.format import Member, Row, encode_pair, row_key, write_index
+from shared.format import Member, Row, row_key, row_members, write_index
+from shared.images import encode_png
 from shared.manifest import Manifest, ShardEntry
 from shared.shardfile import Dataset, ShardFile
 
@@ -28,7 +29,8 @@ def folder(tmp_path):
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
             for position in range(size):
                 row = Row("noise", "train", 0, number, "a", "0", 0, 0, 16, 4, "{}", "paper", "CC0")
-                for extension, data in encode_pair(pixels(number, 16), pixels(number, 4), row).items():
+                files = row_members("png", encode_png(pixels(number, 16)), pixels(number, 4), row)
+                for extension, data in files.items():
                     header = tarfile.TarInfo(f"{row_key('noise', shard, position)}.{extension}")
                     header.size = len(data)
                     members.append(Member(extension, tar.offset + 512, len(data), header.name))

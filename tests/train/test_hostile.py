@@ -9,7 +9,6 @@ import json
 import pickle
 import shutil
 import struct
-import tarfile
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -22,11 +21,12 @@ import pytest
 import torch
 
 from shared.errors import RunError, UsageError
-from shared.format import MAX_PATCH, Member, Row, row_key, write_index
+from shared.format import MAX_PATCH, Row, row_key
 from shared.images import PNG_END, PNG_RGB, PNG_SIGNATURE, encode_png
 from shared.manifest import MAX_MANIFEST_BYTES, Manifest, load_manifest
 from shared.remote import Patience, place
 from shared.shardfile import LostRowError
+from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
 from train.cache import ShardCache
@@ -132,14 +132,8 @@ def test_a_recipe_of_an_unknown_space_or_partition_is_refused(key: str, value: s
 def forge(folder: Path, number: int, members: list[tuple[str, bytes]]) -> None:
     """Write a shard of these members; index, sizes and hashes in the manifest agree with it."""
     manifest = load_manifest(folder)
-    path, index = folder / manifest.shardlist[number].url, []
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            index.append(Member(name.partition(".")[2], tar.offset + 512, len(data), name))
-            tar.addfile(header, io.BytesIO(data))
-    path.with_suffix(".idx").write_bytes(write_index(index))
+    path = folder / manifest.shardlist[number].url
+    write_members(path, members)
     size, digest = path.stat().st_size, sha256(path.read_bytes()).hexdigest()
     edit(folder, lambda values: values["shardlist"][number].update(filesize=size, sha256=digest))
 
