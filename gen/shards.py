@@ -5,7 +5,7 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -31,6 +31,7 @@ from shared.remote import Place, Remote, staging_folder
 T = TypeVar("T")
 READ_BYTES = 1 << 18
 """Read back at once: what a core's cache holds."""
+PLANS_AT_ONCE = 100
 
 
 def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> DoneShard:
@@ -118,7 +119,7 @@ def attempt(spec: ShardSpec, on_row: Callable[[], None]) -> Outcome:
 
 def render_rows(spec: ShardSpec) -> Iterator[dict[str, bytes]]:
     """The members of the shard's rows in order. Each photograph is decoded once and kept only as its crops."""
-    recipe, box, codec = spec.recipe, spec.recipe.box(), CODECS[spec.recipe.codec]
+    recipe, codec = spec.recipe, CODECS[spec.recipe.codec]
     crops = list(
         draw_crops(
             spec.photographs,
@@ -129,29 +130,29 @@ def render_rows(spec: ShardSpec) -> Iterator[dict[str, bytes]]:
             patch=recipe.patch,
         )
     )
-    rows = zip(spec.row_numbers, crops, cut(crops, recipe.patch), strict=True)
-    for together in batched(rows, BACKENDS[recipe.backend].rows):
-        numbers, places, pictures = zip(*together, strict=True)
-        plans = [
-            sample_plan(
-                box,
-                seed=recipe.seed,
-                split=recipe.split,
-                row=number,
-                height=recipe.patch,
-                width=recipe.patch,
-                scale=recipe.scale,
-            )
-            for number in numbers
-        ]
+    drawn = zip(_planned(spec, crops), cut(crops, recipe.patch), strict=True)
+    for together in _batched(drawn, BACKENDS[recipe.backend].rows):
+        planned, pictures = zip(*together, strict=True)
         encoded = [codec.encode(hr) for hr in pictures]
         stored = pictures if codec.lossless else [codec.decode(data, "HR crop") for data in encoded]
-        low = degrade(recipe.backend, stored, plans, recipe.scale, recipe.usm)
-        for number, crop, data, plan, lr in zip(numbers, places, encoded, plans, low, strict=True):
-            yield row_members(recipe.codec, data, lr, _row(recipe, number, crop, plan))
+        low = degrade(recipe.backend, stored, [plan for plan, _ in planned], recipe.scale, recipe.usm)
+        for (_, row), data, lr in zip(planned, encoded, low, strict=True):
+            yield row_members(recipe.codec, data, lr, row)
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+def _planned(spec: ShardSpec, crops: Sequence[Crop]) -> Iterator[tuple[Plan, Row]]:
+    """The plan of each row, and its json but for the checksums.
+
+    Many are drawn at a time: between pictures, which leave nothing in a core's cache, one takes three times as long.
+    """
+    recipe, box = spec.recipe, spec.recipe.box()
+    size = {"height": recipe.patch, "width": recipe.patch, "scale": recipe.scale}
+    for together in _batched(zip(spec.row_numbers, crops, strict=True), PLANS_AT_ONCE):
+        plans = [sample_plan(box, seed=recipe.seed, split=recipe.split, row=number, **size) for number, _ in together]
+        yield from [(plan, _row(recipe, *drawn, plan)) for drawn, plan in zip(together, plans, strict=True)]
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     """Runs of `size` items; the last may be shorter."""
     iterator = iter(items)
     while run := tuple(islice(iterator, size)):
@@ -178,21 +179,22 @@ def _row(recipe: Recipe, number: int, crop: Crop, plan: Plan) -> Row:
 
 def _tar_header(member: Member) -> bytes:
     """A USTAR header without time, user or host; its one sum is over bytes, the field of the sum taken as spaces."""
-    header = bytearray(_blank_tar_header())
+    blank, blank_sum = _blank_tar_header()
     name, size = member.name.encode(), b"%011o" % member.size
+    header = bytearray(blank)
     header[: len(name)], header[124:135] = name, size
-    header[148:156] = b"%06o\0 " % sum(header)
+    header[148:156] = b"%06o\0 " % (blank_sum + sum(name) + sum(size))
     return bytes(header)
 
 
 @lru_cache(maxsize=1)
-def _blank_tar_header() -> bytes:
-    """What all headers have in common; tarfile would take longer than the hashes."""
+def _blank_tar_header() -> tuple[bytes, int]:
+    """What all headers have in common, and its sum; tarfile would take longer than the hashes."""
     blank = tarfile.TarInfo()
     blank.mode, blank.mtime = 0o444, 0
     header = bytearray(blank.tobuf(tarfile.USTAR_FORMAT))
-    header[148:156] = b" " * 8
-    return bytes(header)
+    header[124:135], header[148:156] = bytes(11), b" " * 8
+    return bytes(header), sum(header)
 
 
 class _HashingStream:

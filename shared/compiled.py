@@ -6,11 +6,13 @@ all); the result is kept beside the source, or in the user's cache folder, or, w
 process.
 """
 
+import math
 from collections.abc import Callable
 
 import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -46,11 +48,26 @@ fma: Callable = intrinsic(_fma)
 """a b + c of float32 with one rounding, on every machine."""
 
 
+def _high_product(typing, a, b):
+    word, wide = types.uint64, ir.IntType(128)
+
+    def build(context, builder, signature, arguments):
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return word(word, word), build
+
+
+high_product: Callable = intrinsic(_high_product)
+"""The upper 64 of the 128 bits of a b, of uint64."""
+
+
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
     """An uninitialised float32 array that begins with a cache line: a vector then never crosses one."""
-    size = 4
-    for side in shape:
-        size *= side
-    memory = np.empty(size + LINE, np.uint8)
-    start = -memory.__array_interface__["data"][0] % LINE
-    return memory[start : start + size].view(np.float32).reshape(shape)
+    memory = np.empty(4 * math.prod(shape) + LINE, np.uint8)
+    return np.ndarray(shape, np.float32, memory, -_address(memory) % LINE)
+
+
+@compiled
+def _address(memory):
+    return memory.ctypes.data

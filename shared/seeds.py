@@ -1,42 +1,67 @@
 """The one module that makes random numbers: counter-based streams named by a key, never a global state.
 
 A stream is Philox keyed by a hash of (seed, names, indices), so any row, epoch or ticket can be drawn anywhere,
-in any order. Only raw bits of NumPy's generators are used: bit streams are stable between NumPy versions,
-`Generator` methods are not.
+in any order. Its words are those of NumPy's `Philox(key)`, whose object takes longer to make than a plan to draw.
 """
 
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from shared.compiled import compiled, high_product
+
 Key = int | str
 T = TypeVar("T")
 WORDS_AT_ONCE = 32
-"""About as many as a plan draws: one by one, NumPy is slow."""
-WORD = (1 << 64) - 1
+"""About as many as a plan draws."""
+PHILOX_FACTOR_0, PHILOX_FACTOR_1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+PHILOX_KEY_STEP_0, PHILOX_KEY_STEP_1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
-def philox(*key: Key) -> np.random.Philox:
-    """The bit generator named by `key`; equal keys give equal streams on every machine."""
-    return np.random.Philox(key=_hash(key))
+def words(count: int, *key: Key) -> np.ndarray:
+    """The first words of the stream named by `key`, uint64 [count]; equal keys give equal words on every machine."""
+    return _words(_hash(key), 0, count)
 
 
-def _hash(key: tuple[Key, ...]) -> int:
+def _words(number: np.ndarray, first: int, count: int) -> np.ndarray:
+    out = np.empty(count, np.uint64)
+    _philox(number, first, out)
+    return out
+
+
+def _hash(key: tuple[Key, ...]) -> np.ndarray:
+    """A number of 128 bits, uint64 [2], the lower half first."""
     name = json.dumps(key).encode()  # no two keys have one text, and nothing but plain numbers and strings has any
-    return int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
+    return np.frombuffer(hashlib.blake2b(name, digest_size=16).digest(), "<u8")
+
+
+@compiled
+def _philox(key, first, out):
+    """Words `first` and following, a multiple of 4, of Philox 4 x 64 with ten rounds, into uint64 [n].
+
+    Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011; the counter of the first four words is 1.
+    """
+    for start in range(0, out.size, 4):
+        key0, key1 = key[0], key[1]
+        a, b, c, d = np.uint64((first + start) // 4 + 1), np.uint64(0), np.uint64(0), np.uint64(0)
+        for _ in range(10):
+            first_high, second_high = high_product(PHILOX_FACTOR_0, a), high_product(PHILOX_FACTOR_1, c)
+            a, b, c, d = second_high ^ b ^ key0, PHILOX_FACTOR_1 * c, first_high ^ d ^ key1, PHILOX_FACTOR_0 * a
+            key0, key1 = key0 + PHILOX_KEY_STEP_0, key1 + PHILOX_KEY_STEP_1
+        for i, word in enumerate((a, b, c, d)):
+            if start + i < out.size:
+                out[start + i] = word
 
 
 class Draws:
     """Scalar draws from the stream named by `key`, one 64-bit word each."""
 
     def __init__(self, *key: Key) -> None:
-        bits = philox(*key)
-        batches = iter(lambda: bits.random_raw(WORDS_AT_ONCE).tolist(), None)
-        self._words = itertools.chain.from_iterable(batches)
+        self._words = _stream(key)
 
     def word(self) -> int:
         """64 random bits."""
@@ -72,25 +97,29 @@ class Draws:
         return names[-1]
 
 
-def coin(*key: Key) -> bool:
-    """`Draws(*key).coin(0.5)`, in half of its time: the first word of Philox 4 x 64 with ten rounds, by hand."""
+def _stream(key: tuple[Key, ...]) -> Iterator[int]:
     number = _hash(key)
-    key0, key1, (a, b, c, d) = number & WORD, number >> 64, (1, 0, 0, 0)
-    for _ in range(10):
-        first, second = 0xD2E7470EE14C6C93 * a, 0xCA5A826395121157 * c
-        a, b, c, d = (second >> 64) ^ b ^ key0, second & WORD, (first >> 64) ^ d ^ key1, first & WORD
-        key0, key1 = (key0 + 0x9E3779B97F4A7C15) & WORD, (key1 + 0xBB67AE8584CAA73B) & WORD
-    return a < 1 << 63
+    for first in itertools.count(0, WORDS_AT_ONCE):
+        yield from _words(number, first, WORDS_AT_ONCE).tolist()
 
 
 def word_keys(seeds: Sequence[int]) -> np.ndarray:
     """Two 32-bit keys a seed for fields of random words, uint32 [n, 2]: SplitMix64, so neighbours are far apart."""
-    z = np.array(seeds, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (z ^ (z >> np.uint64(31))).astype("<u8").view("<u4").reshape(-1, 2)
+    keys = np.array(seeds, np.uint64)
+    _split_mix(keys)
+    return keys.astype("<u8", copy=False).view("<u4").reshape(-1, 2)
+
+
+@compiled
+def _split_mix(numbers):
+    """The first output of SplitMix64 for each seed, in place; Steele, Lea and Flood, OOPSLA 2014."""
+    for i in range(numbers.size):
+        z = numbers[i] + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        numbers[i] = z ^ (z >> np.uint64(31))
 
 
 def permutation(count: int, *key: Key) -> np.ndarray:
     """A uniform permutation of 0 .. count - 1, int64 [count]."""
-    return np.argsort(philox(*key).random_raw(count), kind="stable")
+    return np.argsort(words(count, *key), kind="stable")

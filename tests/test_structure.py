@@ -48,8 +48,8 @@ def test_only_the_loop_the_command_and_the_trackers_talk_to_accelerate():
     assert users == {"train/loop.py", "train/run.py", "train/trackers.py"}
 
 
-def test_only_seeds_makes_random_generators():
+def test_random_numbers_come_from_seeds_alone():
     calls = ("np.random.", "numpy.random.", "random.seed", "manual_seed", "cv2.setRNGSeed", "default_rng")
     users = {name(path) for path in FILES if any(call in path.read_text() for call in calls)}
     # train/networks lends PyTorch's layers a seed inside fork_rng, because they take no generator.
-    assert users == {"shared/seeds.py", "train/networks/__init__.py"}
+    assert users == {"train/networks/__init__.py"}

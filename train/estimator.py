@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from shared.errors import UsageError
-from shared.seeds import philox
+from shared.seeds import words
 
 NUM_REPLICATES = 2000
 CONFIDENCE = 0.95
@@ -249,8 +249,8 @@ def _standard_errors(differences: np.ndarray, clusters: np.ndarray, gaps: np.nda
 def resample(clusters: np.ndarray, key: Sequence[int | str]) -> np.ndarray:
     """How often each image is in each of NUM_REPLICATES resamples of the clusters, float [R, m]."""
     groups = int(clusters.max()) + 1
-    words = philox("bootstrap", *key).random_raw(NUM_REPLICATES * groups) >> np.uint64(11)
-    drawn = (words * 2.0**-53 * groups).astype(np.int64).reshape(NUM_REPLICATES, groups)
+    uniform = words(NUM_REPLICATES * groups, "bootstrap", *key) >> np.uint64(11)
+    drawn = (uniform * 2.0**-53 * groups).astype(np.int64).reshape(NUM_REPLICATES, groups)
     flat = (drawn + groups * np.arange(NUM_REPLICATES)[:, None]).reshape(-1)
     counts = np.bincount(flat, minlength=NUM_REPLICATES * groups).reshape(NUM_REPLICATES, groups)
     return counts[:, clusters].astype(float)

@@ -18,7 +18,7 @@ from shared.degradation import cpu
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.plan import Plan
 from shared.errors import RunError
-from shared.seeds import Draws, coin
+from shared.seeds import Draws
 from shared.shardfile import OPEN_SHARDS, Dataset, LostRowError
 from train.memory import NO_SLOT, BatchMemory, Pictures
 from train.pool import Pool
@@ -167,7 +167,7 @@ class TicketDataset(TorchDataset[Batch]):
         lost: Set[tuple[int, int]],
     ) -> None:
         row, plan = self._fill(hr, lr, ticket, lost, batch.lost)
-        flip = self._flip and coin(self._seed, "flip", self.tasks[ticket.task].name, ticket.ordinal)
+        flip = self._flip and Draws(self._seed, "flip", self.tasks[ticket.task].name, ticket.ordinal).coin(0.5)
         if row != ticket.row:
             batch.row[index] = row
         if plan:

@@ -41,13 +41,8 @@ def correlate(image: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.nd
     image: float32 [h, w, 3], contiguous. columns, rows: float32 [terms, size], each even or odd about its centre; both
     sides of the image must exceed half the size.
     """
-    height, width, channels = image.shape
-    margin = columns.shape[1] // 2
-    signs = np.where((columns == columns[:, ::-1]).all(1), np.float32(1), np.float32(-1))
-    total = aligned(image.shape)
-    halves = (half[:, margin:].copy() for half in (columns, rows))
-    lines = (height, width * channels)
-    _separable(margin)(image.reshape(lines), *halves, signs, total.reshape(lines))
+    total, lines = aligned(image.shape), (len(image), -1)
+    _separable(columns.shape[1] // 2)(image.reshape(lines), columns, rows, total.reshape(lines))
     return total
 
 
@@ -57,13 +52,17 @@ def _separable(margin: int) -> Callable:
     edge = 3 * margin
 
     @compiled
-    def separable(image, columns, rows, signs, total):
+    def separable(image, columns, rows, total):
         height, n = image.shape
-        line = np.empty(n + 2 * edge, np.float32)
+        line, signs = np.empty(n + 2 * edge, np.float32), np.ones(len(columns), np.float32)
+        for t in range(len(columns)):
+            for k in range(1, margin + 1):
+                if columns[t, margin - k] != columns[t, margin + k]:
+                    signs[t] = -ONE
         for y in range(height):
             out = total[y]
-            for t in range(len(signs)):
-                sign, weights = signs[t], columns[t]
+            for t in range(len(columns)):
+                sign, weights = signs[t], columns[t, margin:]
                 for x in range(n):
                     value = weights[0] * image[y, x]
                     for k in range(1, margin + 1):
@@ -74,7 +73,7 @@ def _separable(margin: int) -> Callable:
                     for c in range(3):
                         line[edge - 3 - x + c] = line[edge + 3 + x + c]
                         line[edge + n + x + c] = line[edge + n - 6 - x + c]
-                weights = rows[t]
+                weights = rows[t, margin:]
                 for x in range(n):
                     value = weights[0] * line[edge + x]
                     for k in range(1, margin + 1):

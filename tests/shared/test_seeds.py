@@ -3,20 +3,22 @@
 Statistics: each test rejects a true generator with probability below 1e-6 at a fresh key; the keys here are fixed.
 """
 
+import hashlib
+import json
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from shared.seeds import Draws, coin, permutation, philox, word_keys
+from shared.seeds import Draws, permutation, word_keys, words
 
 ALPHA = 1e-6
 NUM_DRAWS = 100_000
 
 
 def first_words(*key, count=4):
-    return philox(*key).random_raw(count).tolist()
+    return words(count, *key).tolist()
 
 
 def test_equal_keys_give_equal_streams():
@@ -71,6 +73,19 @@ def test_the_global_generator_is_neither_read_nor_set():
 )
 def test_first_words_of_philox_are_pinned(key, words):
     assert first_words(*key, count=len(words)) == words
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 1001])
+def test_words_are_those_of_numpys_philox(count):
+    for name in ("", "rows", "tickets"):
+        digest = hashlib.blake2b(json.dumps([name, count]).encode(), digest_size=16).digest()
+        numpys = np.random.Philox(key=int.from_bytes(digest, "little"))
+        assert first_words(name, count, count=count) == numpys.random_raw(count).tolist()
+
+
+def test_scalar_draws_go_on_for_ever():
+    draws = Draws("long")
+    assert [draws.word() for _ in range(1000)] == first_words("long", count=1000)
 
 
 def test_word_keys_are_those_of_splitmix64():
@@ -155,9 +170,3 @@ def test_all_permutations_of_four_are_equally_likely():
     counts = [seen.count(order) for order in set(seen)]
     assert len(counts) == math.factorial(4)
     assert stats.chisquare(counts).pvalue > ALPHA
-
-
-def test_the_quick_coin_is_the_first_of_its_stream() -> None:
-    flips = [coin(seed, "flip", "noise", number) for seed in (0, 7) for number in range(300)]
-    assert flips == [Draws(seed, "flip", "noise", number).coin(0.5) for seed in (0, 7) for number in range(300)]
-    assert 200 < sum(flips) < 400

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shared.seeds import philox
+from shared.seeds import words
 
 Key = tuple[int | str, ...]
 BRANCHES = 2
@@ -54,8 +54,8 @@ def draw_depth(network: nn.Module, keys: Sequence[Key], device: torch.device) ->
     layers = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     if not layers:
         return
-    words = np.stack([philox("depth", *key).random_raw(BRANCHES * len(layers)) for key in keys], axis=1)
-    units = (words >> np.uint64(11)) * 2.0**-53
+    drawn = np.stack([words(BRANCHES * len(layers), "depth", *key) for key in keys], axis=1)
+    units = (drawn >> np.uint64(11)) * 2.0**-53
     for layer, unit in zip(layers, units.reshape(len(layers), BRANCHES, len(keys)), strict=True):
         factors = np.where(unit < layer.probability, 0, 1 / (1 - layer.probability)).astype(np.float32)
         layer.factors = torch.from_numpy(factors).to(device, non_blocking=True)
