@@ -7,12 +7,11 @@ again renders only what is missing.
 
 import hashlib
 import json
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gen.backends import versions
-from gen.engines.local import start_process
+from gen.processes import process_pool, start_process
 from gen.recipe import MIN_PATCH
 from shared.atomic import locked, write_bytes
 from shared.config import option, parse
@@ -209,8 +208,7 @@ def _attempts(missing: Sequence[Work], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from map(attempt, missing)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads is undefined
-    with ProcessPoolExecutor(workers, context, start_process, (os.getpid(),)) as pool:
+    with process_pool(workers, start_process) as pool:
         try:
             futures: list[Future[str]] = [pool.submit(attempt, work) for work in missing]
             for future in as_completed(futures):

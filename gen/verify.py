@@ -7,13 +7,11 @@ keys (of a url: sizes and indexes). Exit code 0: all is well, 1: something is of
 
 import bisect
 import hashlib
-import multiprocessing
 import os
 import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gen.backends import versions
-from gen.engines.local import one_thread
+from gen.processes import process_pool, start_process
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
@@ -192,7 +190,7 @@ def _check_all(folder: Place, shards: Sequence[Listed], expected: Expected, work
         yield from (check_shard(folder, listed, expected) for listed in shards)
         return
     chunks = [shards[first : first + CHUNK_SHARDS] for first in range(0, len(shards), CHUNK_SHARDS)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+    with process_pool(workers, start_process) as pool:
         for findings in pool.map(partial(_check_some, folder, expected), chunks):
             yield from findings
 

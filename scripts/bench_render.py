@@ -21,8 +21,8 @@ import numpy as np
 
 from gen.crops import cut, fetch
 from gen.dataset import DatasetJob, plan_dataset
-from gen.engines.local import one_thread
 from gen.engines.local import run as run_local
+from gen.processes import one_thread
 from gen.recipe import Recipe
 from gen.shards import render_shard
 from shared.codecs import CODECS

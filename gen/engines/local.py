@@ -1,22 +1,14 @@
 """Worker processes on this machine, one thread each."""
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import cv2
-from threadpoolctl import threadpool_limits
-
+from gen.processes import POLL_SECONDS, context, one_thread, process_pool, start_process
 from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec, failure
 
-POLL_SECONDS = 0.2
 KILLED = "a worker was killed (out of memory?)"
 _rows_done: Any = None
 
@@ -43,11 +35,10 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
 
 def _run_until_killed(todo: list[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
     """Take shards off the end of `todo` until none is left or a worker is killed."""
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads is undefined
     counter, stop = context.Value("q", 0), context.Value("b", 0)
     pending: dict[Future[Outcome], ShardSpec] = {}
     seen, broken = 0, False
-    with ProcessPoolExecutor(workers, context, _start_worker, (counter, stop, os.getpid())) as pool:
+    with process_pool(workers, _start_worker, counter, stop) as pool:
         try:
             while pending or (todo and not broken):
                 while todo and len(pending) <= workers and not broken:  # one more than can be at work
@@ -77,27 +68,7 @@ def _attempt(spec: ShardSpec) -> Outcome:
     return attempt(spec, count_row)
 
 
-def _start_worker(counter: Any, stop: Any, parent: int) -> None:
+def _start_worker(counter: Any, stop: Any) -> None:
     global _rows_done
     _rows_done = counter
-    start_process(parent, stop)
-
-
-def start_process(parent: int, stop: Any = None) -> None:
-    """Make this process a worker of another: one thread, and no longer life. It ends when `stop` has a true value."""
-    one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all: the command alone acts on it
-    threading.Thread(target=_exit_with, args=(parent, stop), daemon=True).start()
-
-
-def one_thread() -> None:
-    """Keep this process to one thread: the workers beside it have the other cores."""
-    cv2.setNumThreads(1)
-    threadpool_limits(1)
-
-
-def _exit_with(parent: int, stop: Any) -> None:
-    """Do not outlive a killed or interrupted command: nobody would collect what this process renders."""
-    while os.getppid() == parent and not (stop and stop.value):
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
+    start_process(stop)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gen.engines.local import one_thread
+from gen.processes import one_thread
 from gen.shards import attempt
 from gen.specs import DoneShard, Outcome, ShardSpec, failure
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gen.engines.local import one_thread
+from gen.processes import one_thread
 from gen.recipe import Recipe
 from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec

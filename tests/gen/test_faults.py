@@ -34,13 +34,17 @@ def poll(condition: Callable[[], object]) -> None:
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:
-    """Worker processes of a render: its children that hold the pool's pipe, not the resource tracker."""
+    """Worker processes of a render: the children of its server of processes."""
+    return [worker for server in _children(process.pid) for worker in _children(server)]
+
+
+def _children(parent: int) -> list[int]:
+    """Processes that `parent` has started, but for the resource tracker."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            line = (stat.parent / "cmdline").read_bytes()
-            if parent == process.pid and b"spawn_main" in line:
+            its_parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if its_parent == parent and b"multiprocessing.forkserver" in (stat.parent / "cmdline").read_bytes():
                 found.append(int(stat.parent.name))
     return found
 
