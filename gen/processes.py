@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from typing import Any
 
 import cv2
@@ -22,9 +23,15 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["gen.warm"])
 
 
+def start_server() -> None:
+    """Start the server now if it does not run yet, so that it is ready when workers are wanted, a second later."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # what NumPy reads when the server loads it
+    forkserver.ensure_running()
+
+
 def process_pool(workers: int, start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
     """Worker processes that call `start(*arguments)` first; it must call `start_process`."""
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before the server loads NumPy: afterwards its threads are there
+    start_server()
     return ProcessPoolExecutor(workers, context, start, arguments)
 
 

@@ -19,6 +19,7 @@ from gen.backends import BACKENDS, get_backend
 from gen.crops import fetch
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
+from gen.processes import start_server
 from gen.recipe import Recipe
 from gen.shards import render_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
@@ -79,6 +80,8 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
     _check(settings)
     _rows(settings)
+    if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
+        start_server()  # it loads what the workers need while this process looks at the pictures
     recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
     photos = find_photographs(
         settings.hr,

@@ -6,7 +6,6 @@ machine disturbs them less; the unit, a plain 21 x 21 filter on 256 x 256 x 3, i
 
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -180,27 +179,25 @@ def _bench_memory(settings: Settings, photos: PhotoSet, folder: Path) -> None:
 
 
 def _bench_workers(settings: Settings, photos: PhotoSet, folder: Path) -> None:
-    """Pairs a second of wall time, and CPU time a pair: on a busy machine only the latter tells how workers scale."""
-    rates, costs = [], []
+    """Pairs a second of wall time, with the start of the workers and from their first rows on."""
+    rates, steady = [], []
     for workers in sorted({1, settings.workers}):
         jobs = _jobs(settings, photos, folder / str(workers), "png", settings.rows * settings.shards)
         specs = [spec for job in jobs for spec in job.specs]
-        start, before, unit = time.perf_counter(), _cpu_seconds(), _unit()
-        failed = [outcome.reason for outcome in run_local(specs, workers, lambda rows: None) if not outcome.done]
+        start = time.perf_counter()
+        seen = [(start, 0)]
+        failed = [outcome.reason for outcome in run_local(specs, workers, _watch(seen)) if not outcome.done]
         assert not failed, failed
-        num_rows = sum(spec.rows for spec in specs)
+        (first, early), (last, num_rows) = next(point for point in seen if point[1]), seen[-1]
         rates.append(num_rows / (time.perf_counter() - start))
-        costs.append(1000 * (_cpu_seconds() - before) / num_rows)
-        _line(
-            f"{workers} workers, their start included", costs[-1], unit, f"a pair; {rates[-1]:.0f} pairs/s of wall time"
-        )
-    print(f"scaling {rates[-1] / rates[0]:.2f} by wall time, {settings.workers * costs[0] / costs[-1]:.2f} by CPU time")
+        steady.append((num_rows - early) / (last - first))
+        print(f"{workers} workers: {rates[-1]:.0f} pairs/s with their start, {steady[-1]:.0f} from the first rows on")
+    print(f"scaling {rates[-1] / rates[0]:.2f} with their start, {steady[-1] / steady[0]:.2f} from the first rows on")
 
 
-def _cpu_seconds() -> float:
-    """Of this process and of those that it has started and seen end."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+def _watch(seen: list[tuple[float, int]]) -> Callable[[int], None]:
+    """What an engine calls when more rows are rendered: it notes the time and their number until then."""
+    return lambda rows: seen.append((time.perf_counter(), seen[-1][1] + rows))
 
 
 def _jobs(settings: Settings, photos: PhotoSet, out: Path, codec: str, rows: int) -> list[DatasetJob]:
