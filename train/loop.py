@@ -42,6 +42,8 @@ from train.step import NotFiniteError, backward
 from train.tasks import Task
 from train.transfer import Readback
 
+HR = "--hr"
+"""Under this name the state of a run records the pictures of its HR pool, beside its datasets."""
 MAX_PICTURES = 16
 """Tasks that sample pictures are logged of."""
 
@@ -103,6 +105,9 @@ class Run:
         now: dict[str, Manifest | str] = {f"{t.name}/{m.split}": m for t in self.spec.tasks for m in _manifests(t)}
         now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
         begun = self.state.datasets or {name: identity_of(found) for name, found in now.items()}
+        if self.spec.pool:
+            now[HR] = pictures = self.spec.pool.identity()
+            begun.setdefault(HR, pictures)  # earlier versions did not record it
         for name in sorted(begun.keys() | now.keys()):
             if name not in now or name not in begun or not is_continued(name, begun[name], now[name], self.state.feed):
                 change = "has changed" if name in begun else "was added"

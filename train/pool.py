@@ -4,23 +4,25 @@ import hashlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from shared.errors import RunError
-from shared.images import decode
 from shared.photos import Photograph, draw_crop, find_photographs
+from shared.pixels import fetch
 from shared.seeds import Draws
 from train.plans import FLY
 from train.tasks import Task
 
 POOL_BYTES = 512 << 20
-"""Decoded photographs that one loader worker keeps."""
+"""Decoded photographs that one loader worker holds in memory: those that could not be kept on the disk."""
 
 
 class Pool:
-    """Photographs of one folder, visited in proportion to their area. What is decoded is kept, within a budget."""
+    """Photographs of one folder, visited in proportion to their area.
+
+    Their pixels are kept on the disk where there is room (`shared/decoded.py`), else in memory, within a budget.
+    """
 
     def __init__(self, photographs: Sequence[Photograph], patch: int, seed: int) -> None:
         self._arguments = (photographs, patch, seed)
@@ -43,22 +45,17 @@ class Pool:
         """
         draws = Draws(self._seed, "crop", FLY, task, ordinal)
         photograph, y, x = draw_crop(self._photographs, self._ends, self._patch, draws)
-        return self._decode(photograph)[y : y + self._patch, x : x + self._patch]
+        return self._pixels(photograph)[y : y + self._patch, x : x + self._patch]
 
-    def _decode(self, photograph: Photograph) -> np.ndarray:
+    def _pixels(self, photograph: Photograph) -> np.ndarray:
         if photograph.id in self._decoded:
             self._decoded.move_to_end(photograph.id)
             return self._decoded[photograph.id]
-        try:
-            data = Path(photograph.path).read_bytes()
-        except OSError as error:
-            raise RunError(f"HR picture {photograph.path} cannot be read any more: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != photograph.sha256:
-            raise RunError(f"HR picture {photograph.path} has changed since the run was started: start it again")
-        image = photograph.fit(decode(data, photograph.id))
-        self._decoded[photograph.id] = image
-        while sum(other.nbytes for other in self._decoded.values()) > POOL_BYTES and len(self._decoded) > 1:
-            self._decoded.popitem(last=False)
+        image, is_kept = fetch(photograph)
+        if not is_kept:
+            self._decoded[photograph.id] = image
+            while sum(other.nbytes for other in self._decoded.values()) > POOL_BYTES and len(self._decoded) > 1:
+                self._decoded.popitem(last=False)
         return image
 
     def __reduce__(self) -> tuple:

@@ -133,7 +133,9 @@ class Settings:
         "gpu if there is an accelerator, else fly",
     )
     hr: str | None = option(
-        None, "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards)"
+        None,
+        "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards); decoded, they are "
+        "kept in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes",
     )
     patch: int | None = option(
         None, "HR side of samples on the fly when there are no shards, pixels (default: as the val sets)"

@@ -211,21 +211,45 @@ def test_a_picture_that_changes_during_the_run_stops_it(virtual, pictures: Path)
     pool = find_pool(str(pictures), virtual, 0)
     for path in pictures.iterdir():
         path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(RunError, match=r"HR picture .*hr/\d\d.png has changed since the run was started"):
-        pool.crop("noise", 0)
-    shutil.rmtree(pictures)
-    with pytest.raises(RunError, match="cannot be read any more: No such file"):
+    with pytest.raises(RunError, match=r"HR picture .*hr/\d\d.png has changed since it was listed"):
         pool.crop("noise", 0)
 
 
-def test_the_pool_keeps_decoded_pictures_within_its_budget(virtual, pictures: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("gigabytes", ["1", "0.00006", "0"])  # all, two of eleven, none
+def test_no_crop_depends_on_where_pixels_are_kept(
+    virtual, pictures: Path, tmp_path: Path, gigabytes, monkeypatch
+) -> None:
+    expected = crops_of(find_pool(str(pictures), virtual, 0))
+    monkeypatch.setenv("REALSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("REALSR_CACHE_GB", gigabytes)
+    for _ in range(2):
+        assert crops_of(find_pool(str(pictures), virtual, 0)) == expected
+
+
+def test_the_pool_needs_files_and_memory_only_for_what_is_not_kept(
+    virtual, pictures: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("REALSR_CACHE", str(tmp_path / "cache"))
     pool = find_pool(str(pictures), virtual, 0)
-    expected = [pool.crop("noise", n) for n in range(40)]
+    expected = crops_of(pool)
+    assert len(pool._decoded) == 0
+    another = find_pool(str(pictures), virtual, 0)
+    shutil.rmtree(pictures)
+    assert crops_of(another) == expected
+
+
+def test_in_memory_the_pool_holds_no_more_than_its_budget(virtual, pictures: Path, monkeypatch) -> None:
+    expected = crops_of(find_pool(str(pictures), virtual, 0))
     monkeypatch.setattr("train.pool.POOL_BYTES", 70_000)  # two of them
     small = find_pool(str(pictures), virtual, 0)
     for ordinal, crop in enumerate(expected):
-        assert np.array_equal(small.crop("noise", ordinal), crop)
+        assert small.crop("noise", ordinal).tobytes() == crop
         assert len(small._decoded) <= 2
+
+
+def crops_of(pool: Pool) -> list[bytes]:
+    """Crops that show every picture."""
+    return [pool.crop("noise", ordinal).tobytes() for ordinal in range(60)]
 
 
 # ---- the feed
@@ -292,6 +316,18 @@ def test_a_run_without_any_shards_trains_and_resumes_exactly(source: str, val_on
     assert all(line["sources"] == [source] * 3 for line in intervals(tmp_path / "run")[:-1])
     for line in metrics(tmp_path / "run"):
         assert [line[f"data/fallback/{task}"] for task in TASKS] == line["counts"]
+
+
+def test_a_run_is_not_resumed_with_other_pictures(val_only: Path, pictures: Path, tmp_path: Path) -> None:
+    argv = flags(shards=val_only, policy="uniform", source="fly", hr=pictures, iterations=10)
+    succeed([*argv, "--run", "run"], tmp_path)
+    picture = max(pictures.iterdir())
+    picture.rename(tmp_path / picture.name)
+    longer = [*argv, "--run", "run", "--iterations", "15"]
+    outcome = run(longer, tmp_path)
+    assert outcome.errors == ["error: dataset --hr has changed since run was begun: use another --run"]
+    (tmp_path / picture.name).rename(picture)
+    succeed(longer, tmp_path)
 
 
 def test_quotas_beyond_max_repeats_are_served_on_the_fly_and_logged(shards: Path, tmp_path: Path) -> None:
