@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gen.backends import BACKENDS, get_backend
-from gen.crops import fetch
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
 from gen.processes import start_server
@@ -32,6 +31,7 @@ from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, run_command
 from shared.licences import read_sources
 from shared.photos import Photograph, PhotoSet, draw_crops, find_photographs
+from shared.pixels import fetch
 from shared.progress import progress_bar
 from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from shared.remote import place, writable_place

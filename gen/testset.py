@@ -29,9 +29,10 @@ from shared.degradation.plan import PLAN_VERSION, sample_plan
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, run_command
 from shared.format import canonical_json
-from shared.images import decode, encode_png, png_size
+from shared.images import encode_png, png_size
 from shared.licences import read_sources
 from shared.photos import Photograph, PhotoSet, find_photographs
+from shared.pixels import read
 from shared.progress import progress_bar
 from shared.records import require_fields
 from shared.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
@@ -235,11 +236,8 @@ def attempt(work: Work) -> str:
 
 def _read(photograph: Photograph, scale: int) -> np.ndarray:
     """The photograph, cropped at the right and the bottom to a multiple of the scale."""
-    data = Path(photograph.path).read_bytes()
-    if hashlib.sha256(data).hexdigest() != photograph.sha256:
-        raise RunError(f"{photograph.path} has changed since it was listed: run the command again")
     height, width = (side // scale * scale for side in (photograph.height, photograph.width))
-    return decode(data, photograph.id)[:height, :width]
+    return read(photograph)[:height, :width]
 
 
 def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, str]:

@@ -27,11 +27,11 @@ from shared.config import option, parse
 from shared.errors import run_command
 from shared.format import decode_pair
 from shared.shardfile import ShardFile
-from train.feed import Feed
 from train.quotas import apportion, order
 from train.settings import Settings as RunSettings
-from train.sources import Batch
-from train.tasks import Task, find_tasks
+from train.stream.feed import Feed
+from train.stream.sources import Batch
+from train.stream.tasks import Task, find_tasks
 
 WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 WARM_BATCHES = 8

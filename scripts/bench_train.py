@@ -34,18 +34,18 @@ from gen.render import main as render
 from shared.config import option, parse
 from shared.errors import UsageError, run_command
 from shared.shardfile import Dataset
-from train.checkpoint import NetworkSpec
 from train.evidence import Evidence
-from train.interrupt import Interrupt
-from train.learner import ADAM_BETAS
 from train.loop import Run, RunSpec
 from train.networks import num_parameters, seeded
 from train.networks.discriminator import UNetDiscriminator
-from train.perceptual import FILE, Perceptual
+from train.networks.weights import NetworkSpec
+from train.optimisation.learner import ADAM_BETAS
+from train.optimisation.losses import VGG19, Perceptual
 from train.policies import make_policy
+from train.processes import Interrupt
 from train.run import make_accelerator
 from train.settings import GANSettings, NetworkSettings, Settings
-from train.tasks import Task, find_tasks
+from train.stream.tasks import Task, find_tasks
 
 WARM_UP = 2
 
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int:
         torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         shards = Path(options.shards) if options.shards else _render(Path(folder) / "shards", options.patch)
-        _write_vgg19(Path(folder) / FILE)
+        _write_vgg19(Path(folder) / VGG19)
         tasks = find_tasks(shards)
         spec = NetworkSpec(options.network.name, options.network.options, tasks[0].scale)
         device = torch.cuda.get_device_name() if gpu else "CPU, one thread"
@@ -138,7 +138,7 @@ def _settings(options: Options, vgg19: Path, **changes: object) -> Settings:
 
 def _take_turns(options: Options, spec: NetworkSpec, tasks: list[Task], folder: Path) -> dict[str, list[Turn]]:
     """The turns of every loop, by name; the plain one first."""
-    fp32, bf16 = _settings(options, folder / FILE), _settings(options, folder / FILE, precision="bf16")
+    fp32, bf16 = _settings(options, folder / VGG19), _settings(options, folder / VGG19, precision="bf16")
     loops: dict[str, Callable[[], Turn]] = {
         "plain fp32": lambda: _plain(options, fp32, spec, tasks),
         "ours fp32": lambda: _ours(options, fp32, spec, tasks, folder),

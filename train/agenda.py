@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError, UsageError
-from train.checkpoint import NetworkSpec, Weights, load_weights, weights_digest, weights_file
 from train.estimator import EstimatorSettings
 from train.forecast import Job
-from train.generations import begun_with
-from train.group import Launcher, Trials, make_grouping
-from train.grouping import FILE as GROUPS
-from train.grouping import Grouping, GroupingSettings, degradations, load_grouping, require_same_groups
+from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
+from train.grouping.trials import Launcher, Trials, make_grouping
 from train.loop import RunSpec
+from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
+from train.optimisation.stages import make_stage
 from train.policies import make_policy
-from train.pool import Pool
-from train.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
-from train.settings import Settings, require_resumable
-from train.stages import make_stage
-from train.tasks import Task
+from train.record.checkpoint import begun_with, weights_file
+from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
+from train.record.resume import require_resumable
+from train.settings import GROUPS, GroupingSettings, Settings
+from train.stream.pool import Pool
+from train.stream.tasks import Task
 
 
 class Agenda:
@@ -140,7 +140,7 @@ class Agenda:
             **({"gan": asdict(settings.gan)} if settings.stage == "gan" else {}),
             "precision": settings.precision,
             "clip": settings.clip,
-            "train_rows": begun_with(run or Path(settings.run), task) or task.identity(),
+            "train_rows": begun_with(run or Path(settings.run), f"{task.name}/train") or task.identity(),
             "val_rows": task.val_manifest.identity(),
         }
 

@@ -19,11 +19,11 @@ from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.images import decode
 from train.evaluate import CONFIG, PICTURES, read_results
-from train.paired import bootstrap_mean, wilcoxon_p
-from train.sheets import Line, sheet
-from train.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
-from train.systems import bicubic
-from train.testsets import Image, TestSet, open_testsets
+from train.evaluation.paired import bootstrap_mean, wilcoxon_p
+from train.evaluation.sheets import Line, sheet
+from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
+from train.evaluation.systems import bicubic
+from train.evaluation.testsets import Image, TestSet, open_testsets
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from shared.metrics import psnr_rgb, psnr_y, ssim_rgb, ssim_y
 from shared.metrics_lpips import Lpips
 from shared.progress import progress_bar
 from shared.runlog import JsonLines
+from train.evaluation.summaries import COLUMNS, ImageResult, write_tables
+from train.evaluation.systems import System, bicubic, open_system
+from train.evaluation.testsets import TestSet, open_testsets
 from train.evidence import EQUAL_DB
 from train.settings import NetworkSettings
-from train.summaries import COLUMNS, ImageResult, write_tables
-from train.systems import System, bicubic, open_system
-from train.testsets import TestSet, open_testsets
 
 DEFAULT_SCALE = 4
 CONFIG, RESULTS, PICTURES = "evaluation.json", "images.jsonl", "images"

@@ -15,14 +15,14 @@ import torch
 
 from shared.errors import RunError
 from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
-from train.checkpoint import NetworkSpec, Weights, latest_checkpoint, load_state
-from train.grouping import GroupingSettings
-from train.learner import Learner
-from train.networks import num_parameters
-from train.settings import Settings
-from train.stages.objective import GENERATOR, Pictures
-from train.step import NotFiniteError, backward
-from train.tasks import Task
+from train.networks import GENERATOR, num_parameters
+from train.networks.weights import NetworkSpec, Weights
+from train.optimisation.learner import Learner
+from train.optimisation.objective import Pictures
+from train.optimisation.step import NotFiniteError, backward
+from train.record.checkpoint import latest_checkpoint, load_state
+from train.settings import GroupingSettings, Settings
+from train.stream.tasks import Task
 
 WHOLE_STEP_SECONDS = 10.0
 """Where a step of the whole batch would take longer, one sample must tell."""

@@ -21,27 +21,31 @@ from shared.atomic import locked
 from shared.degradation.gpu_canvas import to_device
 from shared.errors import RunError
 from shared.manifest import Manifest
-from train.checkpoint import NetworkSpec, State, Weights, latest_checkpoint, load_optimizers, load_state
 from train.estimator import Memory, estimate
 from train.evidence import Evidence, describe, measure, photographs_of, picture
-from train.feed import Feed
-from train.generations import identity_of, is_continued
-from train.grouping import WHOLE_SPACE, Grouping
-from train.interrupt import Interrupt, killed_workers_named
-from train.journal import Journal, is_finished
-from train.learner import Learner
+from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.moments import Moments, describe_moments, gradient_moments
+from train.networks import GENERATOR
+from train.networks.weights import NetworkSpec, Weights
+from train.optimisation.learner import Learner
+from train.optimisation.objective import Pictures
+from train.optimisation.step import NotFiniteError, Readback, backward
 from train.policies import Policy
-from train.pool import Pool
+from train.processes import Interrupt, killed_workers_named
 from train.quotas import apportion
-from train.references import References, Trace
-from train.settings import Settings, require_resumable
-from train.sources import Batch
-from train.stages.objective import GENERATOR, Pictures
-from train.step import NotFiniteError, backward
-from train.tasks import Task
-from train.transfer import Readback
+from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
+from train.record.journal import Journal, is_finished
+from train.record.references import References, Trace
+from train.record.resume import require_resumable
+from train.settings import Settings
+from train.stream.feed import Feed
+from train.stream.generations import identity_of, is_continued
+from train.stream.pool import Pool
+from train.stream.sources import Batch
+from train.stream.tasks import Task
 
+HR = "--hr"
+"""Under this name the state of a run records the pictures of its HR pool, beside its datasets."""
 MAX_PICTURES = 16
 """Tasks that sample pictures are logged of."""
 
@@ -103,6 +107,9 @@ class Run:
         now: dict[str, Manifest | str] = {f"{t.name}/{m.split}": m for t in self.spec.tasks for m in _manifests(t)}
         now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
         begun = self.state.datasets or {name: identity_of(found) for name, found in now.items()}
+        if self.spec.pool:
+            now[HR] = pictures = self.spec.pool.identity()
+            begun.setdefault(HR, pictures)  # earlier versions did not record it
         for name in sorted(begun.keys() | now.keys()):
             if name not in now or name not in begun or not is_continued(name, begun[name], now[name], self.state.feed):
                 change = "has changed" if name in begun else "was added"

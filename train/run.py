@@ -21,18 +21,18 @@ from shared.config import parse
 from shared.errors import UsageError, run_command
 from shared.remote import place
 from train.agenda import Agenda
-from train.cache import ShardCache, default_folder
 from train.forecast import Forecast, Job, Search, measure
-from train.group import cost_samples
-from train.journal import is_finished
-from train.launch import require_all_processes
+from train.grouping.trials import cost_samples
 from train.loop import train
 from train.networks import num_parameters
-from train.pool import find_pool
-from train.references import PACK, save_pack
+from train.processes import require_all_processes
+from train.record.journal import is_finished
+from train.record.references import PACK, save_pack
+from train.record.trackers import TENSORBOARD, require_trackers
 from train.settings import Settings
-from train.tasks import find_tasks
-from train.trackers import TENSORBOARD, require_trackers
+from train.stream.cache import ShardCache, default_folder
+from train.stream.pool import find_pool
+from train.stream.tasks import find_tasks
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 

@@ -1,7 +1,7 @@
 """Settings of a run: one typed dataclass for YAML and command line."""
 
+import itertools
 import math
-import reprlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,37 +10,15 @@ import yaml
 
 from shared.atomic import write_text
 from shared.config import option
-from shared.errors import RunError, UsageError
-from shared.remote import read_bounded
+from shared.errors import UsageError
 from train.estimator import EstimatorSettings
-from train.grouping import FILE, GroupingSettings
 from train.policies import POLICIES, describe_options
 
-CONFIG = "config.yaml"
-MAX_CONFIG_BYTES = 1 << 20
-"""Larger files are refused unread."""
+CONFIG, GROUPS = "config.yaml", "groups.json"
+"""Files in a run folder."""
 NO_TRACKER = "none"
 MIN_PATCH = 74
 """Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
-FREE = {
-    "run",
-    "references",
-    "groups",
-    "iterations",
-    "workers",
-    "log_steps",
-    "save_steps",
-    "keep",
-    "mode",
-    "task",
-    "max_damage",
-    "vgg19",
-    "trackers",
-    "dry_run",
-    "cache",
-    "cache_gb",
-}
-"""Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +49,51 @@ class GANSettings:
     perceptual: float = 1.0
     adversarial: float = 0.1
     num_feat: int = 64
+
+
+@dataclass(frozen=True)
+class GroupingSettings:
+    """How --policy tgsr finds its groups. Defaults: TGSR's, but for its 4 000 plans.
+
+    Args:
+        plans: frozen plans that are tried, drawn from the tasks in turn
+        steps: of fine-tuning on each plan alone, and times the number of chosen ones on all of them together
+        share: of the plans, those that gain most, that go on to the joint fine-tuning
+        thresholds_db: falling; group k holds the chosen plans whose joint gain exceeds the k-th and none before
+        images: validation crops that a gain is measured on; 0 for all
+    """
+
+    plans: int = 100
+    steps: int = 100
+    share: float = 0.4
+    thresholds_db: list[float] = field(default_factory=lambda: [0.8, 0.6, 0.4, 0.2])
+    images: int = 32
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for values that make no groups."""
+        falling = all(a > b for a, b in itertools.pairwise(self.thresholds_db)) and all(
+            map(math.isfinite, self.thresholds_db)
+        )
+        rules = {
+            "plans": ("at least 1", self.plans >= 1),
+            "steps": ("at least 1", self.steps >= 1),
+            "share": ("in (0, 1]", 0 < self.share <= 1),
+            "thresholds_db": ("finite, falling and not empty", bool(self.thresholds_db) and falling),
+            "images": ("0 or more", self.images >= 0),
+        }
+        for name, (rule, holds) in rules.items():
+            if not holds:
+                raise UsageError(f"grouping.{name} is {getattr(self, name)}: it must be {rule}")
+
+    @property
+    def num_chosen(self) -> int:
+        """Plans in the joint fine-tuning."""
+        return max(1, round(self.share * self.plans))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of all fine-tunings."""
+        return self.steps * (self.plans + self.num_chosen)
 
 
 @dataclass(frozen=True)
@@ -110,7 +133,7 @@ class Settings:
         dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%")
     )
     groups: str | None = option(
-        None, f"file of --policy tgsr's groups; made first if it is not there (default: {FILE} in the run folder)"
+        None, f"file of --policy tgsr's groups; made first if it is not there (default: {GROUPS} in the run folder)"
     )
     grouping: GroupingSettings = option(GroupingSettings, "how the groups of --policy tgsr are found")
     estimator: EstimatorSettings = option(EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off")
@@ -133,7 +156,9 @@ class Settings:
         "gpu if there is an accelerator, else fly",
     )
     hr: str | None = option(
-        None, "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards)"
+        None,
+        "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards); decoded, they are "
+        "kept in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes",
     )
     patch: int | None = option(
         None, "HR side of samples on the fly when there are no shards, pixels (default: as the val sets)"
@@ -219,53 +244,3 @@ class Settings:
     def save(self, folder: Path) -> None:
         """Write the resolved settings into the run folder."""
         write_text(folder / CONFIG, yaml.safe_dump(asdict(self), sort_keys=False))
-
-
-def require_resumable(folder: Path, settings: Settings) -> None:
-    """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
-    if not (folder / CONFIG).is_file():
-        return
-    begun = _completed(_saved(folder / CONFIG), asdict(Settings()))
-    for name, value in asdict(settings).items():
-        if name not in FREE and begun[name] != value:
-            raise UsageError(
-                f"{folder} was begun with {name} = {_short(begun[name])}, now it is {value!r}: "
-                "give the old value to resume, or another --run"
-            )
-    if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
-        raise UsageError(
-            f"{folder} was begun with iterations = {begun['iterations']}: with --estimator.reference final it "
-            "cannot be changed, because earlier gaps were to that end"
-        )
-    if begun["iterations"] > settings.iterations:
-        raise UsageError(
-            f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"
-        )
-
-
-def _saved(path: Path) -> dict[str, Any]:
-    """The settings in a run folder. Raises `RunError` for a file that holds anything else."""
-    try:
-        saved = yaml.safe_load(read_bounded(path, MAX_CONFIG_BYTES))
-        if not isinstance(saved, dict) or not isinstance(saved.get("iterations", 1), int):
-            raise ValueError("no settings")
-        return saved
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RunError(f"{path} does not hold the settings of a run ({type(error).__name__}): restore it") from error
-
-
-def _short(value: Any) -> str:
-    """As Python writes it; of what is nested beyond reason, its beginning."""
-    writer = reprlib.Repr()
-    writer.maxstring = writer.maxother = 300
-    return writer.repr(value)
-
-
-def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Settings as an older version saved them: what did not exist then counts as its default."""
-    nested = {
-        name: _completed(saved[name], default)
-        for name, default in defaults.items()
-        if isinstance(default, dict) and isinstance(saved.get(name), dict)
-    }
-    return {**defaults, **saved, **nested}

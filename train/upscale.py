@@ -21,9 +21,9 @@ from shared.errors import RunError, UsageError, run_command
 from shared.images import read_header
 from shared.photos import MAX_PIXELS, SUFFIXES
 from shared.progress import progress_bar
+from train.evaluation.systems import load_network
+from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint, tiles
 from train.settings import NetworkSettings
-from train.systems import load_network
-from train.tiles import Tiling, choose_tiling, enlarge, footprint, tiles
 
 
 @dataclass(frozen=True)

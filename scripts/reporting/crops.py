@@ -11,11 +11,11 @@ import torch
 from scripts.reporting.runs import RunData
 from shared.errors import RunError, UsageError
 from shared.shardfile import Dataset
-from train.sheets import Line, sheet
-from train.systems import bicubic, load_network
-from train.tasks import Task, find_tasks
-from train.testsets import Image
-from train.tiles import Tiling, enlarge
+from train.evaluation.sheets import Line, sheet
+from train.evaluation.systems import bicubic, load_network
+from train.evaluation.testsets import Image
+from train.evaluation.tiles import Tiling, enlarge
+from train.stream.tasks import Task, find_tasks
 
 NUM_PHOTOGRAPHS = 2
 CROP = 160

@@ -15,8 +15,8 @@ from scipy import stats
 from scripts.reproduce.lab import Job, Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
+from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
 from train.policies import make_policy
-from train.summaries import COLUMNS, LOWER_IS_BETTER
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -86,7 +86,7 @@ class Difference:
 
 
 def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str = PSNR) -> Means:
-    """Train every arm with every seed, and measure it on the test sets. measure: of `train.summaries.COLUMNS`."""
+    """Train every arm with every seed, and measure it on the test sets. measure: a key of `COLUMNS`."""
     seeds = range(lab.settings.seeds)
     lab.announce(num_steps(lab, arms))
     for network in dict.fromkeys(arm.network for arm in arms):

@@ -24,7 +24,7 @@ from shared.errors import RunError, UsageError, run_command
 from shared.images import decode
 from train.compare import most_different
 from train.evaluate import PICTURES
-from train.testsets import TestSet, open_testsets
+from train.evaluation.testsets import TestSet, open_testsets
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scripts.reproduce.lab import Lab, Settings, borders
 from shared.config import parse
 from shared.degradation.partition import AXES
 from shared.errors import run_command
-from train.references import load_trace
+from train.record.references import load_trace
 
 
 @dataclass(frozen=True)

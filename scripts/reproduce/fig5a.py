@@ -20,7 +20,7 @@ from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
 from shared.seeds import permutation
-from train.grouping import equal_groups
+from train.grouping.groups import equal_groups
 
 NUM_GROUPS = 4
 NUM_PERMUTATIONS = 10_000

@@ -28,9 +28,9 @@ from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
 from shared.runlog import JsonLines
-from train.grouping import FILE as GROUPS
+from train.evaluation.testsets import open_testsets
 from train.networks import NETWORKS
-from train.testsets import open_testsets
+from train.settings import GROUPS
 
 TEST_SEED = 1_000_003
 """Test crops are drawn by another seed than the validation crops that weights are set on."""
@@ -243,7 +243,7 @@ class Lab:
     # ---- results
 
     def measure(self, run: Path, testsets: Mapping[str, str], measure: str = "psnr_db") -> dict[str, list[float]]:
-        """A measure of a network on every image of every test set, by test set. measure: of `train.summaries`."""
+        """A measure of a network on every image of every test set, by test set. measure: a key of `COLUMNS`."""
         out = run / "test"
         self.evaluate(out, ["--checkpoint", str(run)], testsets)
         table: dict[str, list[float]] = {name: [] for name in self.names(testsets)}

@@ -21,7 +21,7 @@ from scipy import stats
 from scripts.reproduce.lab import Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
-from train.references import load_trace
+from train.record.references import load_trace
 
 T = TypeVar("T")
 AXES = ("noise", "blur")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from train.summaries import COLUMNS
+from train.evaluation.summaries import COLUMNS
 
 FILE = Path(__file__).with_name("paper.yaml")
 UNKNOWN = "not known here"

@@ -15,8 +15,8 @@ from scripts.reproduce.lab import Lab, Settings
 from shared.config import option
 from shared.errors import RunError, UsageError
 from train.evaluate import MissingPicturesError, read_results
-from train.summaries import ImageResult
-from train.systems import BICUBIC
+from train.evaluation.summaries import ImageResult
+from train.evaluation.systems import BICUBIC
 
 DEFAULT = Path(__file__).with_name("systems.yaml")
 ARMS = {arm.name: arm for arm in (UNIFORM, REWEIGHT, REBALANCE)}

@@ -11,7 +11,7 @@ from scripts.reproduce.lab import Lab
 from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
 from shared.errors import RunError, UsageError
 from train.compare import Difference, compare
-from train.summaries import COLUMNS, by_testset, markdown
+from train.evaluation.summaries import COLUMNS, by_testset, markdown
 
 MEASURES = ("psnr_db", "ssim", "lpips_vgg", "lpips_alex")
 

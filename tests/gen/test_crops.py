@@ -2,14 +2,14 @@
 
 import pytest
 
-import gen.crops
+import shared.pixels
 
 
 @pytest.fixture
 def decodings(monkeypatch):
     """Ids of the photographs that are decoded, as a list that fills."""
-    ids, read = [], gen.crops.read
-    monkeypatch.setattr(gen.crops, "read", lambda photograph: ids.append(photograph.id) or read(photograph))
+    ids, read = [], shared.pixels.read
+    monkeypatch.setattr(shared.pixels, "read", lambda photograph: ids.append(photograph.id) or read(photograph))
     return ids
 
 

@@ -63,7 +63,7 @@ def test_a_photograph_that_changes_fails_its_shards_alone(
 def test_a_failed_growth_leaves_the_dataset_as_it_was(own_hr, render, contents, tmp_path, monkeypatch):
     folder = render(tmp_path / "out", "--hr", str(own_hr))
     before = contents(folder)
-    monkeypatch.setattr("gen.crops.read", lambda photograph: (_ for _ in ()).throw(RunError("gone")))
+    monkeypatch.setattr("shared.pixels.read", lambda photograph: (_ for _ in ()).throw(RunError("gone")))
     monkeypatch.setattr(gen.render, "_calibrate", lambda spec: (0.0, 0.0))
     with pytest.raises(RunError, match="2 of 2 shards failed"):
         render(tmp_path / "out", "--hr", str(own_hr), "--count", "13")

@@ -14,8 +14,8 @@ from scripts.parity import crops, plans
 from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
 from shared.degradation.space import SPACES
-from train.degrade import Degrader
-from train.sources import Batch, Pending
+from train.stream.degrade import Degrader
+from train.stream.sources import Batch, Pending
 
 BATCH, SIDE = 48, 256
 

@@ -12,8 +12,8 @@ from scripts.reproduce.panels import CAPTION, MARGIN, RED, TILE, Box, Panel, dra
 from scripts.reproduce.systems import Evaluated
 from shared.errors import UsageError, run_command
 from shared.images import decode, encode_png
-from train.summaries import ImageResult
-from train.testsets import open_testsets
+from train.evaluation.summaries import ImageResult
+from train.evaluation.testsets import open_testsets
 
 
 @pytest.fixture

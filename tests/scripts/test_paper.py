@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.reproduce.paper import beside, paper_numbers
-from train.summaries import COLUMNS
+from train.evaluation.summaries import COLUMNS
 
 
 def test_the_file_holds_numbers_of_known_measures_and_says_where_they_are_from():

@@ -19,9 +19,10 @@ from scripts.reporting.runs import final_psnr, names_of, read_run
 from shared.errors import run_command
 from shared.images import decode
 from shared.runlog import JsonLines
-from train.checkpoint import EMA, MODEL, NetworkSpec, State, save_checkpoint
 from train.estimator import estimate
 from train.evidence import Evidence, describe
+from train.networks.weights import NetworkSpec
+from train.record.checkpoint import EMA, MODEL, State, save_checkpoint
 from train.settings import NetworkSettings, Settings
 
 TASKS = ["mild", "severe"]

@@ -11,8 +11,8 @@ from scripts.reproduce.systems import DEFAULT, Evaluated, SystemSettings, evalua
 from scripts.reproduce.systems_table import differences_markdown, differences_to, means, means_markdown
 from shared.errors import UsageError
 from shared.images import decode, encode_png
-from train.systems import bicubic
-from train.testsets import Image
+from train.evaluation.systems import bicubic
+from train.evaluation.testsets import Image
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from gen.render import main as render
 from tests.train.command import flags, succeed
-from train.tasks import Task, find_tasks
+from train.stream.tasks import Task, find_tasks
 
 TASKS = ["mild", "noise", "severe"]
 PATCH, ROWS, VAL_ROWS, ROWS_PER_SHARD = 76, 28, 8, 8

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.runlog import JsonLines
-from train.checkpoint import latest_checkpoint, load_weights, weights_digest
+from train.networks.weights import load_weights, weights_digest
+from train.record.checkpoint import latest_checkpoint
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-import train.systems
+import train.evaluation.systems
 from shared.errors import run_command
 from shared.images import decode, encode_png
 from shared.metrics import psnr_y, ssim_y
 from train.compare import main as compare
 from train.evaluate import main as evaluate
+from train.evaluation.paired import bootstrap_mean, wilcoxon_p
 from train.networks import build_network
-from train.paired import bootstrap_mean, wilcoxon_p
 
 NAMES = [f"photo{i}" for i in range(6)]
 
@@ -81,7 +81,7 @@ def test_an_interrupted_evaluation_measures_only_what_is_missing(pairs, checkpoi
     command = ["--checkpoint", str(checkpoint), "--testset", f"set={pairs}", "--out"]
     evaluate([*command, str(tmp_path / "whole")])
     measured: list[str] = []
-    original = train.systems.Network.output
+    original = train.evaluation.systems.Network.output
 
     def output(self, testset, image, scale):
         if len(measured) == num_done:
@@ -90,14 +90,14 @@ def test_an_interrupted_evaluation_measures_only_what_is_missing(pairs, checkpoi
         return original(self, testset, image, scale)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(train.systems.Network, "output", output)
+        interrupted.setattr(train.evaluation.systems.Network, "output", output)
         assert run_command(evaluate, [*command, str(tmp_path / "resumed")]) == 130
     with (tmp_path / "resumed" / "images.jsonl").open("a") as file:
         file.write('{"number": 5, "testset": "se')  # a crash within a line
     finished = list(measured)
     measured.clear()
     num_done = len(NAMES) + 1
-    monkeypatch.setattr(train.systems.Network, "output", output)
+    monkeypatch.setattr(train.evaluation.systems.Network, "output", output)
     assert evaluate([*command, str(tmp_path / "resumed")]) == 0
     assert finished + measured == NAMES
     assert (tmp_path / "resumed" / "images.csv").read_bytes() == (tmp_path / "whole" / "images.csv").read_bytes()

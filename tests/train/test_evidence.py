@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from train.evidence import measure, photographs_of, to_8bit_values
-from train.tasks import Task
+from train.stream.tasks import Task
 
 CPU = torch.device("cpu")
 

@@ -13,14 +13,13 @@ from shared.errors import RunError
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, ROWS, TASKS, VAL_ROWS
 from tests.train.records import require_same_run
-from train.checkpoint import NetworkSpec, State, latest_checkpoint, weights_digest
 from train.forecast import Cost, Forecast, Job, Search, measure
-from train.grouping import GroupingSettings
-from train.learner import Learner
-from train.networks import num_parameters
-from train.settings import GANSettings, Settings
-from train.stages.objective import GENERATOR
-from train.tasks import Task
+from train.networks import GENERATOR, num_parameters
+from train.networks.weights import NetworkSpec, weights_digest
+from train.optimisation.learner import Learner
+from train.record.checkpoint import State, latest_checkpoint
+from train.settings import GANSettings, GroupingSettings, Settings
+from train.stream.tasks import Task
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)

@@ -1,7 +1,8 @@
 """Shards, manifests, packs, checkpoints and run folders of people who mean harm (design.md section 7).
 
 Further examples: tests/gen/test_verify.py (members, links, plans), tests/shared/test_format.py (index, entries),
-tests/train/test_checkpoint.py (weights), tests/train/test_references.py (packs), tests/train/test_cache.py (downloads).
+tests/train/networks/test_weights.py, tests/train/record/test_references.py (packs), tests/train/stream/test_cache.py
+(downloads).
 """
 
 import io
@@ -29,11 +30,12 @@ from shared.shardfile import LostRowError
 from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
-from train.cache import ShardCache
-from train.checkpoint import latest_checkpoint, load_optimizers, load_state
-from train.references import load_pack, load_trace
-from train.settings import Settings, require_resumable
-from train.tasks import find_tasks, read_manifest
+from train.record.checkpoint import latest_checkpoint, load_optimizers, load_state
+from train.record.references import load_pack, load_trace
+from train.record.resume import require_resumable
+from train.settings import Settings
+from train.stream.cache import ShardCache
+from train.stream.tasks import find_tasks, read_manifest
 
 
 class Malicious:

@@ -12,8 +12,8 @@ import pytest
 from shared.errors import UsageError
 from tests.train.command import SCRIPT, Command, flags, run, start_ranks, succeed
 from tests.train.records import intervals, metrics, require_same_run
-from train.checkpoint import latest_checkpoint, load_state
-from train.launch import require_all_processes
+from train.processes import require_all_processes
+from train.record.checkpoint import latest_checkpoint, load_state
 
 
 def require_equal_training(run: Path, expected: Path) -> None:

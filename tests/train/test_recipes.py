@@ -10,7 +10,7 @@ import gen.render
 from shared.config import parse
 from train.networks import build_network, num_parameters
 from train.networks.discriminator import UNetDiscriminator
-from train.perceptual import FILE, LAYER_WEIGHTS
+from train.optimisation.losses import LAYER_WEIGHTS, VGG19
 from train.settings import GANSettings, Settings
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
@@ -83,7 +83,7 @@ def test_the_head_says_what_a_reader_asks(name: str) -> None:
     assert re.search(r"\d+ h\b", text)
     assert "To supply:" in text
     if name != "realesrnet":
-        assert FILE in text
+        assert VGG19 in text
 
 
 @pytest.mark.parametrize("name", NAMES)

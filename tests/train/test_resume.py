@@ -10,8 +10,8 @@ import pytest
 from shared.errors import RunError
 from tests.train.command import Command, flags, run, succeed
 from tests.train.records import final_weights, intervals, metrics, require_same_run
-from train.checkpoint import latest_checkpoint, load_state
 from train.loop import Run
+from train.record.checkpoint import latest_checkpoint, load_state
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from shared.runlog import JsonLines
 from tests.train.command import SCRIPT, TINY, flags, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import final_weights, intervals, metrics, require_same_run
-from train.checkpoint import latest_checkpoint, load_state, weights_digest
 from train.estimator import softmax
+from train.networks.weights import weights_digest
 from train.quotas import apportion
-from train.references import load_trace
+from train.record.checkpoint import latest_checkpoint, load_state
+from train.record.references import load_trace
 
 
 def test_references_hold_the_psnr_of_every_validation_image_at_every_border(references: Path) -> None:

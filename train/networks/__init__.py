@@ -22,6 +22,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "swinir": swinir,
     "hat": hat,
 }
+GENERATOR = "generator"
+"""The network that is evaluated, averaged and published."""
 DETECTED = "spandrel"
 """Stands for the network, of any that spandrel knows, that a file holds the weights of."""
 

@@ -1,0 +1,110 @@
+"""Files of weights in all their layouts fill a network or are refused by name; none of them runs code."""
+
+import pickle
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from shared.errors import RunError, UsageError
+from train.networks.weights import NetworkSpec, fill, load_weights, read_spec, weights_digest
+
+SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
+
+
+@cache
+def weights(seed: int) -> dict[str, torch.Tensor]:
+    return SPEC.build(seed).state_dict()
+
+
+@pytest.mark.parametrize("layout", ["params_ema", "params", "bare", "both"])
+def test_official_layouts_load(tmp_path: Path, layout: str) -> None:
+    good = weights(1)
+    content = {"params_ema": good, "params": weights(2)} if layout == "both" else {layout: good}
+    torch.save(good if layout == "bare" else content, tmp_path / "net.pth")
+    network = SPEC.build(3)
+    fill(network, load_weights(tmp_path / "net.pth"), "net.pth")
+    assert weights_digest(network.state_dict()) == weights_digest(good)
+
+
+def test_safetensors_load(tmp_path: Path) -> None:
+    save_file(weights(1), tmp_path / "net.safetensors")
+    assert weights_digest(load_weights(tmp_path / "net.safetensors")) == weights_digest(weights(1))
+    assert read_spec(tmp_path / "net.safetensors") is None
+
+
+def with_key_renamed(content: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.replace("conv_last.bias", "conv_final.bias"): value for key, value in content.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_key_renamed, "net.pth does not fit the network: key 'conv_final.bias' is unknown"),
+        (lambda w: {k: v for k, v in w.items() if k != "upconv1.weight"}, "key 'upconv1.weight' is not in the file"),
+        (
+            lambda w: {**w, "conv_hr.weight": torch.zeros(4, 8, 3, 3)},
+            r"'conv_hr.weight' is \(4, 8, 3, 3\) in the file, \(4, 4, 3, 3\) in the network",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_key_or_shape(change: Callable, message: str) -> None:
+    network = SPEC.build(0)
+    before = weights_digest(network.state_dict())
+    with pytest.raises(RunError, match=message):
+        fill(network, change(weights(1)), "net.pth")
+    assert weights_digest(network.state_dict()) == before
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path, write: Callable) -> None:
+    write(
+        {"params": {"conv_first.weight": torch.zeros(1), "x": Malicious(tmp_path / "executed")}}, tmp_path / "net.pth"
+    )
+    with pytest.raises(RunError, match="without running code"):
+        load_weights(tmp_path / "net.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\x80\x04.", b"PK\x03\x04" + bytes(60), bytes(range(256)), b"<html>not found</html>"]
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, data: bytes, suffix: str) -> None:
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"not a weights file|holds no tensors"):
+        load_weights(path)
+
+
+def test_a_truncated_weights_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"params": weights(1), "params_ema": weights(2)}, tmp_path / "net.pth")
+    whole = (tmp_path / "net.pth").read_bytes()
+    for length in range(1, len(whole), len(whole) // 25):
+        (tmp_path / "net.pth").write_bytes(whole[:length])
+        with pytest.raises(RunError):
+            load_weights(tmp_path / "net.pth")
+
+
+def test_plain_values_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"params": {"a": 1}}, tmp_path / "net.pth")
+    with pytest.raises(RunError, match="holds no tensors under params_ema, params or at its top level"):
+        load_weights(tmp_path / "net.pth")
+
+
+def test_a_weights_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no weights file .*none\.pth"):
+        load_weights(tmp_path / "none.pth")

@@ -1,0 +1,236 @@
+"""Systems under test: anything that makes a large picture of a small one, behind one call.
+
+A network of ours, any network that spandrel knows by its keys, bicubic enlargement, or a folder of pictures that
+another program has made.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from shared.errors import RunError, UsageError
+from shared.images import decode
+from shared.photos import SUFFIXES
+from train.evaluation.testsets import Image
+from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint
+from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
+from train.record.checkpoint import weights_file
+from train.settings import NetworkSettings
+
+BICUBIC = "bicubic"
+
+
+class System(Protocol):
+    """scale: HR side / LR side, None if any. identity: equal for systems that give equal outputs. words: what it is."""
+
+    scale: int | None
+    identity: str
+    words: str
+
+    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
+        """uint8 [scale h, scale w, 3] RGB, None when it has none for this image."""
+
+
+def bicubic(image: Image, scale: int) -> np.ndarray:
+    """OpenCV's bicubic enlargement, INTER_CUBIC: the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
+    height, width, _ = image.lr.shape
+    return cv2.resize(image.lr, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+
+
+class Bicubic:
+    """Bicubic enlargement as a system."""
+
+    scale: int | None = None
+    identity = words = BICUBIC
+
+    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
+        return bicubic(image, scale)
+
+
+class Network:
+    """A network with its weights, on a device, in tiles that fit into a memory budget."""
+
+    def __init__(self, loaded: "Loaded", device: torch.device, tiling: Tiling) -> None:
+        self.scale: int | None = loaded.scale
+        self.identity, self.words = loaded.identity, loaded.words
+        self._network, self._device, self.tiling = loaded.network.to(device), device, tiling
+
+    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
+        return enlarge(self._network, image.lr, scale, self.tiling, self._device)
+
+
+class Results:
+    """Pictures that another program has made: FOLDER/<test set>/<image>.* or FOLDER/<image>.*; a suffix may follow."""
+
+    scale: int | None = None
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `UsageError` when the folder holds no pictures."""
+        self.folder, self.words = folder, f"pictures in {folder}"
+        files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
+        if not files:
+            raise UsageError(f"results is {str(folder)!r}: no such folder, or no pictures in it")
+        listing = sorted((str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+        self.identity = hashlib.sha256(repr(listing).encode()).hexdigest()
+        self._stems: dict[Path, dict[str, Path]] = {}
+        for path in sorted(files):
+            self._stems.setdefault(path.parent, {})[path.stem] = path
+
+    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
+        """Raises `RunError` for a picture that cannot be decoded or has another size than the set asks for."""
+        path = self._find(self._stems.get(self.folder / testset, {}), image.name) or self._find(
+            self._stems.get(self.folder, {}), image.name
+        )
+        if path is None:
+            return None
+        try:
+            picture = decode(path.read_bytes(), str(path))
+        except ValueError as error:
+            raise RunError(str(error)) from error
+        wanted = (image.lr.shape[0] * scale, image.lr.shape[1] * scale)
+        if picture.shape[:2] != wanted:
+            size = f"{picture.shape[1]} x {picture.shape[0]}"
+            raise RunError(f"{path} is {size} pixels: {scale} times the LR image is {wanted[1]} x {wanted[0]}")
+        return picture
+
+    @staticmethod
+    def _find(stems: Mapping[str, Path], name: str) -> Path | None:
+        """The file of that name, or the one whose name goes on after it with a mark, such as 0801_out or 0801-x4."""
+        if name in stems:
+            return stems[name]
+        longer = [path for stem, path in stems.items() if re.match(re.escape(name) + r"[^0-9A-Za-z]", stem)]
+        if len(longer) > 1:
+            raise RunError(f"{longer[0]} and {longer[1].name} both could be the result of {name!r}: keep one of them")
+        return longer[0] if longer else None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network of a file, in evaluation mode: RGB float [1, 3, h, w] in [0, 1] to [1, 3, scale h, scale w]."""
+
+    network: nn.Module
+    scale: int
+    identity: str
+    words: str
+
+
+def open_system(
+    checkpoint: str | None,
+    results: str | None,
+    named: NetworkSettings | None,
+    device: torch.device,
+    memory_gb: float,
+    tile: int | None = None,
+    overlap: int | None = None,
+) -> System:
+    """The system that a command's options ask for. Raises `UsageError` unless it is exactly one."""
+    if (checkpoint is None) == (results is None):
+        raise UsageError("give one of --checkpoint F and --results DIR (see --help)")
+    if results is not None:
+        return Results(Path(results))
+    if checkpoint == BICUBIC:
+        return Bicubic()
+    loaded = load_network(Path(str(checkpoint)), named)
+    network = loaded.network.to(device)
+    return Network(loaded, device, choose_tiling(footprint(network, device), memory_gb, tile, overlap))
+
+
+def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: int = 4) -> Loaded:
+    """The averaged network of a run, a checkpoint folder or a weights file.
+
+    A file of ours names its network; another is recognised by its keys (MSRResNet, RRDBNet, whatever spandrel knows),
+    unless `named`, with `scale`, says what it is. Nothing in the file is executed.
+    Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
+    """
+    file = weights_file(checkpoint)
+    weights = _unwrap(load_weights(file), file)
+    spec = read_spec(file) or (NetworkSpec(named.name, named.options, scale) if named else _recognise(weights))
+    if spec is None:
+        return _detect(weights, file)
+    network = spec.load(weights, str(file))
+    multiple = getattr(network, "unshuffle", 1)
+    if multiple > 1:
+        network = Padded(network, multiple, spec.scale)
+    return Loaded(network.eval(), spec.scale, weights_digest(weights), f"{spec.name} {file}")
+
+
+def _unwrap(weights: Weights, file: Path) -> Weights:
+    """Without the prefixes that wrappers leave on keys."""
+    for prefix in ("module.", "netG.", "generator."):
+        if all(key.startswith(prefix) for key in weights):
+            return {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights
+
+
+def _recognise(weights: Weights) -> NetworkSpec | None:
+    """Name and sizes of a network of ours by its keys; None for any other."""
+    parts = {key.split(".")[0] for key in weights}
+    num_block = len({key.split(".")[1] for key in weights if key.startswith("body.")})
+    first = weights.get("conv_first.weight", torch.empty(0, 0)).shape
+    if parts == RRDBNET and "body.0.rdb1.conv1.weight" in weights and first[1] in RRDBNET_SCALES:
+        options = {"num_feat": first[0], "num_block": num_block}
+        options["num_grow_ch"] = weights["body.0.rdb1.conv1.weight"].shape[0]
+        return NetworkSpec("rrdbnet", options, RRDBNET_SCALES[first[1]])
+    if parts - {"upconv2"} == MSRRESNET and "body.0.conv1.weight" in weights:
+        step = weights["upconv1.weight"].shape[0] // first[0]
+        scale = 4 if "upconv2" in parts else 3 if step == 9 else 2
+        return NetworkSpec("msrresnet", {"num_feat": first[0], "num_block": num_block}, scale)
+    return None
+
+
+RRDBNET = {"conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"}
+RRDBNET_SCALES = {3: 4, 12: 2, 48: 1}
+"""Scale by the channels that the first layer sees: for smaller scales the picture is unshuffled."""
+MSRRESNET = {"conv_first", "body", "upconv1", "conv_hr", "conv_last"}
+
+
+def _detect(weights: Weights, file: Path) -> Loaded:
+    import spandrel  # seconds of imports that only who wants it waits for
+
+    try:
+        found = spandrel.ModelLoader().load_from_state_dict(dict(weights))
+    except spandrel.UnsupportedModelError as error:
+        raise RunError(
+            f"{file} has the keys of no known network: give --network.name and --network.options, or evaluate the "
+            "pictures that its own program makes with --results"
+        ) from error
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{file} looks like a network that spandrel knows, but does not fit it: {str(error)[:300]}"
+        ) from error
+    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise RunError(f"{file} holds a {found.architecture.name}, which does not map one RGB picture to another")
+    return Loaded(Detected(found).eval(), found.scale, weights_digest(weights), f"{found.architecture.name} {file}")
+
+
+class Detected(nn.Module):
+    """A network as spandrel calls it: padded to the sizes it wants, of several outputs the picture."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__()
+        self.model, self._found = found.model, found
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return self._found(lr)
+
+
+class Padded(nn.Module):
+    """A network that wants sides of a multiple of `multiple`: the border is reflected, and cut off the output."""
+
+    def __init__(self, network: nn.Module, multiple: int, scale: int) -> None:
+        super().__init__()
+        self.network, self.multiple, self.scale = network, multiple, scale
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        height, width = lr.shape[-2:]
+        lr = functional.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), "reflect")
+        return self.network(lr)[..., : height * self.scale, : width * self.scale]

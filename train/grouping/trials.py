@@ -1,0 +1,178 @@
+"""Finding groups (TGSR-style): a fine-tune on every frozen plan, then one on those together that gained most.
+
+The indicator is the gain of PSNR-Y over the network that all fine-tunings start from, on the same validation crops
+degraded with the plan, averaged over crops and over the last ten steps. It is that of the weights themselves, since
+their moving average would not have moved yet, and of steps on L1 alone, whatever the run's own losses.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from shared.atomic import locked
+from shared.degradation import cpu
+from shared.errors import RunError, UsageError
+from shared.progress import progress_bar
+from shared.runlog import JsonLines
+from train.evidence import measure
+from train.grouping.groups import Grouping, draw_tasks, frozen, group_by_gain, most_improved
+from train.networks import GENERATOR
+from train.networks.weights import NetworkSpec, Weights
+from train.optimisation import step
+from train.optimisation.learner import Learner
+from train.optimisation.objective import Pictures
+from train.optimisation.step import NotFiniteError, backward
+from train.quotas import apportion
+from train.settings import Settings
+from train.stream.feed import Feed
+from train.stream.pool import Pool
+from train.stream.tasks import Task
+
+AVERAGED_STEPS = 10
+
+
+def cost_samples(settings: Settings, task: Task) -> float:
+    """What all trials cost, counted in samples of training; measuring a sample takes a third of that."""
+    options, recipe = settings.grouping, task.val_manifest.recipe
+    images = options.images or task.val_manifest.rows
+    measured = (options.plans + options.num_chosen) * (AVERAGED_STEPS + 1) * images
+    return options.total_steps * settings.batch_size + measured * (recipe["patch"] / task.patch) ** 2 / 3
+
+
+class Launcher(step.Launcher, Protocol):
+    """What trials need of Accelerate."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def num_processes(self) -> int: ...
+    def prepare(self, *parts: Any) -> Any: ...
+    def free_memory(self, *parts: Any) -> Any: ...
+
+
+class ValPair(NamedTuple):
+    """A validation crop and its LR image; uint8 [H, W, 3] and [h, w, 3], RGB."""
+
+    hr: np.ndarray
+    lr: np.ndarray
+
+
+class Trials:
+    """Fine-tunings of one network, each from the same weights, on frozen plans drawn from the tasks of a run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        boxes: Sequence[Task],
+        spec: NetworkSpec,
+        initial: Weights,
+        accelerator: Launcher,
+        pool: Pool | None = None,
+    ) -> None:
+        """boxes: the tasks of the run; their shards lend HR pictures unless there is a pool."""
+        self.settings = replace(settings, stage="psnr", compile=False, ema=0.0)
+        self.spec, self.initial, self.accelerator = spec, initial, accelerator
+        self.plans = draw_tasks(boxes, settings.seed, settings.grouping.plans)
+        self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
+        self._feed = Feed(self._tasks, self.settings, accelerator.device, pool=pool)
+        rows = boxes[0].val_rows()
+        self._crops = [rows.hr(number) for number in range(len(rows))][: settings.grouping.images or None]
+
+    def gains(self, members: Sequence[int], number: int, bar: Any) -> list[float]:
+        """Gain of each member, dB, from a fine-tuning on all of them in equal shares.
+
+        number: of the trial, part of the key of its samples' order. Raises `RunError` for a loss that is no number.
+        """
+        steps = self.settings.grouping.steps * len(members)
+        learner = Learner(self.spec, self.settings, self.initial, None, self.accelerator.device)
+        learner.prepare(self.accelerator.prepare)
+        network = learner.ema.eval()  # with a decay of 0 the weights as they are, and never in half precision
+        pairs = [self._pairs(member) for member in members]
+        before = self._psnr(network, pairs)
+        late = np.zeros(len(members))
+        for done, losses in enumerate(self._train(learner, members, number, steps), 1):
+            bar.update()
+            bar.set_postfix(loss=f"{losses[GENERATOR]:.4f}", refresh=False)
+            if done > steps - AVERAGED_STEPS:
+                late += self._psnr(network, pairs) / min(AVERAGED_STEPS, steps)
+        self.accelerator.free_memory()
+        return (late - before).tolist()
+
+    def _train(self, learner: Learner, members: Sequence[int], number: int, steps: int) -> Iterator[dict[str, float]]:
+        """Losses of each step, as the steps are made."""
+        shares = [0.0] * len(self._tasks)
+        for member in members:
+            shares[self._offset + member] = 1 / len(members)
+        quotas = apportion(shares, steps * self.settings.batch_size)
+        record = {**self._feed.decide(quotas), "quotas": quotas}
+        for batch in self._feed.interval(record, [0] * len(quotas), number, 0):
+            self._feed.replace_lost(batch, record)
+            names = [self._tasks[task].name for task in batch.task.tolist()]
+            keys = [(self.settings.seed, n, o) for n, o in zip(names, batch.ordinal.tolist(), strict=True)]
+            pictures = Pictures.of(*self._feed.images(batch), usm=self._tasks[0].usm)
+            try:
+                losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
+            except NotFiniteError as error:
+                raise RunError(f"{error} while {', '.join(sorted({*names}))} were tried: lower --lr") from error
+            if batch.lost:
+                self._feed.note(batch.lost, record)
+            learner.step()
+            yield losses
+
+    def _pairs(self, member: int) -> list[ValPair]:
+        """The validation crops under a plan, with noise that no training sample has. They are never sharpened."""
+        task = self.plans[member]
+        plans, side = replace(frozen(task), name=f"{task.name} val"), self._crops[0].shape[0]
+        return [
+            ValPair(hr, cpu.render(hr, plans.draw(self.settings.seed, row, side, task.scale), task.scale))
+            for row, hr in enumerate(self._crops)
+        ]
+
+    def _psnr(self, network: torch.nn.Module, pairs: Sequence[list[ValPair]]) -> np.ndarray:
+        """Mean PSNR-Y of the network on the crops of each member, dB."""
+        table = [measure(network, each, range(len(each)), self.accelerator.device) for each in pairs]
+        return np.mean(table, axis=1)
+
+
+def _equal(losses: torch.Tensor, tasks: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(losses)
+
+
+def make_grouping(trials: Trials, protocol: dict[str, Any], path: Path) -> Grouping:
+    """Try all plans, and write the groups. What is done is kept beside `path`, so that an interrupted search goes on.
+
+    Raises `UsageError` in more than one process, and `RunError` when a search with another protocol was begun there.
+    """
+    options = trials.settings.grouping
+    if trials.accelerator.num_processes > 1:
+        raise UsageError(
+            f"no groups {path} yet: make them in one process, with python train/run.py --mode groups --groups {path}"
+        )
+    with locked(path.parent, "train/run.py"):
+        log = JsonLines(path.with_suffix(".trials.jsonl"))
+        log.rewind("plan", options.plans)
+        if not log.read():
+            log.append({"plan": -1, "protocol": protocol})
+        head, *done = log.read()
+        for key in protocol:
+            if head["protocol"].get(key) != protocol[key]:
+                raise RunError(f"{log.path} was begun with another {key}: give the old one, or delete that file")
+        gains_db = [record["gain_db"] for record in done]
+        first = len(gains_db) * options.steps
+        with progress_bar(options.total_steps, "step", initial=first, desc="groups", leave=False) as bar:
+            for number in range(len(gains_db), options.plans):
+                (gain,) = trials.gains([number], number, bar)
+                log.append({"plan": number, "gain_db": gain})
+                gains_db.append(gain)
+            chosen = most_improved(gains_db, options.num_chosen)
+            joint_db = trials.gains(chosen, options.plans, bar)
+        groups = group_by_gain(joint_db, options.thresholds_db)
+        plans = [frozen(task).plan.to_json() for task in trials.plans]
+        grouping = Grouping(protocol, plans, gains_db, chosen, joint_db, groups)
+        grouping.save(path)
+        log.path.unlink()
+    return grouping

@@ -1,0 +1,1 @@
+"""What an optimiser step changes and by which losses: the learner, the step, the stages."""

@@ -1,0 +1,79 @@
+"""The second stage of the recipes: L1, perceptual loss and a GAN (Real-ESRGAN, arXiv 2107.10833)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shared.errors import UsageError
+from train.networks import GENERATOR, seeded
+from train.networks.discriminator import UNetDiscriminator
+from train.networks.weights import fill, load_weights
+from train.optimisation.losses import Perceptual, judge, l1, pass_for_real
+from train.optimisation.objective import Objective, Pictures
+from train.settings import Settings
+
+DISCRIMINATOR = "discriminator"
+HALVINGS = 3
+"""Of the picture's sides, in the discriminator."""
+POWER_ITERATIONS = 3
+"""Estimates of the spectral norms a step: Real-ESRGAN makes one in each of its three passes."""
+
+
+class GAN:
+    """Generator: weighted L1, VGG19 and vanilla GAN losses. Discriminator: plain photographs against outputs.
+
+    Both losses belong to the same weights: the discriminator judges the output that the generator was trained on, and
+    both networks step after both losses are known.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `UsageError` when VGG19's weights, or the discriminator's to start from, are not there."""
+        self.weights = settings.gan
+        self.perceptual = Perceptual(settings.vgg19) if settings.gan.perceptual else None
+        with seeded(settings.seed):
+            self._discriminator = UNetDiscriminator(settings.gan.num_feat)
+        if settings.init_discriminator:
+            path = Path(settings.init_discriminator)
+            fill(self._discriminator, load_weights(path), str(path))
+
+    def require_patch(self, patch: int) -> None:
+        """Raises `UsageError` when HR patches of `patch` pixels cannot be judged."""
+        if patch % 2**HALVINGS:
+            raise UsageError(
+                f"the patches are {patch} pixels: the discriminator of --stage gan halves them three times, "
+                f"render multiples of {2**HALVINGS}"
+            )
+
+    def companions(self) -> dict[str, nn.Module]:
+        """The discriminator."""
+        return {DISCRIMINATOR: self._discriminator}
+
+    def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
+        """Move VGG19."""
+        if self.perceptual:
+            self.perceptual = self.perceptual.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+
+    def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
+        """Estimate the spectral norms of the discriminator's weights."""
+        _plain(networks[DISCRIMINATOR]).refresh(POWER_ITERATIONS)
+
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+        """The generator's losses, then the discriminator's."""
+        discriminator = networks[DISCRIMINATOR]
+        critic = _plain(discriminator).requires_grad_(False)
+        output = networks[GENERATOR](pictures.lr)
+        losses = self.weights.l1 * l1(output, pictures.target)
+        if self.perceptual:
+            losses = losses + self.weights.perceptual * self.perceptual(output, pictures.target)
+        yield Objective(GENERATOR, losses + self.weights.adversarial * pass_for_real(critic(output)))
+        critic.requires_grad_(True)
+        scores = discriminator(torch.cat([pictures.hr, output.detach()]))
+        yield Objective(DISCRIMINATOR, judge(*scores.chunk(2)))
+
+
+def _plain(network: nn.Module) -> UNetDiscriminator:
+    """The discriminator itself: a pass that leaves no gradients in it is no concern of those who share them."""
+    return network.module if isinstance(network, DistributedDataParallel) else network  # type: ignore[return-value]

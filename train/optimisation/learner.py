@@ -1,0 +1,87 @@
+"""The learner: the networks in training with their optimisers, and the average of the generator that is evaluated."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.networks import GENERATOR
+from train.networks.weights import NetworkSpec, Weights, fill, load_weights
+from train.optimisation.stages import Stage, make_stage
+from train.record.checkpoint import EMA, MODEL, State, load_optimizers, save_checkpoint
+from train.settings import Settings
+
+ADAM_BETAS = (0.9, 0.99)
+
+
+class Learner:
+    """Everything that an optimiser step changes.
+
+    networks, optimizers: by name, as the stage trains them, possibly in a launcher's wrappers; the generator is first.
+    ema: the averaged generator.
+    """
+
+    def __init__(
+        self, spec: NetworkSpec, settings: Settings, initial: Weights, checkpoint: Path | None, device: torch.device
+    ) -> None:
+        """Begin from `initial`, or resume from a checkpoint folder."""
+        self.spec, self.settings, self.device = spec, settings, device
+        self.stage: Stage = make_stage(settings)
+        generator = spec.load(load_weights(checkpoint / f"{MODEL}.safetensors") if checkpoint else initial, "init")
+        self.plain: dict[str, nn.Module] = {GENERATOR: generator, **self.stage.companions()}
+        self.ema = deepcopy(generator).requires_grad_(False)
+        if checkpoint:
+            fill(self.ema, load_weights(checkpoint / f"{EMA}.safetensors"), str(checkpoint))
+            for name in list(self.plain)[1:]:
+                fill(self.plain[name], load_weights(checkpoint / f"{name}.safetensors"), str(checkpoint))
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        for network in (*self.plain.values(), self.ema):
+            network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.stage.to(device, memory_format)
+        self.optimizers: dict[str, Any] = {name: self._adam(network) for name, network in self.plain.items()}
+        if checkpoint:
+            states = load_optimizers(checkpoint)
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(states[name])
+        self._bare_optimizers = dict(self.optimizers)
+        self.networks = dict(self.plain)
+
+    def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
+        """One kernel for all weights where there is one; on a CPU the plain form is as fast."""
+        fused = self.device.type == "cuda"
+        return torch.optim.Adam(network.parameters(), lr=self.settings.lr, betas=ADAM_BETAS, fused=fused)
+
+    def prepare(self, wrap: Callable[[Any], Any]) -> None:
+        """Let a launcher wrap networks and optimisers, one by one; compile the networks if that is asked for."""
+        self.networks = {name: wrap(network) for name, network in self.networks.items()}
+        self.optimizers = {name: wrap(optimizer) for name, optimizer in self.optimizers.items()}
+        if self.settings.compile:
+            for network in self.plain.values():
+                network.compile()  # in place: names of weights stay as they are
+
+    def begin_step(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        self.stage.begin_step(self.networks)
+
+    def step(self) -> None:
+        """Step with every network, and move the averaged weights towards the generator's."""
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        averaged: list[torch.Tensor] = list(self.ema.parameters())
+        current: list[torch.Tensor] = list(self.plain[GENERATOR].parameters())
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, current, 1 - self.settings.ema)
+
+    def save(self, folder: Path, state: State, scaler: dict[str, Any] | None) -> None:
+        """Write a checkpoint into the run's folder. scaler: state of the scaling of gradients in half precision."""
+        generator, *others = ((name, network.state_dict()) for name, network in self.plain.items())
+        networks = {MODEL: generator[1], EMA: self.ema.state_dict(), **dict(others)}
+        optimizers: dict[str, Any] = {name: one.state_dict() for name, one in self._bare_optimizers.items()}
+        if scaler:
+            optimizers["scaler"] = scaler
+        save_checkpoint(folder, state, self.spec, networks, optimizers, self.settings.keep)

@@ -1,0 +1,53 @@
+"""Stages: which networks train, and on which losses. A new stage is one file and one line below.
+
+A stage gives losses of single samples and never their mean: the loop weighs them by the policy's coefficients, goes
+backward, and steps once for all networks. So a coefficient reaches every network that a sample trains.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from shared.errors import UsageError
+from train.optimisation import gan, psnr
+from train.optimisation.objective import Objective, Pictures
+from train.settings import Settings
+
+
+class Stage(Protocol):
+    """Losses of a batch for each trained network."""
+
+    def require_patch(self, patch: int) -> None:
+        """Raises `UsageError` when the stage cannot take HR patches of `patch` pixels."""
+        ...
+
+    def companions(self) -> dict[str, nn.Module]:
+        """The networks that are trained beside the generator, by name, as they begin."""
+        ...
+
+    def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
+        """Move the networks that are not trained."""
+        ...
+
+    def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
+        """Called before the first batch of an optimiser step."""
+        ...
+
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+        """One objective for each trained network, the generator's first.
+
+        The caller goes backward on each before it asks for the next. networks: as prepared for training, by name.
+        """
+        ...
+
+
+STAGES: dict[str, Callable[[Settings], Stage]] = {"psnr": psnr.PSNR, "gan": gan.GAN}
+
+
+def make_stage(settings: Settings) -> Stage:
+    """The stage that the settings name. Raises `UsageError` for an unknown one, or for a file that it lacks."""
+    if settings.stage not in STAGES:
+        raise UsageError(f"unknown stage {settings.stage!r}: choose one of {', '.join(STAGES)}")
+    return STAGES[settings.stage](settings)

@@ -1,0 +1,67 @@
+"""The processes of a run: whether the launcher started all of them, signals as a request, a killed worker in words."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+from shared.errors import RunError, UsageError
+
+REMEDY = (
+    "on CPU start several with `torchrun --nproc_per_node N -- train/run.py ...` or `ACCELERATE_USE_CPU=true "
+    "accelerate launch --multi_gpu --num_processes N train/run.py ...`"
+)
+
+
+def require_all_processes(environment: Mapping[str, str], num_processes: int) -> None:
+    """Raises `UsageError` when a run would go on with other processes than were asked for.
+
+    num_processes: that train together. `accelerate launch --cpu --num_processes 2` names an address where they meet,
+    but starts one, without a WORLD_SIZE; others start all of WORLD_SIZE, but each of them may train for itself.
+    """
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in environment
+    world_size = environment.get("WORLD_SIZE")
+    if world_size is None and by_accelerate and "MASTER_PORT" in environment:
+        raise UsageError(f"accelerate was asked for several processes and started one: {REMEDY}")
+    if world_size is not None and world_size != str(num_processes):
+        raise UsageError(f"WORLD_SIZE is {world_size}, but {num_processes} train together: {REMEDY}")
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM as a request: the loop finishes its step, saves and stops.
+
+    While entered, the first signal sets `requested`; a second one acts as it would have.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> "Interrupt":
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, self._previous[signal.Signals(number)])
+
+
+@contextmanager
+def killed_workers_named() -> Iterator[None]:
+    """Raise a `RunError` when PyTorch finds a loader worker killed, which it does at any moment, also while saving."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or "killed" not in str(error):
+            raise
+        raise RunError(
+            "a loader worker was killed, perhaps for want of memory (fewer --workers need less): run the same command "
+            "again to go on from the last checkpoint"
+        ) from error

@@ -1,0 +1,162 @@
+"""Checkpoints: whole or absent, never a pickle that executes; `latest` is the pointer, written last.
+
+A checkpoint folder holds model.safetensors, ema.safetensors (both with the network's name and options in their
+metadata), network.pth (params and params_ema in official keys, for other tools), optimizer.pt and state.json; of a
+network that is trained beside, such as the discriminator, <name>.safetensors and <name>.pth.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from shared.atomic import TEMPORARY_PREFIX, sync_folder, write_text
+from shared.errors import RunError, UsageError
+from shared.remote import read_bounded
+from train.networks.weights import NetworkSpec, Weights
+
+STATE_FORMAT = 2
+STATE = {"step": int, "consumed": list, "record": dict | None, "datasets": dict, "memory": dict, "feed": dict}
+MAX_STATE_BYTES = 256 << 20
+"""Larger files are refused unread: the evidence of an interval and its lost rows are some megabytes at most."""
+LATEST = "latest"
+MODEL, EMA = "model", "ema"
+
+
+@dataclass
+class State:
+    """All that a run must remember beside tensors; plain data without a rank in it.
+
+    step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
+    decided at the interval's beginning (quotas, coefficients, sources, evidence); None at a border. datasets: identity
+    of each task's rows. memory: what the estimator and the policy remember of earlier borders. feed: what the supply of
+    data must remember (`train/stream/feed.py`).
+    """
+
+    step: int
+    consumed: list[int]
+    record: dict[str, Any] | None = None
+    datasets: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    feed: dict[str, Any] = field(default_factory=dict)
+    format: int = STATE_FORMAT
+
+
+def save_checkpoint(
+    run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of `state.step`, point `latest` at it, drop all but the last `keep`. Returns its folder.
+
+    networks: weights of the generator as MODEL and EMA, of networks trained beside it by their names.
+    Raises `RunError` when the files cannot be written: the previous checkpoint is as it was.
+    """
+    try:
+        return _save(run, state, spec, networks, optimizers, keep)
+    except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in safetensors and in torch
+        shutil.rmtree(_folder(run, state, TEMPORARY_PREFIX), ignore_errors=True)
+        kept = latest_checkpoint(run)
+        raise RunError(
+            f"the checkpoint of step {state.step} cannot be written ({error}): free some space in {run} and run the "
+            f"same command again; {f'{kept.name} is whole' if kept else 'there is none before it'}"
+        ) from error
+
+
+def _folder(run: Path, state: State, prefix: str = "") -> Path:
+    return run / "checkpoints" / f"{prefix}step-{state.step:08d}"
+
+
+def _save(
+    run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
+) -> Path:
+    folder, temporary = _folder(run, state), _folder(run, state, TEMPORARY_PREFIX)
+    for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
+        shutil.rmtree(leftover)
+    temporary.mkdir(parents=True)
+    networks = {
+        name: {k: v.detach().cpu().contiguous() for k, v in weights.items()} for name, weights in networks.items()
+    }
+    for name, weights in networks.items():
+        described = {"network": json.dumps(asdict(spec))} if name in (MODEL, EMA) else {}
+        save_file(weights, temporary / f"{name}.safetensors", described)
+        if name not in (MODEL, EMA):
+            torch.save({"params": weights}, temporary / f"{name}.pth")
+    torch.save({"params": networks[MODEL], "params_ema": networks[EMA]}, temporary / "network.pth")
+    torch.save(optimizers, temporary / "optimizer.pt")
+    (temporary / "state.json").write_text(json.dumps(asdict(state)))
+    for path in temporary.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    sync_folder(folder.parent)
+    write_text(run / LATEST, folder.name)
+    done = sorted(path for path in folder.parent.glob("step-*") if path <= folder)  # later ones: of a crashed future
+    for old in done[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The folder that `latest` points at, None for a run without a checkpoint. Raises `RunError` if it is missing."""
+    if not (run / LATEST).is_file():
+        return None
+    name = (run / LATEST).read_text(errors="replace").strip()
+    folder = run / "checkpoints" / name
+    if not re.fullmatch("step-[0-9]{8,15}", name):
+        raise RunError(f"{run / LATEST} points at {name[:80]!r}, which is no checkpoint: restore it or delete {run}")
+    if not (folder / "state.json").is_file():
+        raise RunError(f"{run / LATEST} points at {folder}, which is not there: restore it or delete {run}")
+    return folder
+
+
+def load_state(folder: Path) -> State:
+    """Raises `RunError` for another state format, or a file that holds no state."""
+    path = folder / "state.json"
+    try:
+        values = json.loads(read_bounded(path, MAX_STATE_BYTES))
+        found = values.get("format")
+        if found == STATE_FORMAT:
+            state = State(**values)
+            wrong = [name for name, kind in STATE.items() if not isinstance(getattr(state, name), kind)]
+            if wrong:
+                raise ValueError(f"{', '.join(wrong)} of another type")
+            return state
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} holds no state of a run: {error}") from error
+    raise RunError(f"{folder} has state format {str(found)[:80]}: this program reads {STATE_FORMAT}")
+
+
+def begun_with(run: Path, dataset: str) -> str | None:
+    """The identity of a dataset that a run was begun with; None when it has not got far enough to tell."""
+    checkpoint = latest_checkpoint(run)
+    return load_state(checkpoint).datasets.get(dataset) if checkpoint else None
+
+
+def load_optimizers(folder: Path) -> dict[str, Any]:
+    """State of the optimisers by the name of their network; tensors and plain values only, never code."""
+    path = folder / "optimizer.pt"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise whatever they like, and torch's text advises to trust them
+        raise RunError(f"{path} cannot be read without running code ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no states of optimisers")
+    return content
+
+
+def weights_file(checkpoint: Path) -> Path:
+    """The averaged weights of a run or checkpoint folder, or the file itself."""
+    if not checkpoint.is_dir():
+        return checkpoint
+    folder = latest_checkpoint(checkpoint) or checkpoint
+    if not (folder / "ema.safetensors").is_file():
+        raise UsageError(f"{checkpoint} is neither a run nor a checkpoint folder: it holds no ema.safetensors")
+    return folder / "ema.safetensors"

@@ -1,0 +1,167 @@
+"""The journal: what a run writes of itself while it trains, for programs, for trackers and for the person who waits.
+
+metrics.jsonl has a line every few steps, intervals.jsonl one for each finished interval and one for the end; trackers
+show the same as curves, with pictures. A resumed run goes on where its checkpoint was, and no step is logged twice.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.runlog import JsonLines
+from train.record.progress import Pace, Progress, describe_shares
+from train.record.trackers import Tracker, open_trackers
+from train.settings import Settings
+
+METRICS, INTERVALS = "metrics.jsonl", "intervals.jsonl"
+OF_STEPS = {
+    "loss": "train/loss",
+    "discriminator_loss": "train/discriminator_loss",
+    "lr": "train/lr",
+    "samples_per_second": "speed/samples_per_second",
+    "step_seconds": "speed/step_seconds",
+    "data_wait": "speed/data_wait",
+}
+"""Entries of metrics.jsonl, and what trackers call them."""
+OF_BORDERS = {"p": "share", "c": "coefficient", "quotas": "quota"}
+OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "substituted": "substituted"}
+"""Entries of intervals.jsonl with a number for each task, known when the interval begins and when it has ended."""
+ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
+
+
+class Journal:
+    """Of one run, from a step on. Rank 0 writes; on other ranks nothing is written or shown.
+
+    title: what the person is told about. step: optimiser steps done. later_steps: as of `Pace`.
+    """
+
+    def __init__(
+        self, folder: Path, title: str, settings: Settings, step: int, *, writes: bool, later_steps: int = 0
+    ) -> None:
+        self.title, self.settings, self.writes = title, settings, writes
+        self.pace = Pace(settings, later_steps)
+        self._folder, self._step = folder, step
+        self._metrics, self._intervals = JsonLines(folder / METRICS), JsonLines(folder / INTERVALS)
+        self._trackers: list[Tracker] = []
+
+    def __enter__(self) -> "Journal":
+        """Forget what an earlier process logged after the checkpoint, and open the trackers."""
+        if self.writes:
+            start = self._step // self.settings.interval_steps * self.settings.interval_steps
+            self._metrics.rewind("step", self._step)
+            self._intervals.rewind("step", start - 1)
+            self._trackers = open_trackers(self.settings, self._folder, self._step)
+            if self._trackers:
+                self._repeat(at_border=start == self._step)
+        return self
+
+    def _repeat(self, at_border: bool) -> None:
+        """Trackers are rewound to before the checkpoint's step: log again what belongs to it."""
+        for line in self._metrics.read()[-1:]:
+            if line["step"] == self._step:
+                self._track(scalars_of_steps(line), self._step)
+        for record in self._intervals.read()[-1:]:
+            if at_border:
+                self._track(scalars_of_interval(record), self._step)
+
+    def __exit__(self, *error: object) -> None:
+        for tracker in self._trackers:
+            tracker.finish()
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether anybody would look at sample pictures."""
+        return bool(self._trackers)
+
+    def interval(self, record: dict[str, Any], first: int) -> Progress:
+        """The progress of an interval from its step `first` on. record: as in intervals.jsonl."""
+        return Progress(self.title, record, first, self.settings, self.pace, self.writes)
+
+    def steps(self, line: dict[str, Any]) -> None:
+        """Log a line of metrics.jsonl."""
+        if self.writes:
+            self._metrics.append(line)
+            self._track(scalars_of_steps(line), line["step"])
+
+    def border(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Log what was measured and decided at a border, in so many seconds; say it.
+
+        record: as in intervals.jsonl. pictures: of the network's output by task, uint8 [H, W, 3] RGB.
+        """
+        self.pace.border(seconds)
+        if not self.writes:
+            return
+        shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
+        print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
+        for task, shards in record.get("missing", {}).items():
+            print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
+        self._track(scalars_of_border(record), record["step"])
+        for tracker in self._trackers:
+            tracker.images({f"samples/{name}": picture for name, picture in pictures.items()}, record["step"])
+
+    def close_interval(self, record: dict[str, Any]) -> None:
+        """Log a finished interval, or the border after the last one."""
+        if self.writes:
+            self._intervals.append(record)
+            self._track(scalars_of_interval(record), record["step"] + self.settings.interval_steps)
+
+    def _track(self, values: Mapping[str, float], step: int) -> None:
+        for tracker in self._trackers if values else ():
+            tracker.scalars(values, step)
+
+
+def is_finished(folder: Path, settings: Settings) -> bool:
+    """Whether a run has logged the border after its last interval."""
+    records = JsonLines(folder / INTERVALS).read()
+    return bool(records) and records[-1]["step"] >= settings.iterations
+
+
+def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:
+    """A line of metrics.jsonl as curves."""
+    curves = {name: line[key] for key, name in OF_STEPS.items() if key in line}
+    return _numbers(curves | {key: value for key, value in line.items() if "/" in key})
+
+
+def scalars_of_border(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a border has measured and decided, as curves: PSNR, gaps and weights with their bands, ratios, quotas."""
+    psnr_db = [float(np.mean(row)) for row in record["shared_db"]]
+    curves = {"psnr_db/mean": float(np.mean(psnr_db)), **_by_task("psnr_db", record, psnr_db)}
+    if "estimate" in record:
+        found = record["estimate"]
+        curves |= _by_task("gap_db", record, found["gaps_db"]) | _by_task("gap_error_db", record, found["errors_db"])
+        for key, name in {"weights": "weight", "low": "weight_low", "high": "weight_high"}.items():
+            curves |= _by_task(name, record, found[key])
+        curves["estimate/ranking_share"] = found["ranking_share"]
+    if "moments" in record:
+        moments = record["moments"]
+        curves |= {f"moments/{name}": moments[name] for name in ("delta_second", "delta_variance")}
+        curves |= _by_task("moment_second", record, moments["second"])
+        curves |= _by_task("moment_variance", record, moments["variance"])
+    for key, name in OF_BORDERS.items():
+        curves |= _by_task(name, record, record.get(key))
+    return _numbers(curves)
+
+
+def scalars_of_interval(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a finished interval has trained on, as curves."""
+    curves: dict[str, Any] = {}
+    for key, name in OF_INTERVALS.items():
+        curves |= _by_task(name, record, record.get(key))
+    return _numbers(curves)
+
+
+def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None] | None) -> dict[str, Any]:
+    """A curve for each task. Values beyond those of the tasks are of frozen plans: what adds up is one curve more."""
+    tasks = record["tasks"]
+    curves = {f"{name}/{task}": value for task, value in zip(tasks, values or (), strict=False)}
+    if values and name in ADDITIVE and len(values) > len(tasks):
+        curves[f"{name}/frozen_plans"] = sum(value or 0 for value in values[len(tasks) :])
+    return curves
+
+
+def _numbers(curves: Mapping[str, Any]) -> dict[str, float]:
+    """Without what is not known, or no number."""
+    return {name: value for name, value in curves.items() if value is not None and math.isfinite(value)}

@@ -1,0 +1,148 @@
+"""What a person sees of an interval while it trains, and what a line of metrics.jsonl says of its last steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shared.progress import progress_bar
+from shared.quantities import TIME_UNITS, quantity
+from train.networks import GENERATOR
+from train.settings import Settings
+
+SHARES_SHOWN = 5
+"""Tasks whose ratios fit into a line; of more, the largest are shown."""
+
+
+class Window:
+    """Sums over the steps since the last line."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self._num_tasks = num_tasks
+        self._reset()
+
+    def _reset(self) -> None:
+        self.losses: dict[str, list[float]] = {}
+        self.counts = np.zeros(self._num_tasks, np.int64)
+        self.steps, self.waited, self.seconds = 0, 0.0, 0.0
+
+    def add(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
+        """One step: its loss of each network, its samples of each task, seconds spent waiting for data and in all."""
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(loss)
+        self.steps += 1
+        self.counts += counts
+        self.waited += waited
+        self.seconds += seconds
+
+    def describe(self, batch_size: int) -> dict[str, str]:
+        """Loss, speed and data wait, for a progress bar."""
+        return {
+            "loss": f"{np.mean(self.losses[GENERATOR]):.4f}",
+            "samples/s": f"{self.steps * batch_size / self.seconds:.3g}",
+            "data wait": f"{100 * self.waited / self.seconds:.1f}%",
+        }
+
+    def flush(self, step: int, settings: Settings) -> dict[str, Any]:
+        """The line, and an empty window."""
+        record = {
+            "step": step,
+            "loss": float(np.mean(self.losses[GENERATOR])),
+            **{f"{name}_loss": float(np.mean(losses)) for name, losses in self.losses.items() if name != GENERATOR},
+            "lr": settings.lr,
+            "samples_per_second": self.steps * settings.batch_size / self.seconds,
+            "step_seconds": self.seconds / self.steps,
+            "data_wait": self.waited / self.seconds,
+            "counts": self.counts.tolist(),
+        }
+        self._reset()
+        return record
+
+
+class Pace:
+    """How long a command still takes, from the mean time of its steps and of its borders so far.
+
+    later_steps: of the networks that the command trains after this one, which are as fast.
+    """
+
+    def __init__(self, settings: Settings, later_steps: int = 0) -> None:
+        self._iterations, self._interval_steps = settings.iterations, settings.interval_steps
+        self._later_steps = later_steps
+        self._steps: list[float] = [-1, 0.0]  # number and seconds; the first one warms up and does not count
+        self._borders: list[float] = [0, 0.0]
+
+    def step(self, seconds: float) -> None:
+        """A step was done."""
+        self._steps[0] += 1
+        self._steps[1] += seconds if self._steps[0] else 0
+
+    def border(self, seconds: float) -> None:
+        """A border was evaluated."""
+        self._borders[0] += 1
+        self._borders[1] += seconds
+
+    def left(self, step: int) -> float | None:
+        """Seconds after `step` steps of this network; None when nothing is known yet."""
+        if self._steps[0] < 1:
+            return None
+        steps = self._iterations - step + self._later_steps
+        borders = -(-steps // self._interval_steps)
+        per_border = self._borders[1] / self._borders[0] if self._borders[0] else 0.0
+        return steps * self._steps[1] / self._steps[0] + borders * per_border
+
+
+class Progress:
+    """One interval: a bar, and the window of the next line."""
+
+    def __init__(
+        self, title: str, record: dict[str, Any], first: int, settings: Settings, pace: Pace, shown: bool
+    ) -> None:
+        """record: the interval's, of intervals.jsonl. first: its steps that are done. shown: whether to draw a bar."""
+        self._settings, self._pace = settings, pace
+        self._window = Window(len(record["p"]))
+        self._shares = describe_shares(record["tasks"], record["p"])
+        number = record["step"] // settings.interval_steps + 1
+        self._step = record["step"] + first
+        self._bar = progress_bar(
+            settings.interval_steps,
+            "step",
+            initial=first,
+            desc=f"{title} {number}/{settings.iterations // settings.interval_steps}",
+            disable=not shown,
+            leave=False,
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def step(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
+        """As `Window.add`."""
+        self._step += 1
+        self._window.add(losses, counts, waited, seconds)
+        self._pace.step(seconds)
+        if not self._bar.disable:
+            left = self._pace.left(self._step)
+            time_left = {} if left is None else {"left": quantity(left, TIME_UNITS)}
+            shown = {**self._window.describe(self._settings.batch_size), **time_left, "shares": self._shares}
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+
+    def line(self) -> dict[str, Any]:
+        """What the steps since the last line were, for metrics.jsonl."""
+        return self._window.flush(self._step, self._settings)
+
+
+def describe_shares(tasks: Sequence[str], shares: Sequence[float]) -> str:
+    """The current ratios, the largest ones when there are many tasks: `mild 0.25 noise 0.31`.
+
+    Shares beyond those of the tasks are of frozen plans (TGSR-style), which are summed up.
+    """
+    largest = sorted(range(len(tasks)), key=lambda task: -shares[task])[:SHARES_SHOWN]
+    words = [f"{tasks[task]} {shares[task]:.2f}" for task in sorted(largest)]
+    words += ["..."] if len(tasks) > SHARES_SHOWN else []
+    if frozen := shares[len(tasks) :]:
+        words.append(f"{len(frozen)} frozen plans {sum(frozen):.2f}")
+    return " ".join(words)
