@@ -20,7 +20,7 @@ Images = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Backend:
-    """rows: rendered together (no byte depends on it). libraries: those whose version can change a pixel or a byte.
+    """rows: rendered together, step by step; no byte depends on their number. libraries: those whose version can change a pixel or a byte.
 
     render: (HR pictures of one size, uint8 or sharpened float32, plans, scale) -> LR pictures, uint8 RGB.
     require: raises `RunError` where this machine cannot render with it.
@@ -69,6 +69,6 @@ def _require_gpu() -> None:
 
 CPU_LIBRARIES = ("numpy", "opencv-python", "turbojpeg", "scipy", "isal", "numba")
 BACKENDS: Mapping[str, Backend] = {
-    "cpu": Backend(1, CPU_LIBRARIES, _on_cpu, lambda: None),
+    "cpu": Backend(8, CPU_LIBRARIES, _on_cpu, lambda: None),
     "gpu": Backend(48, (*CPU_LIBRARIES, "torch"), _on_gpu, _require_gpu),
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gen.crops import cut, fetch
+from gen.crops import cut
 from gen.dataset import DatasetJob, plan_dataset
 from gen.engines.local import run as run_local
 from gen.processes import one_thread
@@ -34,6 +34,7 @@ from shared.degradation.space import get_space
 from shared.errors import run_command
 from shared.format import Row, row_members
 from shared.photos import PhotoSet, draw_crops, find_photographs
+from shared.pixels import fetch
 
 WARM_ROWS = 40
 """Rows of each subspace that are rendered unmeasured: they compile loops and fill tables."""
