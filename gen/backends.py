@@ -20,8 +20,10 @@ Images = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Backend:
-    """rows: rendered together, step by step; no byte depends on their number. libraries: those whose version can change a pixel or a byte.
+    """How a backend renders.
 
+    rows: taken through each step together; no byte depends on their number.
+    libraries: those whose version can change a pixel or a byte.
     render: (HR pictures of one size, uint8 or sharpened float32, plans, scale) -> LR pictures, uint8 RGB.
     require: raises `RunError` where this machine cannot render with it.
     """
