@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import cv2
@@ -24,21 +25,49 @@ context.set_forkserver_preload(["gen.warm"])
 
 
 def start_server() -> None:
-    """Start the server now if it does not run yet, so that it is ready when workers are wanted, a second later."""
+    """Start the server now if it does not run yet, so that it is ready when workers are wanted, a second later.
+
+    It and its workers never see Ctrl-C, which a terminal sends to all: the command alone acts on it.
+    """
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # what NumPy reads when the server loads it
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # the server would start it, and its start unblocks signals
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect at the end of the block: where they would leave half of something behind."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda caller, frame: caught.append(caller)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in caught:
+            signal.raise_signal(late)
 
 
 def process_pool(workers: int, start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
     """Worker processes that call `start(*arguments)` first; it must call `start_process`."""
     start_server()
-    return ProcessPoolExecutor(workers, context, start, arguments)
+    return _Pool(workers, context, start, arguments)
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, *arguments: Any, **options: Any) -> Future:
+        with interrupts_wait():  # else the server might start a worker that nobody knows any more
+            return super().submit(*arguments, **options)
 
 
 def start_process(stop: Any = None) -> None:
     """Make this process a worker of another: one thread, and no longer life. It ends when `stop` has a true value."""
     one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all: the command alone acts on it
     threading.Thread(target=_exit_with, args=(multiprocessing.parent_process(), stop), daemon=True).start()
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from gen.backends import BACKENDS, get_backend
 from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
-from gen.processes import start_server
+from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
 from gen.shards import render_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
@@ -234,7 +234,8 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     decoding = (time.perf_counter() - start) / len(photographs)
     for _ in range(2):
         start = time.perf_counter()
-        sizes = [sum(map(len, members.values())) for members in render_rows(sample)]
+        with interrupts_wait():  # the compiler would swallow them
+            sizes = [sum(map(len, members.values())) for members in render_rows(sample)]
     seconds = time.perf_counter() - start - decoding * num_decoded_again
     return max(seconds, 0.0) / len(sizes) + decoding * len(_photographs(spec)) / spec.rows, sum(sizes) / len(sizes)
 

@@ -5,16 +5,15 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from gen.verify import check_dataset
 from shared.seeds import Draws
+from tests.gen.watching import DEADLINE_SECONDS, group_is_alive, poll
 
 NUM_ROWS, NUM_KILLS = 96, 10
-DEADLINE_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +27,6 @@ def undisturbed(render, tmp_path_factory) -> tuple[Path, dict]:
 
 def num_finished(folder: Path) -> int:
     return len(list((folder / ".done").glob("noise-*.json")))
-
-
-def poll(condition) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.001)
-
-
-def group_is_alive(group: int) -> bool:
-    """Whether a process of the group still runs; zombies do not count."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(process_group) == group and state not in "ZX":
-            return True
-    return False
 
 
 def assert_all_that_is_listed_is_whole(folder: Path) -> None:

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +20,10 @@ from gen.shards import render_shard
 from gen.specs import ShardSpec, failed
 from shared.errors import RunError, UsageError, run_command
 from shared.photos import find_photographs
+from tests.gen.watching import DEADLINE_SECONDS, poll
 
 ROOT = Path(__file__).parents[2]
 COUNT = 48
-DEADLINE_SECONDS = 180
-
-
-def poll(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 Nothing that a manifest lists is ever damaged, nothing is silently missing, and the same command finishes.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -20,33 +19,10 @@ from gen.verify import check_dataset
 from shared.errors import run_command
 from shared.manifest import MANIFEST
 from shared.shardfile import Dataset
+from tests.gen.watching import DEADLINE_SECONDS, poll, workers_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4")
-DEADLINE_SECONDS = 180
-
-
-def poll(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.002)
-
-
-def workers_of(process: subprocess.Popen) -> list[int]:
-    """Worker processes of a render: the children of its server of processes."""
-    return [worker for server in _children(process.pid) for worker in _children(server)]
-
-
-def _children(parent: int) -> list[int]:
-    """Processes that `parent` has started, but for the resource tracker."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            its_parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if its_parent == parent and b"multiprocessing.forkserver" in (stat.parent / "cmdline").read_bytes():
-                found.append(int(stat.parent.name))
-    return found
 
 
 @pytest.fixture
@@ -124,7 +100,7 @@ def test_a_worker_killed_by_the_system_costs_its_shards_and_the_same_command_fin
     process = start(tmp_path / "out", "--count", "96", "--workers", "2")
     folder = tmp_path / "out" / "noise"
     poll(lambda: [*folder.glob("*.tar")] or process.poll() is not None)
-    victims = workers_of(process)
+    victims = workers_of(process.pid)
     assert victims
     os.kill(victims[0], signal.SIGKILL)
     assert process.wait(DEADLINE_SECONDS) == 1

@@ -1,0 +1,56 @@
+"""Worker processes: they know nothing of Ctrl-C, and a signal never leaves half of their start behind."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from gen.processes import interrupts_wait, process_pool, start_process
+from tests.gen.watching import DEADLINE_SECONDS, group_is_alive, poll, servers_of, workers_of
+
+
+def test_an_interrupt_takes_effect_at_the_end_of_the_block():
+    reached = []
+
+    def block() -> None:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert reached == ["the end"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_in_the_block_stays_what_it_is():
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="mine"), interrupts_wait():
+        raise ValueError("mine")
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_a_worker_has_one_thread_of_its_own_and_what_it_needs_is_loaded():
+    with process_pool(1, start_process) as pool:
+        assert pool.submit(_loaded).result() == {"threads": "1", "gen.shards": True, "gen.shardcheck": True}
+
+
+def _loaded() -> dict[str, object]:
+    import sys
+
+    loaded = {name: name in sys.modules for name in ("gen.shards", "gen.shardcheck")}
+    return {"threads": os.environ["OPENBLAS_NUM_THREADS"], **loaded}
+
+
+@pytest.mark.parametrize("begun", [servers_of, workers_of], ids=["server", "worker"])
+def test_ctrl_c_while_the_workers_start_says_so_and_no_more(begun, start, tmp_path):
+    process = start(tmp_path, "--count", "96", "--workers", "2", stderr=subprocess.PIPE)
+    poll(lambda: begun(process.pid) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == b"interrupted; run the same command again to go on"
+    assert b"Traceback" not in said
+    poll(lambda: not group_is_alive(process.pid))
