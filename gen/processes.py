@@ -8,6 +8,7 @@ fork would copy.
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from typing import Any
 import cv2
 from threadpoolctl import threadpool_limits
 
+from shared.errors import RunError
+
 POLL_SECONDS = 0.2
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["gen.warm"])
@@ -28,12 +31,16 @@ def start_server() -> None:
     """Start the server now if it does not run yet, so that it is ready when workers are wanted, a second later.
 
     It and its workers never see Ctrl-C, which a terminal sends to all: the command alone acts on it.
+    Raises `RunError` where the folder for temporary files cannot hold its socket.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # what NumPy reads when the server loads it
     resource_tracker.ensure_running()  # the server would start it, and its start unblocks signals
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
+    except OSError as error:  # the path of its socket is too long
+        place = tempfile.gettempdir()
+        raise RunError(f"no worker can be started: {error}, in {place}; set TMPDIR to a shorter path") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

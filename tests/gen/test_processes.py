@@ -54,3 +54,15 @@ def test_ctrl_c_while_the_workers_start_says_so_and_no_more(begun, start, tmp_pa
     assert said.splitlines()[-1] == b"interrupted; run the same command again to go on"
     assert b"Traceback" not in said
     poll(lambda: not group_is_alive(process.pid))
+
+
+def test_a_folder_for_temporary_files_with_a_long_path_is_named(start, tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    process = start(tmp_path, "--count", "8", "--workers", "2", stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1
+    assert said.decode().strip() == (
+        f"error: no worker can be started: AF_UNIX path too long, in {folder}; set TMPDIR to a shorter path"
+    )
