@@ -5,6 +5,7 @@ Running the same command again renders only what is missing; a larger --count ap
 kept for other shards and runs, in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes.
 """
 
+import io
 import math
 import os
 import re
@@ -20,7 +21,7 @@ from gen.dataset import DatasetJob, commit, plan_dataset
 from gen.engines import ENGINES, get_engine
 from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
-from gen.shards import render_rows
+from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
 from shared.atomic import locked
 from shared.codecs import CODECS
@@ -37,7 +38,7 @@ from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from shared.remote import place, writable_place
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
-CALIBRATION_ROWS = 8
+CALIBRATION_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -235,9 +236,10 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     for _ in range(2):
         start = time.perf_counter()
         with interrupts_wait():  # the compiler would swallow them
-            sizes = [sum(map(len, members.values())) for members in render_rows(sample)]
+            stream = HashingStream(io.BytesIO())
+            write_rows(stream, sample)
     seconds = time.perf_counter() - start - decoding * num_decoded_again
-    return max(seconds, 0.0) / len(sizes) + decoding * len(_photographs(spec)) / spec.rows, sum(sizes) / len(sizes)
+    return max(seconds, 0.0) / sample.rows + decoding * len(_photographs(spec)) / spec.rows, stream.size / sample.rows
 
 
 def _photographs(spec: ShardSpec) -> set[Photograph]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from isal import isal_zlib
 
@@ -86,24 +86,45 @@ def _upload(path: Path, tar: Remote, entry: ShardEntry) -> str:
 
 def _write_tar(path: Path, spec: ShardSpec, on_row: Callable[[], None]) -> tuple[ShardEntry, bytes]:
     """Render a shard into a local tar; its entry in the manifest and its index."""
-    members: list[Member] = []
     with atomic_write(path) as file:
-        stream = _HashingStream(file)
-        for number, row in zip(spec.row_numbers, render_rows(spec), strict=True):
-            key = row_key(spec.recipe.subspace, spec.index, number - spec.row_numbers.start)
-            blocks, offset = [], stream.size
-            for extension, data in row.items():
-                member = Member(extension, offset + TAR_BLOCK, len(data), f"{key}.{extension}")
-                blocks += [_tar_header(member), data, bytes(-len(data) % TAR_BLOCK)]
-                offset = member.offset + len(data) + len(blocks[-1])
-                members.append(member)
-            stream.write(b"".join(blocks))
-            on_row()
+        stream = HashingStream(file)
+        members = write_rows(stream, spec, on_row)
         stream.write(bytes(2 * TAR_BLOCK))
         stream.write(bytes(-stream.size % tarfile.RECORDSIZE))
         entry = ShardEntry(spec.tar.name, spec.rows, stream.size, stream.md5.hexdigest(), stream.sha256.hexdigest())
         _require_equal(_read_back(file), stream.crc32, entry)
     return entry, write_index(members)
+
+
+class HashingStream:
+    """Counts and hashes what is written through it; the CRC-32 is to be compared with what the disk gives back."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.crc32 = file, 0, 0
+        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.sha256.update(data)
+        self.md5.update(data)
+        self.crc32 = isal_zlib.crc32(data, self.crc32)
+        self.size += len(data)
+
+
+def write_rows(stream: HashingStream, spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> list[Member]:
+    """Render the rows of a shard into a tar that is not ended yet."""
+    members: list[Member] = []
+    for number, row in zip(spec.row_numbers, render_rows(spec), strict=True):
+        key = row_key(spec.recipe.subspace, spec.index, number - spec.row_numbers.start)
+        blocks, offset = [], stream.size
+        for extension, data in row.items():
+            member = Member(extension, offset + TAR_BLOCK, len(data), f"{key}.{extension}")
+            blocks += [_tar_header(member), data, bytes(-len(data) % TAR_BLOCK)]
+            offset = member.offset + len(data) + len(blocks[-1])
+            members.append(member)
+        stream.write(b"".join(blocks))
+        on_row()
+    return members
 
 
 def attempt(spec: ShardSpec, on_row: Callable[[], None]) -> Outcome:
@@ -195,21 +216,6 @@ def _blank_tar_header() -> tuple[bytes, int]:
     header = bytearray(blank.tobuf(tarfile.USTAR_FORMAT))
     header[124:135], header[148:156] = bytes(11), b" " * 8
     return bytes(header), sum(header)
-
-
-class _HashingStream:
-    """Counts and hashes what is written through it; the CRC-32 is to be compared with what the disk gives back."""
-
-    def __init__(self, file: io.BufferedRandom) -> None:
-        self.file, self.size, self.crc32 = file, 0, 0
-        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.sha256.update(data)
-        self.md5.update(data)
-        self.crc32 = isal_zlib.crc32(data, self.crc32)
-        self.size += len(data)
 
 
 def _read_back(file: io.BufferedRandom) -> int:
