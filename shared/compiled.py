@@ -1,9 +1,9 @@
 """How inner loops are compiled: by Numba, one thread, IEEE rules, and kept for the next process.
 
 Nothing may be reordered by the compiler (no fast-math) and the one fused operation is asked for by name (`fma`), so a
-pixel is the same on every machine, however wide its vectors are. The first call on a machine compiles (about 10 s in
-all); the result is kept beside the source, or in the user's cache folder, or, where neither can be written, for the
-process.
+pixel is the same on every machine, however wide its vectors are. The first call on a machine compiles (8 s of CPU in
+all; array expressions and assignments to slices would cost seconds each, so loops are plain); the result is kept beside
+the source, or in the user's cache folder, or, where neither can be written, for the process.
 """
 
 import math

@@ -129,7 +129,8 @@ def _into(out: np.ndarray | None, image: np.ndarray) -> np.ndarray:
 @compiled
 def _add_rows(stored, pixels):
     """Running sums down the columns: uint8 [h, 1 + w], the filter in front, into uint8 [h, w]."""
-    pixels[0] = stored[0, 1:]
+    for x in range(pixels.shape[1]):
+        pixels[0, x] = stored[0, x + 1]
     for y in range(1, pixels.shape[0]):
         for x in range(pixels.shape[1]):
             pixels[y, x] = np.uint8(pixels[y - 1, x] + stored[y, x + 1])

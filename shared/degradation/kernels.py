@@ -90,28 +90,49 @@ def _singular_terms(weights):
     Such a kernel takes even vectors to even ones and odd to odd ones. So it is decomposed in two bases, delta(0) and
     (delta(k) +- delta(-k)) / sqrt(2), for k = 1 .. size // 2: two matrices of a quarter of its size.
     """
-    margin = len(weights) // 2
-    fold = np.full(margin + 1, np.sqrt(2.0))
+    margin, size = len(weights) // 2, len(weights)
+    fold, quarters, parities = np.full(margin + 1, np.sqrt(2.0)), np.empty((2, margin + 1, margin + 1)), 1
     fold[0] = 1.0
-    quarters, scale = np.empty((2, margin + 1, margin + 1)), fold.reshape(-1, 1) * fold / 2
     for j in range(margin + 1):
-        below, above = weights[margin + j, margin:], weights[margin - j, margin:]
-        quarters[0, j], quarters[1, j] = (below + above) * scale[j], (below - above) * scale[j]
-    num_parities = 2 if quarters[1].any() else 1
+        for k in range(margin + 1):
+            below, above, scale = (
+                weights[margin + j, margin + k],
+                weights[margin - j, margin + k],
+                fold[j] * fold[k] / 2,
+            )
+            quarters[0, j, k], quarters[1, j, k] = (below + above) * scale, (below - above) * scale
+            if quarters[1, j, k] != 0:
+                parities = 2
     left, right, singular = np.empty_like(quarters), np.empty_like(quarters), np.zeros((2, margin + 1))
-    for parity in range(num_parities):
-        left[parity], singular[parity], right[parity] = np.linalg.svd(quarters[parity])
-    parities, terms = np.nonzero(singular > SINGULAR_CUT * singular.max())
-    columns, rows, total = np.empty((len(terms), len(weights))), np.empty((len(terms), len(weights))), 0.0
-    for i in range(len(terms)):
-        parity, term = parities[i], terms[i]
-        root = np.sqrt(singular[parity, term])
-        for offset in range(-margin, margin + 1):
-            sign, k = (-1.0 if parity == 1 and offset < 0 else 1.0), abs(offset)
-            columns[i, margin + offset] = left[parity, k, term] / fold[k] * (sign * root)
-            rows[i, margin + offset] = right[parity, term, k] / fold[k] * (sign * root)
-        total += columns[i].sum() * rows[i].sum()
-    return (columns / total).astype(np.float32), rows.astype(np.float32)
+    for parity in range(parities):
+        u, sigma, v = np.linalg.svd(quarters[parity])
+        for j in range(margin + 1):
+            singular[parity, j] = sigma[j]
+            for k in range(margin + 1):
+                left[parity, j, k], right[parity, j, k] = u[j, k], v[j, k]
+    least, kept = SINGULAR_CUT * max(singular[0, 0], singular[1, 0]), np.zeros(2, np.int64)
+    for parity in range(parities):
+        for value in singular[parity]:
+            kept[parity] += value > least
+    num_terms, total = kept[0] + kept[1], 0.0
+    columns, rows = np.empty((num_terms, size)), np.empty((num_terms, size), np.float32)
+    for parity in range(parities):
+        for term in range(kept[parity]):
+            i, root, column_sum, row_sum = parity * kept[0] + term, np.sqrt(singular[parity, term]), 0.0, 0.0
+            for offset in range(-margin, margin + 1):
+                k, signed_root = abs(offset), (-root if parity == 1 and offset < 0 else root)
+                column, row = (
+                    left[parity, k, term] / fold[k] * signed_root,
+                    right[parity, term, k] / fold[k] * signed_root,
+                )
+                columns[i, margin + offset], rows[i, margin + offset] = column, row
+                column_sum, row_sum = column_sum + column, row_sum + row
+            total += column_sum * row_sum
+    normalised = np.empty((num_terms, size), np.float32)
+    for i in range(num_terms):
+        for k in range(size):
+            normalised[i, k] = columns[i, k] / total
+    return normalised, rows
 
 
 def kernel(blur: Blur) -> np.ndarray:
