@@ -70,7 +70,7 @@ def separable_terms(blur: Blur) -> Terms:
 
     kernel[y, x] = sum over t of columns[t, y] * rows[t, x]; both vectors of a term are even, or both odd, exactly.
     """
-    terms = _gaussian_term(blur) if blur.family == "iso" else _singular_terms(closed_form(blur))
+    terms = _gaussian_term(blur) if blur.family == "iso" else _normalised(*_singular_terms(closed_form(blur)))
     for vectors in terms:
         vectors.flags.writeable = False
     return terms
@@ -85,54 +85,61 @@ def _gaussian_term(blur: Blur) -> Terms:
 
 @compiled
 def _singular_terms(weights):
-    """The singular value decomposition of a kernel that is the same upside down, cut at `SINGULAR_CUT`, of sum 1.
+    """The singular value decomposition of a kernel that is the same upside down, cut at `SINGULAR_CUT`.
 
     Such a kernel takes even vectors to even ones and odd to odd ones. So it is decomposed in two bases, delta(0) and
     (delta(k) +- delta(-k)) / sqrt(2), for k = 1 .. size // 2: two matrices of a quarter of its size.
     """
-    margin, size = len(weights) // 2, len(weights)
-    fold, quarters, parities = np.full(margin + 1, np.sqrt(2.0)), np.empty((2, margin + 1, margin + 1)), 1
+    margin = len(weights) // 2
+    fold, quarters = np.full(margin + 1, np.sqrt(2.0)), np.empty((2, margin + 1, margin + 1))
     fold[0] = 1.0
-    for j in range(margin + 1):
-        for k in range(margin + 1):
-            below, above, scale = (
-                weights[margin + j, margin + k],
-                weights[margin - j, margin + k],
-                fold[j] * fold[k] / 2,
-            )
-            quarters[0, j, k], quarters[1, j, k] = (below + above) * scale, (below - above) * scale
-            if quarters[1, j, k] != 0:
-                parities = 2
+    num_parities = 2 if _fold(weights, fold, quarters) else 1
     left, right, singular = np.empty_like(quarters), np.empty_like(quarters), np.zeros((2, margin + 1))
-    for parity in range(parities):
+    for parity in range(num_parities):
         u, sigma, v = np.linalg.svd(quarters[parity])
         for j in range(margin + 1):
             singular[parity, j] = sigma[j]
             for k in range(margin + 1):
                 left[parity, j, k], right[parity, j, k] = u[j, k], v[j, k]
     least, kept = SINGULAR_CUT * max(singular[0, 0], singular[1, 0]), np.zeros(2, np.int64)
-    for parity in range(parities):
+    for parity in range(num_parities):
         for value in singular[parity]:
             kept[parity] += value > least
-    num_terms, total = kept[0] + kept[1], 0.0
-    columns, rows = np.empty((num_terms, size)), np.empty((num_terms, size), np.float32)
-    for parity in range(parities):
+    columns, rows = np.empty((kept[0] + kept[1], len(weights))), np.empty((kept[0] + kept[1], len(weights)))
+    for parity in range(num_parities):
         for term in range(kept[parity]):
-            i, root, column_sum, row_sum = parity * kept[0] + term, np.sqrt(singular[parity, term]), 0.0, 0.0
+            i, root = parity * kept[0] + term, np.sqrt(singular[parity, term])
             for offset in range(-margin, margin + 1):
-                k, signed_root = abs(offset), (-root if parity == 1 and offset < 0 else root)
-                column, row = (
-                    left[parity, k, term] / fold[k] * signed_root,
-                    right[parity, term, k] / fold[k] * signed_root,
-                )
-                columns[i, margin + offset], rows[i, margin + offset] = column, row
-                column_sum, row_sum = column_sum + column, row_sum + row
-            total += column_sum * row_sum
-    normalised = np.empty((num_terms, size), np.float32)
-    for i in range(num_terms):
-        for k in range(size):
-            normalised[i, k] = columns[i, k] / total
-    return normalised, rows
+                k, signed = abs(offset), (-root if parity == 1 and offset < 0 else root)
+                columns[i, margin + offset] = left[parity, k, term] / fold[k] * signed
+                rows[i, margin + offset] = right[parity, term, k] / fold[k] * signed
+    return columns, rows
+
+
+@compiled
+def _fold(weights, fold, quarters):
+    """The kernel in the even and the odd basis, into float64 [2, n, n]; whether it has an odd part."""
+    margin, has_odd = len(weights) // 2, False
+    for j in range(margin + 1):
+        for k in range(margin + 1):
+            below, above = weights[margin + j, margin + k], weights[margin - j, margin + k]
+            scale = fold[j] * fold[k] / 2
+            quarters[0, j, k], quarters[1, j, k] = (below + above) * scale, (below - above) * scale
+            has_odd |= quarters[1, j, k] != 0
+    return has_odd
+
+
+@compiled
+def _normalised(columns, rows):
+    """The terms scaled to a kernel of sum 1, float32."""
+    total = 0.0
+    for i in range(len(columns)):
+        total += columns[i].sum() * rows[i].sum()
+    scaled, same = np.empty(columns.shape, np.float32), np.empty(rows.shape, np.float32)
+    for i in range(columns.shape[0]):
+        for k in range(columns.shape[1]):
+            scaled[i, k], same[i, k] = columns[i, k] / total, rows[i, k]
+    return scaled, same
 
 
 def kernel(blur: Blur) -> np.ndarray:
