@@ -202,10 +202,11 @@ class Counter(TorchDispatchMode):
         """Run the operation."""
         result, name = function(*args, **(kwargs or {})), function.__name__
         is_view = any(a.alias_info and not a.alias_info.is_write for a in function._schema.arguments)
-        if not is_view and "empty" not in name:
+        if not is_view and "empty" not in name and "unsafe_view" not in name:
             self.operations += 1
             inputs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
             read = [] if name.startswith(("new_", "zeros", "full", "arange")) else tree_leaves((args, inputs))
+            read = read[1:] if name.startswith("copy_") else read
             of_inputs = {(t.data_ptr(), t.shape): _stored_bytes(t) for t in read if isinstance(t, Tensor)}
             self.num_bytes += sum(of_inputs.values())
             self.num_bytes += sum(_stored_bytes(t) for t in tree_leaves(result) if isinstance(t, Tensor))

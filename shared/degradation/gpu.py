@@ -6,8 +6,9 @@ so it never waits for the device. With noise off an LR image is the same on ever
 filters and JPEG are exact integer arithmetic (`gpu_filter`, `gpu_jpeg`), the rest is done one pixel at a time.
 """
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -23,26 +24,29 @@ from shared.degradation.gpu_canvas import (
     group,
     merge,
     to_device,
+    to_levels,
 )
-from shared.degradation.gpu_filter import blur, resize
-from shared.degradation.gpu_jpeg import from_levels, jpeg, to_levels
+from shared.degradation.gpu_filter import filtered, prepare
+from shared.degradation.gpu_jpeg import jpeg
 from shared.degradation.gpu_noise import noise
-from shared.degradation.gpu_steps import Steps, steps_of
+from shared.degradation.gpu_steps import Filter, Steps, steps_of
 from shared.degradation.plan import Plan
 
-OPERATORS: Mapping[str, Callable[[Canvas, Sequence[Any]], Canvas]] = {
-    "blur": blur,
-    "resize": resize,
+Operator = Callable[[Canvas, Sequence[Any]], Canvas]
+OPERATORS: Mapping[str, Operator] = {
+    "blur": filtered,
+    "resize": filtered,
     "noise": noise,
     "jpeg": jpeg,
 }
-SCHEDULE = ("blur", "resize", "noise", "jpeg") * 2 + ("resize", "blur", "jpeg")
+SCHEDULE: tuple[Operator, ...] = (filtered, noise, jpeg) * 2 + (filtered, filtered, jpeg)
 """Turns of the operators: the longest plan with both places of its second JPEG. It repeats for any other order."""
 SMALLEST_SIDE = 74
 """Pixels of the HR side: what leaves 11, a reflect border for a 21 x 21 kernel, after the smallest resize (.15)."""
-BYTES_PER_PIXEL = 192
-"""Most bytes alive at once for each pixel of a plan's largest canvas (measured by a test)."""
-BUDGET_BYTES = 2 << 30
+BYTES_PER_PIXEL, BYTES_PER_TERM = 192, 64
+"""Most bytes alive at once for each pixel of a sample's largest canvas, and more for each further term of its kernel
+(measured by a test)."""
+BUDGET_BYTES = 3 << 30
 
 
 def render(hr: Tensor, plans: Sequence[Plan], scale: int = 4, budget_bytes: int = BUDGET_BYTES) -> Tensor:
@@ -66,50 +70,75 @@ def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: in
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(f"the HR images are {height} x {width} pixels: both sides must be {SMALLEST_SIDE} or more")
     out = torch.empty(len(hr), 3, height // scale, width // scale, dtype=torch.uint8, device=hr.device)
-    for start, end in _parts([_working_bytes(s, height, width) for s in steps], budget_bytes):
+    for start, end in _parts([_work(s, height, width) for s in steps], budget_bytes):
         _render_part(hr[start:end], steps[start:end], out[start:end])
     return out
 
 
 def working_bytes(plan: Plan, height: int, width: int, scale: int = 4) -> int:
     """The most working memory that a sample of a batch needs, for an HR image of height x width pixels."""
-    return _working_bytes(plan.steps(height // scale, width // scale), height, width)
+    pixels, bytes_per_pixel = _work(steps_of(plan, height // scale, width // scale), height, width)
+    return math.ceil(pixels * bytes_per_pixel)
 
 
-def _working_bytes(steps: Iterable[tuple[str, Any]], height: int, width: int) -> int:
-    sizes = [(height, width)] + [(p.height, p.width) for operator, p in steps if operator == "resize"]
-    # Matrices of filters have the squares of the sides.
-    return max(BYTES_PER_PIXEL * max(canvas_side(side) for side in size) ** 2 for size in sizes)
+def _work(steps: Steps, height: int, width: int) -> tuple[int, float]:
+    """Pixels of a sample's largest canvas, and most bytes for each of them. Matrices have the squares of the sides."""
+    side = canvas_side(max(height, width))
+    largest, most = side**2, BYTES_PER_PIXEL * side**2
+    for blur, resize in (parameters for _, parameters in steps if isinstance(parameters, Filter)):
+        before, side = side, canvas_side(max(resize.height, resize.width)) if resize else side
+        num_terms, pixels = len(blur[0]) if blur else 1, max(before, side) ** 2
+        most = max(most, (BYTES_PER_PIXEL + (num_terms - 1) * BYTES_PER_TERM) * pixels)
+        largest = max(largest, pixels)
+    return largest, most / largest
 
 
-def _parts(costs: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+def _parts(work: Sequence[tuple[int, float]], budget: int) -> Iterator[tuple[int, int]]:
     """Ranges (start, end) of samples that share a budget when all lie on canvases of the largest."""
-    start = largest = 0
-    for index, cost in enumerate(costs):
-        if index > start and max(largest, cost) * (index + 1 - start) > budget:
+    start, largest, total = 0, 0, 0.0
+    for index, (pixels, bytes_per_pixel) in enumerate(work):
+        if index > start and max(largest, pixels) * (total + bytes_per_pixel) > budget:
             yield start, index
-            start, largest = index, 0
-        largest = max(largest, cost)
-    if costs:
-        yield start, len(costs)
+            start, largest, total = index, 0, 0.0
+        largest, total = max(largest, pixels), total + bytes_per_pixel
+    if work:
+        yield start, len(work)
 
 
 def _render_part(hr: Tensor, steps: Sequence[Steps], out: Tensor) -> None:
     count, _, height, width = hr.shape
-    hr = hr.contiguous()
-    pixels = from_levels(hr) if hr.dtype == torch.uint8 else hr
-    canvases = [merge([Canvas(pixels, tuple(range(count)), (height,) * count, (width,) * count)])]
-    queues = [deque(s) for s in steps]
+    canvases = [merge([Canvas(hr.contiguous(), tuple(range(count)), (height,) * count, (width,) * count)])]
+    queues = _queues(steps, height, width, hr.device)
     for operator in cycle(SCHEDULE):
         if not any(queues):
             break
-        ready = {sample for sample, queue in enumerate(queues) if queue and queue[0][0] == operator}
+        ready = {sample for sample, queue in enumerate(queues) if queue and queue[0][0] is operator}
         pieces, canvases = _split(canvases, ready)
         for canvas in _arranged(pieces, queues):
-            canvases.append(OPERATORS[operator](canvas, [queues[sample].popleft()[1] for sample in canvas.samples]))
+            canvases.append(operator(canvas, [queues[sample].popleft()[1] for sample in canvas.samples]))
     for canvas in canvases:
-        levels = to_levels(canvas.pixels[:, :, : out.shape[2], : out.shape[3]]).byte()
+        levels = to_levels(canvas.pixels[:, :, : out.shape[2], : out.shape[3]])
         out[to_device(np.array(canvas.samples), out.device)] = levels
+
+
+def _queues(steps: Sequence[Steps], height: int, width: int, device: torch.device) -> list[deque[tuple[Operator, Any]]]:
+    """What is to be done with each sample, filters prepared; a resize to the size that it has is left out."""
+    queues: list[list[tuple[Operator, Any]]] = []
+    filters: list[Filter] = []
+    sizes: list[tuple[int, int]] = []
+    for sample in steps:
+        queues.append([])
+        size = height, width
+        for operator, parameters in sample:
+            if isinstance(parameters, Filter):
+                before, size = size, parameters.size_after(size)
+                if not parameters.blur and size == before:
+                    continue
+                sizes.append(before)
+                filters.append(parameters)
+            queues[-1].append((OPERATORS[operator], parameters))
+    ready = iter(prepare(filters, sizes, device))
+    return [deque((act, next(ready) if isinstance(p, Filter) else p) for act, p in queue) for queue in queues]
 
 
 def _split(canvases: Sequence[Canvas], wanted: set[int]) -> tuple[list[Canvas], list[Canvas]]:
@@ -124,13 +153,13 @@ def _split(canvases: Sequence[Canvas], wanted: set[int]) -> tuple[list[Canvas], 
     return chosen, others
 
 
-def _arranged(pieces: Sequence[Canvas], queues: Sequence[deque[tuple[str, Any]]]) -> Iterator[Canvas]:
+def _arranged(pieces: Sequence[Canvas], queues: Sequence[deque[tuple[Operator, Any]]]) -> Iterator[Canvas]:
     """The pictures of all pieces on few canvases of similar sizes, before and after the step that is next."""
     places = [(piece, row) for piece in range(len(pieces)) for row in range(len(pieces[piece].samples))]
     shapes = []
     for piece, row in places:
         operator, parameters = queues[pieces[piece].samples[row]][0]
-        after = [(parameters.height, parameters.width)] if operator == "resize" else []
+        after = [(parameters.height, parameters.width)] if operator is filtered else []
         shapes.append([pieces[piece].sizes[row], *after])
     device = pieces[0].device.type if pieces else ""
     for members in group(shapes, WASTED_PIXELS.get(device, WASTED_PIXELS_ELSEWHERE)):

@@ -5,9 +5,10 @@ and column repeated to the canvas's end, where JPEG finds the padding that libjp
 anything there.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ WASTED_PIXELS_ELSEWHERE = 1 << 20
 class Canvas:
     """Some pictures of a batch.
 
-    pixels: float32 [n, 3, H, W], RGB, nominally in [0, 1]; H and W are multiples of 16.
+    pixels: float32 [n, 3, H, W], RGB, nominally in [0, 1], or uint8, levels; H and W are multiples of 16.
     samples, heights, widths: for each of the n pictures its position in the batch and its size, known on the host.
     edges: whether all that lies outside of a picture repeats its edge.
     """
@@ -42,6 +43,11 @@ class Canvas:
         return list(zip(self.heights, self.widths, strict=True))
 
     @property
+    def are_levels(self) -> bool:
+        """Whether the pixels are whole levels."""
+        return self.pixels.dtype == torch.uint8
+
+    @property
     def device(self) -> torch.device:
         """Where the pixels are."""
         return self.pixels.device
@@ -50,11 +56,6 @@ class Canvas:
     def is_full(self) -> bool:
         """True when no picture is smaller than the canvas."""
         return set(self.sizes) == {tuple(self.pixels.shape[2:])}
-
-    @cached_property
-    def size_n2(self) -> Tensor:
-        """The sizes on the device, int64 [n, 2]."""
-        return to_device(np.array(self.sizes, np.int64), self.device)
 
     def pick(self, rows: Sequence[int]) -> "Canvas":
         """The pictures at these positions of the canvas, in this order."""
@@ -72,7 +73,8 @@ class Canvas:
         """The pixels with other sides, not smaller than any picture."""
         pixels = self.pixels[:, :, :height, :width]
         bottom, right = height - pixels.shape[2], width - pixels.shape[3]
-        return nnf.pad(pixels, (0, right, 0, bottom), mode="replicate") if bottom or right else pixels
+        mode = "replicate" if pixels.is_floating_point() else "constant"  # there is no other for levels on a GPU
+        return nnf.pad(pixels, (0, right, 0, bottom), mode=mode) if bottom or right else pixels
 
     def painted(self, pixels: Tensor, edges: bool = True) -> "Canvas":
         """Pictures of the same sizes with other pixels."""
@@ -80,7 +82,7 @@ class Canvas:
 
     def with_edges(self) -> "Canvas":
         """The same pictures, their edges repeated."""
-        return self if self.edges or self.is_full else self.painted(repeat_edges(self.pixels, self.size_n2))
+        return self if self.edges or self.is_full else self.painted(repeat_edges(self.pixels, self.sizes))
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
@@ -94,19 +96,37 @@ def canvas_side(side: int) -> int:
     return -(-side // BLOCK) * BLOCK
 
 
-def repeat_edges(planes: Tensor, size_n2: Tensor) -> Tensor:
+def to_levels(pixels: Tensor) -> Tensor:
+    """float32 to levels 0 .. 255, uint8: floor(255 x + 1/2 + 1/1024), clipped. Levels stay as they are."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return scaled(pixels).byte()
+
+
+def scaled(pixels: Tensor) -> Tensor:
+    """float32 to 255 x + 1/2 + 1/1024, clipped to 0 .. 255: the level is the whole part."""
+    return (pixels * 255).add_(0.5 + 1 / 1024).clamp_(0, 255)
+
+
+def from_levels(levels: Tensor) -> Tensor:
+    """Levels to float32 0 .. 1. What is float32 stays as it is."""
+    return levels.float().mul_(1 / 255) if levels.dtype == torch.uint8 else levels
+
+
+def repeat_edges(planes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     """Planes [n, c, H, W] whose values outside the upper left `size` (rows, columns) are those of its nearest edge."""
-    count, channels, height, width = planes.shape
-    y = torch.arange(height, device=planes.device).minimum(size_n2[:, :1] - 1)
-    x = torch.arange(width, device=planes.device).minimum(size_n2[:, 1:] - 1)
-    index = (y[:, :, None] * width + x[:, None, :]).view(count, 1, height * width)
-    return planes.flatten(2).gather(2, index.expand(-1, channels, -1)).view_as(planes)
+    (count, channels, height, width), device = planes.shape, planes.device
+    ends = np.array(sizes)[:, :, None] - 1
+    lines = [np.minimum(np.arange(side), ends[:, axis]) for axis, side in enumerate((height, width))]
+    rows, columns = to_device(np.concatenate(lines, axis=1), device).split((height, width), dim=1)
+    n, c = _numbers(max(count, channels), device)[:count], _numbers(max(count, channels), device)[:channels]
+    return planes[n[:, None, None, None], c[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def repeat_last_row(planes: Tensor, rows_n: Tensor) -> Tensor:
-    """Planes [n, c, H, W] whose rows from `rows_n` on, int64 [n], are copies of the one before them."""
-    row = torch.arange(planes.shape[2], device=planes.device).minimum(rows_n[:, None] - 1)
-    return planes.gather(2, row[:, None, :, None].expand_as(planes))
+@lru_cache(maxsize=64)
+def _numbers(count: int, device: torch.device) -> Tensor:
+    """0 .. count - 1, int64."""
+    return torch.arange(count, device=device)
 
 
 def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> list[list[int]]:
@@ -117,33 +137,33 @@ def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> li
     """
     pixels = [sum(height * width for height, width in shape) for shape in shapes]
     groups: list[list[int]] = []
-    sides: list[tuple[int, int]] = []
+    sides: list[int] = []
     used = 0
-    for index in sorted(range(len(shapes)), key=lambda i: pixels[i], reverse=True):
-        grown = [
-            (max(h, side_h), max(w, side_w))
-            for (h, w), (side_h, side_w) in zip(shapes[index], sides or shapes[index], strict=True)
-        ]
-        area = sum(height * width for height, width in grown)
+    for index in sorted(range(len(shapes)), key=pixels.__getitem__, reverse=True):
+        own = [side for size in shapes[index] for side in size]
+        grown = list(map(max, sides or own, own))
+        area = sum(map(operator.mul, grown[::2], grown[1::2]))
         if groups and area * (len(groups[-1]) + 1) - used - pixels[index] < wasted_pixels:
             groups[-1].append(index)
             sides, used = grown, used + pixels[index]
         else:
             groups.append([index])
-            sides, used = list(shapes[index]), pixels[index]
+            sides, used = own, pixels[index]
     return groups
 
 
 def merge(pieces: Sequence[Canvas]) -> Canvas:
     """One canvas with the pictures of several, as small as they allow."""
     height, width = (canvas_side(max(max(side) for side in sides)) for sides in zip(*map(_sides, pieces), strict=True))
+    if not (are_levels := all(piece.are_levels for piece in pieces)):
+        pieces = [piece.painted(from_levels(piece.pixels), piece.edges) for piece in pieces]
     parts = [piece.fit(height, width) for piece in pieces]
     return Canvas(
         parts[0] if len(parts) == 1 else torch.cat(parts),
         tuple(sample for piece in pieces for sample in piece.samples),
         tuple(side for piece in pieces for side in piece.heights),
         tuple(side for piece in pieces for side in piece.widths),
-        all(piece.edges or piece.is_full for piece in pieces),
+        not are_levels and all(piece.edges or piece.is_full for piece in pieces),
     )
 
 

@@ -1,156 +1,193 @@
-"""Blur and resize on a torch device: both are matrices along rows and columns, made for each picture's own size.
+"""Blur and resize on a torch device: matrices along rows and columns, made for each picture's own size.
 
-The products are exact. Pixels and weights are whole multiples of 2**-24 and 2**-26 held in float64, whose 53 bits hold
-every partial sum, so the result depends neither on the order of summation nor on the canvas, the batch or the device.
-What lies outside a picture is not used, and repeats the picture's edge afterwards.
+A blur and the resize behind it are one matrix a term of the kernel, with no picture in between. Products are exact:
+pixels are whole multiples of 2**-15 of a level (a level that was divided by 255 is itself again), weights of 2**-26, in
+float64, whose 53 bits hold every partial sum. So the result depends neither on the order of summation nor on canvas,
+batch or device. What lies outside a picture is not used, and repeats the picture's edge afterwards.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shared.degradation.gpu_canvas import Canvas, canvas_side, to_device
+from shared.degradation.gpu_steps import Filter
 from shared.degradation.kernels import Terms
-from shared.degradation.plan import Resize
 
-PIXEL_STEPS = 2.0**24
-WEIGHT_STEPS = 2.0**26
-UNITS = np.array([1 / WEIGHT_STEPS / PIXEL_STEPS, 1 / WEIGHT_STEPS])
-"""What a step of weight counts for along columns, whose product comes last, and along rows."""
+PIXEL_STEPS, LINE_STEPS, WEIGHT_STEPS = 2.0**15, 2.0**16, 2.0**26
+"""To a level, before the first product and before the second, and to a weight of 1."""
 MODES = ("area", "bilinear", "bicubic")
 # Weights of the inputs floor - 1 .. floor + 2 at the fraction t as polynomials of t, highest power first.
 BILINEAR = ((0, 0, 0, 0), (0, 0, -1, 1), (0, 0, 1, 0), (0, 0, 0, 0))
 BICUBIC = ((-0.75, 1.5, -0.75, 0), (1.25, -2.25, 0, 1), (-1.25, 1.5, 0.75, 0), (0.75, -0.75, 0, 0))  # a = -.75
-TAPS = np.array([np.zeros((4, 4)), BILINEAR, BICUBIC])
+POLYNOMIALS = np.array([np.zeros((4, 4)), BILINEAR, BICUBIC]) * WEIGHT_STEPS
 """[mode, tap, power]; an area has no such taps."""
 
 
-def blur(canvas: Canvas, parameters: Sequence[Terms]) -> Canvas:
-    """Correlation with the sum of each picture's terms, reflect-101 border, no clipping; pictures in another order.
+class Taps(NamedTuple):
+    """Resizes of lines: output i is the sum over a of weights[i, taps - 1 - a] times input first[i] + a.
+
+    first: int64 [2, n, side + 1], along columns and along rows, past the last output repeated; then the last input.
+    weights: float64 [2, n, side, taps], in whole steps.
+    """
+
+    first: Tensor
+    weights: Tensor
+
+
+class Tables(NamedTuple):
+    """What the filters of a batch need on the device.
+
+    taps: of all resizes. blurs: the terms of all kernels, float64 [2, terms, margin + size + margin], along columns and
+    along rows, whole multiples of 2**-26 between margins of zeros for as many taps as a resize has beyond the first.
+    """
+
+    taps: Taps
+    blurs: Tensor
+
+
+class Step(NamedTuple):
+    """A filter of one picture: its size afterwards, the row of its resize in `tables`, the first row of its terms."""
+
+    height: int
+    width: int
+    row: int
+    first_term: int
+    num_terms: int
+    tables: Tables
+
+
+def prepare(filters: Sequence[Filter], sizes: Sequence[tuple[int, int]], device: torch.device) -> list[Step]:
+    """Filters ready to run on pictures of these sizes: the tables of all are made at once.
 
     Raises ValueError when a picture is too small for a reflect border.
     """
-    for (height, width), (columns, _) in zip(canvas.sizes, parameters, strict=True):
-        if min(height, width) <= columns.shape[1] // 2:
-            raise ValueError(f"a picture is {height} x {width} pixels at a blur of size {columns.shape[1]}: too small")
-    most_first = sorted(range(len(parameters)), key=lambda row: -len(parameters[row][0]))
-    canvas, terms = canvas.pick(most_first), [parameters[row] for row in most_first]
-    weights = to_device(_packed(terms), canvas.device)
-    sources = _mirrored(canvas, weights.shape[3])
-    height, width = canvas.pixels.shape[2:]
-    steps, total = _to_steps(canvas.pixels), None
-    for n, first, last in _blocks([len(columns) for columns, _ in terms]):
-        shape = (2, n, last - first, *sources.shape[2:])
-        matrices = torch.zeros(*shape[:4], shape[3], dtype=torch.float64, device=canvas.device)
-        index, taps = sources[:, :n, None], weights[:, :n, first:last, None]
-        matrices.scatter_add_(4, index.expand(shape), taps.expand(shape))
-        total = _product(steps[:n], matrices[0, :, :, :height, :height], matrices[1, :, :, :width, :width], total)
-    assert total is not None
-    return canvas.painted(_to_pixels(total, width))
+    for (height, width), (blur, _) in zip(sizes, filters, strict=True):
+        if blur and min(height, width) <= blur[0].shape[1] // 2:
+            raise ValueError(f"a picture is {height} x {width} pixels at a blur of size {blur[0].shape[1]}: too small")
+    if not filters:
+        return []
+    after = [one.size_after(size) for one, size in zip(filters, sizes, strict=True)]
+    modes = [MODES.index(resize.mode if resize else "bilinear") for _, resize in filters]
+    taps = _taps(np.array(sizes).T, np.array(after).T, modes, device)
+    num_terms = [len(blur[0]) if blur else 1 for blur, _ in filters]
+    first_terms = [0, *itertools.accumulate(num_terms)]
+    packed = _packed([blur for blur, _ in filters], first_terms, taps.weights.shape[3] - 1)
+    tables = Tables(taps, to_device(packed, device))
+    numbers = zip(after, itertools.count(), first_terms[:-1], num_terms, strict=False)
+    return [Step(*size, row, first_term, count, tables) for size, row, first_term, count in numbers]
 
 
-def _packed(terms: Sequence[Terms]) -> np.ndarray:
-    """Columns and rows of all kernels, centred, in whole steps: float64 [2, n, terms, largest size]."""
-    size = max(columns.shape[1] for columns, _ in terms)
-    packed = np.zeros((2, len(terms), max(len(columns) for columns, _ in terms), size))
-    for sample, pair in enumerate(terms):
-        count, length = pair[0].shape
-        start = (size - length) // 2
-        packed[:, sample, :count, start : start + length] = pair
-    return np.rint(packed * WEIGHT_STEPS) * UNITS[:, None, None, None]
+def _packed(blurs: Sequence[Terms | None], first_terms: Sequence[int], margin: int) -> np.ndarray:
+    """`Tables.blurs`. No blur is a single weight of 1."""
+    size = max([1, *(blur[0].shape[1] for blur in blurs if blur)])
+    packed = np.zeros((2, first_terms[-1], size + 2 * margin))
+    unit = np.ones((1, 1), np.float32)
+    for blur, start, end in zip(blurs, first_terms, first_terms[1:], strict=False):
+        for axis, vectors in enumerate(blur or (unit, unit)):
+            edge = margin + (size - vectors.shape[1]) // 2
+            packed[axis, start:end, edge : edge + vectors.shape[1]] = vectors
+    return np.rint(packed * WEIGHT_STEPS) / WEIGHT_STEPS
 
 
-def _mirrored(canvas: Canvas, taps: int) -> Tensor:
-    """The input of each tap with a reflect-101 border, int64 [2, n, side, taps]; past an edge, those of the edge."""
-    last = canvas.size_n2.T[:, :, None, None] - 1
-    line = torch.arange(max(canvas.pixels.shape[2:]), device=canvas.device)[:, None].minimum(last)
-    source = (line + torch.arange(-(taps // 2), taps // 2 + 1, device=canvas.device)).abs_()
-    return last - source.sub_(last).abs_()
+def filtered(canvas: Canvas, steps: Sequence[Step]) -> Canvas:
+    """Each picture's blur (correlation, reflect-101 border, no clipping), then its resize on the grid in/out.
 
-
-def _blocks(num_terms: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """(n, first, last): terms first .. last - 1 of the first n kernels, which have the most.
-
-    A block does no more than the first terms of all kernels, so that it needs no more memory.
+    Each term of a kernel is computed like a picture of its own; their sum is the picture.
     """
-    first = 0
-    while first < num_terms[0]:
-        n = sum(count > first for count in num_terms)
-        last = min(first + len(num_terms) // n, num_terms[0])
-        yield n, first, last
-        first = last
+    count, device, pixels, tables = len(steps), canvas.device, canvas.pixels, steps[0].tables
+    heights, widths = tuple(step.height for step in steps), tuple(step.width for step in steps)
+    height, width = canvas_side(max(heights)), canvas_side(max(widths))
+    owner, row, term = to_device(_rows(steps), device).unbind(0)
+    taps = Taps(tables.taps.first.index_select(1, row[:count]), tables.taps.weights.index_select(1, row))
+    steps_in = 1 if canvas.are_levels else PIXEL_STEPS
+    sides = max(height, width), max(pixels.shape[2:])
+    rows, columns = _matrices(taps, tables.blurs.index_select(1, term), owner, sides, LINE_STEPS / steps_in)
+    pixels = pixels if canvas.are_levels else (pixels * (255 * steps_in)).round_()
+    factors = rows[:, :height, : pixels.shape[2]], columns[:, :width, : pixels.shape[3]]
+    planes = _product(pixels.index_select(0, owner), *factors)
+    if len(owner) > count:
+        planes[:count].index_add_(0, owner[count:], planes[count:])
+    out = torch.empty(count, 3, height, width, device=device)
+    torch.mul(planes[:count].transpose(1, 2), 1 / (255 * LINE_STEPS), out=out)
+    return Canvas(out, canvas.samples, heights, widths)
 
 
-def _to_steps(pixels: Tensor) -> Tensor:
-    """float32 to whole steps, float64."""
-    return (pixels * PIXEL_STEPS).round_().double()
+def _rows(steps: Sequence[Step]) -> np.ndarray:
+    """Of each term, the first ones of all pictures first: its picture, and its rows of taps and blurs, int64 [3, n]."""
+    num_terms = [step.num_terms for step in steps]
+    numbers = np.array([[place, step.row, step.first_term] for place, step in enumerate(steps)])
+    rows = np.repeat(numbers.T, num_terms, axis=1)
+    place = np.arange(rows.shape[1]) - np.repeat(np.cumsum(num_terms) - num_terms, num_terms)
+    rows[2] += place
+    return rows[:, np.argsort(place, kind="stable")]
 
 
-def _product(steps: Tensor, rows: Tensor, columns: Tensor, total: Tensor | None = None) -> Tensor:
-    """The sum over t of rows[t] @ (steps @ columns[t].T, in whole steps), added to the first of `total`, if given.
+def _matrices(taps: Taps, blurs: Tensor, owner: Tensor, sides: tuple[int, int], steps: float) -> Tensor:
+    """Blur and resize along columns and rows: float64 [2, terms, outputs, inputs].
 
-    steps: float64 [n, 3, H, W]. rows: [n, t, H', H] that undo the steps, columns: [n, t, W', W]. Gives [n, H', 3 W'].
+    taps: first inputs of each picture, weights of each term. blurs: as in `Tables`. owner: whose a term is, int64 [n].
+    sides: numbers of outputs and inputs. steps: what one is along rows.
     """
-    n, channels, height, width = steps.shape
-    terms, side = columns.shape[1:3]
-    across = torch.bmm(steps.view(n, channels * height, width), columns.reshape(n, terms * side, width).mT)
-    lines = torch.empty(n, terms, height, channels, side, dtype=torch.float64, device=steps.device)
-    torch.round(across.view(n, channels, height, terms, side).permute(0, 3, 2, 1, 4), out=lines)
-    factors = rows.transpose(1, 2).reshape(n, -1, terms * height), lines.view(n, terms * height, channels * side)
-    if total is None:
-        return torch.bmm(*factors)
-    total[:n].baddbmm_(*factors)
-    return total
+    margin, num_out = taps.weights.shape[3] - 1, sides[0]
+    span, size = blurs.shape[2] - margin, blurs.shape[2] - 2 * margin
+    first, last = taps.first[:, :, :num_out, None], taps.first[:, :, -1:, None]
+    source = first + _offsets(size // 2, span, blurs.device)
+    source = torch.sub(last, source.abs_()).abs_()
+    source = torch.sub(last, source).clamp_min_(0).index_select(1, owner)  # mirrored; taps further out have no weight
+    shifted = blurs.unfold(2, span, 1).flatten(0, 1)  # [2 terms, taps, span]
+    weights = torch.bmm(taps.weights[:, :, :num_out].flatten(0, 1), shifted).view(source.shape).round_()
+    matrices = torch.zeros(*source.shape[:3], sides[1], dtype=torch.float64, device=blurs.device)
+    return matrices.scatter_add_(3, source, weights.mul_(_units(steps, blurs.device)))
 
 
-def _to_pixels(total: Tensor, width: int) -> Tensor:
-    """float64 [n, H, 3 W] to float32 [n, 3, H, W]."""
-    planes = total.view(*total.shape[:2], 3, width).permute(0, 2, 1, 3)
-    return planes.to(torch.float32, memory_format=torch.contiguous_format)
+@lru_cache(maxsize=8)
+def _units(steps: float, device: torch.device) -> Tensor:
+    """What a step of weight counts for along columns, whose product comes last, and along rows."""
+    return to_device(np.array([1, steps]).reshape(2, 1, 1, 1) / WEIGHT_STEPS, device)
 
 
-def resize(canvas: Canvas, parameters: Sequence[Resize]) -> Canvas:
-    """Resize each picture to its plan's size, sampling on the grid in/out; a picture of that size stays as it is."""
-    heights, widths = tuple(p.height for p in parameters), tuple(p.width for p in parameters)
-    if (heights, widths) == (canvas.heights, canvas.widths):
-        return canvas
-    sizes_in, sizes_out = np.array([canvas.heights, canvas.widths]), np.array([heights, widths])
-    side_in, modes = max(canvas.pixels.shape[2:]), [MODES.index(p.mode) for p in parameters]
-    matrices = _resize_matrices(sizes_in, sizes_out, side_in, modes, canvas.device)
-    (height_in, width_in), (height, width) = canvas.pixels.shape[2:], (canvas_side(max(line)) for line in sizes_out)
-    rows, columns = matrices[0, :, None, :height, :height_in], matrices[1, :, None, :width, :width_in]
-    pixels = _to_pixels(_product(_to_steps(canvas.pixels), rows, columns), width)
-    return Canvas(pixels, canvas.samples, heights, widths)
+@lru_cache(maxsize=256)
+def _offsets(start: int, count: int, device: torch.device) -> Tensor:
+    """-start, 1 - start .. : int64 [count]."""
+    return to_device(np.arange(count) - start, device)
 
 
-def _resize_matrices(
-    num_in: np.ndarray, num_out: np.ndarray, side_in: int, modes: Sequence[int], device: torch.device
-) -> Tensor:
-    """Weights, float64 [2, n, side_out, side_in], of resizes along columns and rows; past an end they repeat the last.
+def _product(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """rows @ (pixels @ columns.T, rounded), a channel: [n, 3, H, W], [n, H', H] and [n, W', W] give [n, H', 3, W']."""
+    n, channels, height, width = pixels.shape
+    lines = pixels.transpose(1, 2).to(torch.float64, memory_format=torch.contiguous_format)
+    across = torch.bmm(lines.view(n, -1, width), columns.mT).round_()
+    return torch.bmm(rows, across.view(n, height, -1)).view(n, rows.shape[1], channels, -1)
 
-    num_in, num_out: int [2, n]. Sums that are not exact are taken in float64 and one operation at a time, hence the
-    same everywhere.
-    """
-    units = np.broadcast_to(UNITS[:, None], num_in.shape)
-    whole = np.where(np.equal(modes, 0), WEIGHT_STEPS, 0) + 0 * num_in
-    lines = np.stack([num_in, num_out, num_in - 1, num_out - 1, num_in / num_out, whole, units], axis=-1)
-    powers = np.broadcast_to(TAPS[list(modes)].reshape(-1, 16) * WEIGHT_STEPS, (*num_in.shape, 16))
+
+def _taps(num_in: np.ndarray, num_out: np.ndarray, modes: Sequence[int], device: torch.device) -> Taps:
+    """Of resizes from num_in to num_out pixels, int [2, n]. Positions and weights round one operation at a time."""
+    is_area = np.equal(modes, MODES.index("area"))
+    num_taps = max([4, *(-(-num_in // num_out) + 1)[:, is_area].ravel().tolist()])
+    area = 0 * num_in + is_area * WEIGHT_STEPS
+    lines = np.stack([num_in, num_out, num_in - 1, num_out - 1, num_in / num_out, num_in + num_out - 1, area], axis=-1)
+    powers = np.broadcast_to(POLYNOMIALS[list(modes)].reshape(-1, 16), (*num_in.shape, 16))
     table = to_device(np.concatenate([lines, powers], axis=-1), device)[:, :, None]  # [2, n, 1, 23]
-    count_in, count_out, last_in, last_out, scale, area, unit = table[..., :7].split(1, dim=-1)
-    i = torch.arange(canvas_side(num_out.max()), dtype=torch.float64, device=device)[:, None].minimum(last_out)
-    if 0 in modes:
-        start, end = (i * count_in).div_(count_out).floor_(), (i + 1).mul_(count_in).div_(count_out).ceil_()
-        j = torch.arange(side_in, dtype=torch.float64, device=device)
-        matrices = ((j >= start) & (j < end)) * (area / (end - start)).round_().mul_(unit)
-    else:
-        matrices = torch.zeros(*num_in.shape, i.shape[2], side_in, dtype=torch.float64, device=device)
-    if set(modes) != {0}:
-        position = (i + 0.5).mul_(scale).sub_(0.5)
-        floor = position.floor()
-        t, (cubic, square, linear, constant) = position.sub_(floor), table[..., 7:].unflatten(-1, (4, 4)).unbind(-1)
-        weights = (cubic * t).add_(square).mul_(t).add_(linear).mul_(t).add_(constant).round_().mul_(unit)
-        taps = floor + torch.arange(-1, 3, dtype=torch.float64, device=device)
-        matrices.scatter_add_(3, taps.clamp_min_(0).minimum(last_in).long(), weights)
-    return matrices
+    count_in, count_out, last_in, last_out, scale, rest, area = table[..., :7].split(1, dim=-1)
+    tap = _offsets(0, num_taps, device)
+    i = _offsets(0, canvas_side(int(num_out.max())), device)[:, None].minimum(last_out)
+    position = (i + 0.5).mul_(scale).sub_(0.5)
+    floor = position.floor()
+    t, (cubic, square, linear, constant) = position.sub_(floor), table[..., 7:].unflatten(-1, (4, 4)).unbind(-1)
+    weights = (cubic * t).add_(square).mul_(t).add_(linear).mul_(t).add_(constant).round_()
+    i.mul_(count_in)
+    start, end = (torch.div(i + extra, count_out, rounding_mode="floor") for extra in (0, rest))
+    count = end.sub_(start)
+    all_weights = (tap < count) * (area / count).round_()
+    all_weights[..., :4].add_(weights)
+    first = torch.where(area > 0, start, floor.sub_(1))
+    inside = (first + tap).clamp_min_(0).minimum(last_in)
+    first = torch.cat([first.clamp_min_(0), last_in], dim=2).long()
+    place = (first[:, :, :-1] - inside.long()).add_(num_taps - 1)
+    return Taps(first[..., 0], torch.zeros_like(all_weights).scatter_add_(3, place, all_weights))

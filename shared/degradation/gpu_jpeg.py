@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, repeat_edges, repeat_last_row, to_device
+from shared.degradation.gpu_canvas import Canvas, repeat_edges, scaled, to_device
 
 NARROW = 4
 """Up to this width libjpeg-turbo upsamples chroma by repetition."""
@@ -33,32 +33,22 @@ YCC_FROM_RGB = np.array([[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5,
 YCC_OFFSET = np.array([0.5 - 128, 0.5 - 2**-16, 0.5 - 2**-16])
 """Luma is rounded, chroma rounded half down; 128 is taken from luma, and not added to chroma."""
 RGB_FROM_CHROMA = np.array([[0, 1.402], [-0.34414, -0.71414], [1.772, 0]])
-DOWN_ROUNDING, UP_ROUNDING = (1 / 4, 2 / 4), (8 / 16, 7 / 16)
-"""Of chroma, at even and odd columns, before the floor."""
-
-
-def to_levels(pixels: Tensor) -> Tensor:
-    """float32 to whole levels 0 .. 255, still float32: floor(255 x + 1/2 + 1/1024), clipped."""
-    return (pixels * 255).add_(0.5 + 1 / 1024).clamp_(0, 255).floor_()
-
-
-def from_levels(levels: Tensor) -> Tensor:
-    """Levels 0 .. 255 to float32 0 .. 1."""
-    return levels.float().mul_(1 / 255)
+DOWN_ROUNDING, UP_ROUNDING = (1 / 4, 2 / 4), (8 / 16 - 128, 7 / 16 - 128)
+"""Of chroma, at even and odd columns, before the floor; 128 is taken from it on the way up."""
 
 
 def jpeg(canvas: Canvas, qualities: Sequence[int]) -> Canvas:
-    """Through JPEG and back at each plan's quality; the pictures become 8 bits."""
+    """Through JPEG and back at each plan's quality; the pictures become levels."""
     canvas = canvas.with_edges()
     quality_n = to_device(np.array(qualities, np.int64), canvas.device)
     luma, chroma = _decoded(_coded(*_subsampled(canvas), quantisation_tables(canvas.device)[quality_n]))
     if not canvas.is_full:
-        chroma = repeat_edges(chroma, (canvas.size_n2 + 1) // 2)
+        chroma = repeat_edges(chroma, [((height + 1) // 2, (width + 1) // 2) for height, width in canvas.sizes])
     full_chroma = _upsampled(chroma)
     if min(canvas.widths) <= NARROW:
-        is_narrow = canvas.size_n2[:, 1].view(-1, 1, 1, 1) <= NARROW
-        full_chroma = torch.where(is_narrow, nnf.interpolate(chroma, scale_factor=2), full_chroma)
-    return canvas.painted(from_levels(_rgb(luma, full_chroma)), edges=False)
+        is_narrow = to_device(np.array(canvas.widths) <= NARROW, canvas.device).view(-1, 1, 1, 1)
+        full_chroma = torch.where(is_narrow, nnf.interpolate(chroma.sub_(128), scale_factor=2), full_chroma)
+    return canvas.painted(_rgb(luma, full_chroma), edges=False)
 
 
 @lru_cache(maxsize=8)
@@ -117,22 +107,23 @@ def _passes(device: torch.device) -> Tensor:
     return to_device(np.stack([*forward, np.kron(4 * dct, one), np.kron(one, dct / 32)]), device)
 
 
-@lru_cache(maxsize=8)
-def _half(device: torch.device) -> Tensor:
-    return torch.full((64,), 0.5, dtype=torch.float64, device=device)
+@lru_cache(maxsize=16)
+def _rounding_up(value: float, device: torch.device) -> Tensor:
+    """What a pass adds before the floor, float64 [64]."""
+    return torch.full((64,), value, dtype=torch.float64, device=device)
 
 
 @lru_cache(maxsize=8)
 def _colours(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What R, G, B give to Y, Cb, Cr, [3, 3, 1, 1]; offsets, [3, 1, 1]; what Cb, Cr give to RGB, [2, 3, 1, 1]."""
+    """What R, G, B give to Y, Cb, Cr, [3, 3, 1, 1]; offsets, [3, 1, 1]; 1/2, what Cb, Cr give to RGB, [3, 3, 1, 1]."""
     to_ycc, to_rgb = (np.vectorize(fixed)(matrix).T[..., None, None] for matrix in (YCC_FROM_RGB, RGB_FROM_CHROMA))
-    parts = (part.astype(np.float32) for part in (to_ycc, YCC_OFFSET[:, None, None], to_rgb))
-    ycc, offset, rgb = (to_device(part, device) for part in parts)
+    parts = to_ycc, YCC_OFFSET[:, None, None], np.concatenate([np.full((1, 3, 1, 1), 0.5), to_rgb])
+    ycc, offset, rgb = (to_device(part.astype(np.float32), device) for part in parts)
     return ycc, offset, rgb
 
 
 @lru_cache(maxsize=64)
-def _rounding(values: tuple[float, float], width: int, device: torch.device) -> Tensor:
+def _alternating(values: tuple[float, float], width: int, device: torch.device) -> Tensor:
     """Two values in turn, float32 [width]."""
     return to_device(np.resize(np.array(values, np.float32), width), device)
 
@@ -143,18 +134,19 @@ def _subsampled(canvas: Canvas) -> tuple[Tensor, Tensor]:
     Whole numbers below 2**24 over 2**16: exact in float32. Under an odd last row lies its repetition; further rows
     repeat the last row of chroma, while further columns come from repeated pixels.
     """
-    levels, ((red, green, blue), offset, _) = to_levels(canvas.pixels), _colours(canvas.device)
+    levels = canvas.pixels.float() if canvas.are_levels else scaled(canvas.pixels).floor_()
+    (red, green, blue), offset, _ = _colours(canvas.device)
     ycc = torch.addcmul(offset, levels[:, 0:1], red)
     ycc.addcmul_(levels[:, 1:2], green).addcmul_(levels[:, 2:3], blue).floor_()
     height, width = ycc.shape[2:]
-    chroma = nnf.avg_pool2d(ycc[:, 1:], 2).add_(_rounding(DOWN_ROUNDING, width // 2, canvas.device)).floor_()
+    chroma = nnf.avg_pool2d(ycc[:, 1:], 2).add_(_alternating(DOWN_ROUNDING, width // 2, canvas.device)).floor_()
     if set(canvas.heights) != {height}:
-        chroma = repeat_last_row(chroma, (canvas.size_n2[:, 0] + 1) // 2)
+        chroma = repeat_edges(chroma, [((rows + 1) // 2, width // 2) for rows in canvas.heights])
     return ycc[:, 0], chroma
 
 
 def _coded(luma: Tensor, chroma: Tensor, tables: Tensor) -> Tensor:
-    """jpeg_fdct_islow, quantisation, jpeg_idct_islow: values less 128 in blocks, float64 [n, rows, columns, 6, 8, 8].
+    """jpeg_fdct_islow, quantisation, jpeg_idct_islow: values in blocks, float64 [n, rows, columns, 6, 8, 8].
 
     tables: [n, 2, 1, 6, 64] of `quantisation_tables`. A unit of 16 x 16 pixels has 4 blocks of luma, 1 of each chroma.
     """
@@ -164,12 +156,11 @@ def _coded(luma: Tensor, chroma: Tensor, tables: Tensor) -> Tensor:
     of_luma, of_chroma = _luma_blocks(blocks), _chroma_blocks(blocks)
     of_luma.copy_(luma.view(of_luma.shape))
     of_chroma.copy_(chroma.view(of_chroma.shape))
-    values = blocks.view(-1, 64)
     along_rows, along_columns, back_along_columns, back_along_rows = _passes(luma.device)
-    values = _pass(_pass(values, along_rows), along_columns)
+    values = _pass(_pass(blocks.view(-1, 64), along_rows), along_columns)
     steps, shares = tables.unbind(1)
     values.view(n, -1, 6, 64).mul_(shares).round_().mul_(steps)
-    return _pass(_pass(values, back_along_columns), back_along_rows).view(n, rows, columns, 6, 8, 8)
+    return _pass(_pass(values, back_along_columns), back_along_rows, 128).view(n, rows, columns, 6, 8, 8)
 
 
 def _luma_blocks(blocks: Tensor) -> Tensor:
@@ -182,15 +173,15 @@ def _chroma_blocks(blocks: Tensor) -> Tensor:
     return blocks[..., 4:, :, :].permute(0, 3, 1, 4, 2, 5)
 
 
-def _pass(values: Tensor, matrix: Tensor) -> Tensor:
-    """Blocks [.., 64] through a matrix [in, out], rounded to whole numbers, half up (libjpeg's DESCALE)."""
-    return torch.addmm(_half(values.device), values, matrix).floor_()
+def _pass(values: Tensor, matrix: Tensor, offset: float = 0) -> Tensor:
+    """Blocks [.., 64] through a matrix [in, out], rounded to whole numbers, half up (libjpeg's DESCALE), and offset."""
+    return torch.addmm(_rounding_up(offset + 0.5, values.device), values, matrix).floor_()
 
 
 def _decoded(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma [n, 1, H, W] and chroma [n, 2, H/2, W/2], less 128, clipped to -128 .. 127, float32."""
+    """Luma [n, 1, H, W] and chroma [n, 2, H/2, W/2], clipped to 0 .. 255, float32."""
     n, rows, columns = blocks.shape[:3]
-    blocks.clamp_(-128, 127)
+    blocks.clamp_(0, 255)
     luma, chroma = (
         part.to(torch.float32, memory_format=torch.contiguous_format)
         for part in (_luma_blocks(blocks), _chroma_blocks(blocks))
@@ -199,13 +190,15 @@ def _decoded(blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _upsampled(chroma: Tensor) -> Tensor:
-    """h2v2_fancy_upsample: [n, 2, h, w] to [n, 2, 2h, 2w], 3/4 of the nearer and 1/4 of the further sample an axis."""
+    """h2v2_fancy_upsample, less 128: [n, 2, h, w] to [n, 2, 2h, 2w], 3/4 of the nearer, 1/4 of the further sample."""
     wide = nnf.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-    return wide.add_(_rounding(UP_ROUNDING, wide.shape[3], wide.device)).floor_()
+    return wide.add_(_alternating(UP_ROUNDING, wide.shape[3], wide.device)).floor_()
 
 
 def _rgb(luma: Tensor, chroma: Tensor) -> Tensor:
-    """ycc_rgb_convert: luma [n, 1, H, W] and chroma [n, 2, H, W] less 128 to levels [n, 3, H, W], exact in float32."""
-    _, _, (from_cb, from_cr) = _colours(luma.device)
-    levels = (chroma[:, :1] * from_cb).addcmul_(chroma[:, 1:], from_cr).add_(0.5).floor_()
-    return levels.add_(luma.add_(128)).clamp_(0, 255)
+    """ycc_rgb_convert: luma [n, 1, H, W] and chroma less 128 [n, 2, H, W] to levels, uint8 [n, 3, H, W].
+
+    Whole numbers below 2**24 over 2**16, and between 0 and 256 so even with luma: their whole part is exact.
+    """
+    _, _, (half, from_cb, from_cr) = _colours(luma.device)
+    return torch.addcmul(half, chroma[:, :1], from_cb).addcmul_(chroma[:, 1:], from_cr).add_(luma).clamp_(0, 255).byte()

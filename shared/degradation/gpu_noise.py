@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, to_device
-from shared.degradation.gpu_jpeg import to_levels
+from shared.degradation.gpu_canvas import Canvas, from_levels, scaled, to_device
 from shared.degradation.noise import RATE_BITS, normal_table, poisson_table
 from shared.degradation.plan import Noise
 from shared.seeds import word_keys
@@ -26,50 +25,51 @@ LCG_FACTOR, LCG_STEP = np.uint32(1664525), np.uint32(1013904223)
 def noise(canvas: Canvas, parameters: Sequence[Noise]) -> Canvas:
     """Add each plan's noise, then clip to [0, 1]. Returns the pictures in another order."""
     kinds = list(NOISE_KINDS)
-    order = sorted(range(len(parameters)), key=lambda row: kinds.index(parameters[row].kind))
+    order = sorted(range(len(parameters)), key=lambda row: (kinds.index(parameters[row].kind), parameters[row].grey))
     canvas, parameters = canvas.with_edges().pick(order), [parameters[row] for row in order]
-    words = words16(canvas, [noise.seed for noise in parameters])
-    numbers = [(noise.grey, noise.level / (255 if noise.kind == "gaussian" else 1)) for noise in parameters]
-    grey, level = to_device(np.array(numbers, np.float32), canvas.device)[:, :, None, None, None].unbind(1)
-    if any(noise.grey for noise in parameters):
-        words = torch.where(grey > 0, words[:, :1], words)
-    out, start = torch.empty_like(canvas.pixels), 0
-    for kind, field in NOISE_KINDS.items():
-        part = slice(start, start + sum(noise.kind == kind for noise in parameters))
-        if part.stop > start:
-            pixels = canvas.pixels[part]
-            added = field(pixels, words[part], grey[part] if any(noise.grey for noise in parameters[part]) else None)
-            torch.clamp(added.mul_(level[part]).add_(pixels), 0, 1, out=out[part])
+    pixels, words = from_levels(canvas.pixels), words16(canvas, [noise.seed for noise in parameters])
+    levels = [noise.level / (255 if noise.kind == "gaussian" else 1) for noise in parameters]
+    field, start = torch.empty_like(pixels), 0
+    for kind, fill in NOISE_KINDS.items():
+        greys = [noise.grey for noise in parameters if noise.kind == kind]
+        part = slice(start, start + len(greys))
+        if greys:
+            _share_grey(words[part], len(greys) - sum(greys))
+            fill(pixels[part], words[part], len(greys) - sum(greys), field[part])
         start = part.stop
-    return canvas.painted(out)
+    scale = to_device(np.array(levels, np.float32), canvas.device).view(-1, 1, 1, 1)
+    return canvas.painted(field.mul_(scale).add_(pixels).clamp_(0, 1))
 
 
-def _gaussian_field(pixels: Tensor, words: Tensor, grey: Tensor | None) -> Tensor:
+def _share_grey(words: Tensor, first_grey: int) -> None:
+    """Grey pictures, the last ones, have one field: that of the first channel."""
+    if first_grey < len(words):
+        words[first_grey:, 1:] = words[first_grey:, :1]
+
+
+def _gaussian(pixels: Tensor, words: Tensor, first_grey: int, out: Tensor) -> None:
     """N(0, 1), float32 [n, 3, H, W]."""
-    return _normal(pixels.device)[words.long()]
+    torch.take(_normal(pixels.device), words.long(), out=out)
 
 
-def _poisson_field(pixels: Tensor, words: Tensor, grey: Tensor | None) -> Tensor:
+def _poisson(pixels: Tensor, words: Tensor, first_grey: int, out: Tensor) -> None:
     """Poisson(v q)/q - v for the 8-bit picture v and q = 2^ceil(log2(number of distinct values)), [n, 3, H, W].
 
-    Repeated edges add no value that the picture does not have. grey: 1 where v is luma, [n, 1, 1, 1], if anywhere.
+    Repeated edges add no value that the picture does not have. From `first_grey` on, v is luma.
     """
-    if grey is not None:
-        red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(LUMA))
-        pixels = torch.where(grey > 0, red.add_(green).add_(blue), pixels)
-    levels = to_levels(pixels).long()
+    if first_grey < len(pixels):
+        red, green, blue = (pixels[first_grey:, channel, None] * weight for channel, weight in enumerate(LUMA))
+        luma = red.add_(green).add_(blue).expand_as(pixels[first_grey:])
+        pixels = torch.cat([pixels[:first_grey], luma])
+    levels = scaled(pixels).long()
     present = torch.zeros(len(pixels), 256, dtype=torch.int64, device=pixels.device)
     distinct = present.scatter_(1, levels.flatten(1), 1).sum(1)
-    table, powers = _poisson(pixels.device)
-    start = torch.searchsorted(powers, distinct).mul_(256 << RATE_BITS).add_(1 << RATE_BITS - 1)
-    index = torch.add(start[:, None, None, None], levels, alpha=1 << RATE_BITS).add_(words >> 16 - RATE_BITS)
-    return table[index]
+    table, starts = _poisson_tables(pixels.device)
+    index = torch.add(starts[distinct][:, None, None, None], levels, alpha=1 << RATE_BITS)
+    torch.take(table, index.add_(words >> 16 - RATE_BITS), out=out)
 
 
-NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
-    "gaussian": _gaussian_field,
-    "poisson": _poisson_field,
-}
+NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, int, Tensor], None]] = {"gaussian": _gaussian, "poisson": _poisson}
 
 
 @lru_cache(maxsize=8)
@@ -79,11 +79,16 @@ def _normal(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _poisson(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The tables of all quanta, float32 [9 * 256 << RATE_BITS], 36 MB, the entry of 0 in the middle; the quanta."""
+def _poisson_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The tables of all quanta, float32 [9 * 256 << RATE_BITS], 36 MB, the entry of word 0 in the middle of a level's.
+
+    And where that of level 0 begins, by the number of distinct values, int64 [257].
+    """
     tables = [poisson_table(1 << exponent).reshape(256, -1) for exponent in range(NUM_QUANTA)]
     middle = np.roll(np.concatenate(tables), 1 << RATE_BITS - 1, axis=1)
-    return to_device(middle.reshape(-1), device), to_device(1 << np.arange(NUM_QUANTA), device)
+    exponents = np.ceil(np.log2(np.maximum(np.arange(257), 1))).astype(np.int64)
+    starts = (exponents * 256 << RATE_BITS) + (1 << RATE_BITS - 1)
+    return to_device(middle.reshape(-1), device), to_device(starts, device)
 
 
 def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from shared.degradation.gpu_canvas import Canvas, merge, repeat_edges
+from shared.degradation.gpu_canvas import Canvas, from_levels, merge, repeat_edges
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc
 
 Z_MAX = 5.0
@@ -51,8 +51,8 @@ def canvas_of(images, device):
 
 
 def pictures_of(canvas):
-    """The arrays [h, w, 3] that lie on a canvas, by sample."""
-    whole = to_images(canvas.pixels)
+    """The float32 arrays [h, w, 3] that lie on a canvas, by sample."""
+    whole = to_images(from_levels(canvas.pixels))
     return {
         sample: image[:height, :width]
         for sample, image, (height, width) in zip(canvas.samples, whole, canvas.sizes, strict=True)
@@ -61,4 +61,4 @@ def pictures_of(canvas):
 
 def edges_are_repeated(canvas):
     """Whether a canvas says so, and whether it is so."""
-    return canvas.edges and torch.equal(canvas.pixels, repeat_edges(canvas.pixels, canvas.size_n2))
+    return canvas.edges and torch.equal(canvas.pixels, repeat_edges(canvas.pixels, canvas.sizes))

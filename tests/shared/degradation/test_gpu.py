@@ -14,8 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, crops, describe, measure, plans, quiet
 from shared.degradation import cpu, gpu
-from shared.degradation.gpu_jpeg import from_levels
-from shared.degradation.gpu_steps import steps_of
+from shared.degradation.gpu_canvas import from_levels
+from shared.degradation.gpu_steps import Filter, steps_of
 from shared.degradation.plan import Resize
 from shared.degradation.space import SPACES
 from tests.shared.degradation.gpu_pictures import (
@@ -107,6 +107,25 @@ def test_steps_that_were_worked_out_before_are_those_of_the_plans(device):
     hr, chosen = to_tensor(crops(6, 80), device), plans("realesrgan", range(6), 80)
     steps = pickle.loads(pickle.dumps([steps_of(plan, 20, 20) for plan in chosen]))  # from another process
     assert torch.equal(gpu.execute(hr, steps), gpu.render(hr, chosen))
+
+
+def test_a_blur_is_one_step_with_the_resize_behind_it_but_not_with_the_one_before():
+    names, values = zip(*steps_of(HEAVY, 32, 32), strict=True)
+    assert names == ("blur", "noise", "jpeg", "blur", "noise", "resize", "blur", "jpeg")
+    of_filters = [(value.blur is not None, value.resize) for value in values if isinstance(value, Filter)]
+    to_lr = Resize("keep", HEAVY.final.resize_mode, 32, 32)
+    assert of_filters == [(True, HEAVY.resize1), (True, HEAVY.resize2), (False, to_lr), (True, None)]
+    unblurred = replace(HEAVY, blur1=None, blur2=None, final=replace(HEAVY.final, sinc=None))
+    names = [name for name, _ in steps_of(unblurred, 32, 32)]
+    assert names == ["resize", "noise", "jpeg", "resize", "noise", "resize", "jpeg"]
+
+
+def test_the_host_needs_no_pixel():
+    # On a device without data; so on a GPU it has nothing to wait for.
+    hr, steps = torch.empty(8, 3, 80, 80, dtype=torch.uint8, device="meta"), []
+    for space in SPACES:
+        steps += [steps_of(plan, 20, 20) for plan in plans(space, range(2), 80)]
+    assert gpu.execute(hr, steps).shape == (8, 3, 20, 20)
 
 
 def test_another_seed_makes_another_picture(device):

@@ -43,7 +43,7 @@ def test_a_field_does_not_depend_on_the_canvas(device):
     )
     words = words16(large, [7, 8])
     assert torch.equal(words16(small, [7])[0, :, :30, :40], words[0, :, :30, :40])
-    assert torch.equal(words.float(), repeat_edges(words.float(), large.size_n2))
+    assert torch.equal(words.float(), repeat_edges(words.float(), large.sizes))
 
 
 def test_noise_of_level_0_is_a_clip(device):

@@ -9,13 +9,13 @@ from skimage import data
 
 from scripts.parity import crops
 from shared.degradation import cpu, gpu
-from shared.degradation.gpu_canvas import group
-from shared.degradation.gpu_jpeg import from_levels, to_levels
+from shared.degradation.gpu_canvas import Canvas, from_levels, group, to_levels
+from shared.degradation.gpu_filter import prepare
 from shared.degradation.gpu_sharpen import sharpen
+from shared.degradation.gpu_steps import Filter
 from shared.degradation.kernels import separable_terms
 from shared.degradation.plan import Blur, Resize
 from tests.shared.degradation.gpu_pictures import (
-    SIZES,
     canvas_of,
     edges_are_repeated,
     noise_pictures,
@@ -35,10 +35,15 @@ BLURS = [
 ]
 
 
+def filtered(canvas, filters):
+    """The canvas after a filter of each picture."""
+    return gpu.OPERATORS["blur"](canvas, prepare(filters, canvas.sizes, canvas.device))
+
+
 @pytest.mark.parametrize("turn", range(5))
 def test_blur_is_that_of_the_cpu_backend(turn, device):
     images, parameters = noise_pictures(), BLURS[turn:] + BLURS[:turn]
-    blurred = gpu.OPERATORS["blur"](canvas_of(images, device), [separable_terms(blur) for blur in parameters])
+    blurred = filtered(canvas_of(images, device), [Filter(separable_terms(blur)) for blur in parameters])
     assert edges_are_repeated(blurred)
     for sample, picture in pictures_of(blurred).items():
         assert np.abs(picture - cpu.blur(images[sample], parameters[sample])).max() < 2e-6
@@ -47,7 +52,7 @@ def test_blur_is_that_of_the_cpu_backend(turn, device):
 def test_blur_refuses_a_picture_without_a_reflect_border(device):
     canvas = canvas_of([np.zeros((10, 40, 3), np.float32)], device)
     with pytest.raises(ValueError, match="10 x 40 pixels at a blur of size 21"):
-        gpu.OPERATORS["blur"](canvas, [separable_terms(Blur("iso", 21, 3.0, 3.0))])
+        filtered(canvas, [Filter(separable_terms(Blur("iso", 21, 3.0, 3.0)))])
 
 
 @pytest.mark.parametrize("sizes_out", [[(61, 89), (9, 7), (11, 41), (16, 3), (50, 31)], [(20, 1)] * 5, [(96, 96)] * 5])
@@ -57,7 +62,7 @@ def test_resize_is_that_of_the_cpu_backend(turn, sizes_out, device):
     # 96 * 2**-24 = 6e-6 of a pixel away. The project asks for 2e-5.
     images, modes = noise_pictures(), itertools.islice(itertools.cycle(cpu.RESIZE_MODES), turn, turn + 5)
     parameters = [Resize("down", mode, *size) for mode, size in zip(modes, sizes_out, strict=True)]
-    resized = gpu.OPERATORS["resize"](canvas_of(images, device), parameters)
+    resized = filtered(canvas_of(images, device), [Filter(None, resize) for resize in parameters])
     assert edges_are_repeated(resized)
     for sample, picture in pictures_of(resized).items():
         expected = cpu.resize(images[sample], parameters[sample])
@@ -65,9 +70,31 @@ def test_resize_is_that_of_the_cpu_backend(turn, sizes_out, device):
         assert np.abs(picture - expected).max() < 1e-5
 
 
-def test_keep_returns_the_pictures_themselves(device):
-    canvas = canvas_of(noise_pictures(), device)
-    assert gpu.OPERATORS["resize"](canvas, [Resize("keep", "area", *size) for size in SIZES]) is canvas
+@pytest.mark.parametrize("turn", range(5))
+def test_a_blur_and_the_resize_behind_it_are_the_two_one_after_the_other(turn, device):
+    sizes, modes = [(61, 89), (9, 7), (11, 41), (16, 3), (80, 31)], itertools.cycle(cpu.RESIZE_MODES)
+    images, blurs = noise_pictures(), BLURS[turn:] + BLURS[:turn]
+    resizes = [Resize("down", mode, *size) for mode, size in zip(modes, sizes, strict=False)]
+    filters = [Filter(separable_terms(blur), resize) for blur, resize in zip(blurs, resizes, strict=True)]
+    for sample, picture in pictures_of(filtered(canvas_of(images, device), filters)).items():
+        expected = cpu.resize(cpu.blur(images[sample], blurs[sample]), resizes[sample])
+        assert np.abs(picture - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", cpu.RESIZE_MODES)
+def test_a_resize_to_the_same_size_changes_no_level(mode, device):
+    levels = torch.arange(256, dtype=torch.uint8, device=device).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    canvas = Canvas(levels.contiguous(), (0,), (16,), (16,))
+    same = filtered(canvas, [Filter(None, Resize("keep", mode, 16, 16))])
+    assert torch.equal(to_levels(same.pixels), levels)
+
+
+@pytest.mark.parametrize("mode", cpu.RESIZE_MODES)
+def test_levels_and_the_same_picture_in_float32_are_filtered_alike(mode, device):
+    levels = torch.arange(256, dtype=torch.uint8, device=device).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
+    step = [Filter(separable_terms(BLURS[1]), Resize("up", mode, 20, 23))]
+    ours, floats = (filtered(Canvas(pixels, (0,), (16,), (16,)), step) for pixels in (levels, from_levels(levels)))
+    assert torch.equal(ours.pixels, floats.pixels)
 
 
 @pytest.mark.parametrize("kind", ["photograph", "noise"])
@@ -113,7 +140,7 @@ def test_the_rule_of_rounding_is_the_one_of_the_cpu_backend(device):
     offsets = np.array([0, 0.49, 0.5 - 1 / 512, 0.5 - 1 / 2048, 0.5, 0.51, 0.99], np.float32)
     image = ((np.arange(-2, 258)[:, None] + offsets) / 255).astype(np.float32)
     assert np.array_equal(to_levels(torch.from_numpy(image).to(device)).cpu(), cpu.to_8bit(image))
-    levels = torch.arange(256, device=device)
+    levels = torch.arange(256, device=device).byte()
     assert np.array_equal(from_levels(levels).cpu(), cpu.from_8bit(np.arange(256, dtype=np.uint8)))
 
 
