@@ -29,6 +29,7 @@ from shared.runlog import JsonLines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET_RATIO, TARGET_WAIT = 3, 0.02
+SMALLEST_NETWORK = ["--network.options.num_feat", "4", "--network.options.num_block", "1"]
 WANTED_PARITY = (
     f"{LEAST_IDENTICAL:.0%}, {LEAST_WORST_DB} dB, {LEAST_POOLED_DB} dB, {LEAST_WITHIN_ONE:.1%}"  # in this order
 )
@@ -123,8 +124,9 @@ def environment() -> dict[str, str]:
 
 def steps(settings: Settings, out: Path) -> list[Step]:
     """In the order of what matters most, should time run out."""
-    small = [] if settings.device == "cuda" else ["--patch", "80", "--batch", "2", "--steps", "1", "--rounds", "1"]
-    bench = [sys.executable, "scripts/bench_train.py", *small]
+    bench = [sys.executable, "scripts/bench_train.py"]
+    if settings.device == "cpu":
+        bench += ["--patch", "80", "--batch", "2", "--steps", "1", "--rounds", "1", *SMALLEST_NETWORK]
     step = Step("training step", bench, lambda: read_log("training step", out / "training-step.log"))
     return [*checks(settings, out), *runs(settings.device == "cuda", out), step]
 
@@ -182,9 +184,9 @@ def training(on_gpu: bool) -> list[str]:
     if on_gpu:
         values |= {"compile": "true", "iterations": 120, "interval-steps": 60, "log-steps": 20, "workers": 8}
     else:
-        values |= {"network.options.num_feat": 4, "network.options.num_block": 1, "batch-size": 4, "workers": 1}
-        values |= {"iterations": 8, "interval-steps": 4, "log-steps": 2}
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+        values |= {"batch-size": 4, "workers": 1, "iterations": 8, "interval-steps": 4, "log-steps": 2}
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return words if on_gpu else words + SMALLEST_NETWORK
 
 
 # ---- what the programs leave
@@ -247,9 +249,9 @@ def read_training(name: str, run: Path, measured: bool) -> list[Row]:
 
 
 def read_log(name: str, log: Path) -> list[Row]:
-    """The lines that a program has printed, for those who make a table of their own."""
-    lines = [line.strip().replace("|", "/") for line in log.read_text().splitlines() if line.strip()]
-    return [Row(name, "<br>".join(lines[-12:]))]
+    """The lines that a program has printed, but its bars, for those who make a table of their own."""
+    lines = [line.strip() for line in log.read_text().splitlines() if line.strip() and "%|" not in line]
+    return [Row(name, "<br>".join(lines[-12:]).replace("|", "/"))]
 
 
 if __name__ == "__main__":
