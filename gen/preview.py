@@ -83,10 +83,7 @@ def _folders(path: Place) -> list[Place]:
 
 def _shown(datasets: Sequence[Dataset], num_rows: int) -> list[Shown]:
     with progress_bar(sum(map(len, datasets)), "row") as bar:
-        return [
-            Shown(dataset.manifest, read_plans(dataset, lambda: bar.update() and None), _picked(dataset, num_rows))
-            for dataset in datasets
-        ]
+        return [Shown(each.manifest, read_plans(each, bar.update), _picked(each, num_rows)) for each in datasets]
 
 
 def _picked(dataset: Dataset, num_rows: int) -> list[tuple[Pair, list[str]]]:

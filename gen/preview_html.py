@@ -46,7 +46,7 @@ class Shown:
     rows: list[tuple[Pair, list[str]]]
 
 
-def read_plans(dataset: Dataset, on_row: Callable[[], None] = lambda: None) -> list[Plan]:
+def read_plans(dataset: Dataset, on_row: Callable[[], object] = lambda: None) -> list[Plan]:
     """The plans of all rows in order, without reading a picture. Raises `RunError` that names what is damaged."""
     plans = []
     for number in range(len(dataset)):

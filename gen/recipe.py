@@ -8,13 +8,10 @@ from typing import Any
 
 from shared.codecs import CODECS
 from shared.degradation.partition import Subspace, get_subspace
-from shared.degradation.space import get_space
+from shared.degradation.space import MIN_PATCH, get_space
 from shared.errors import UsageError
 from shared.format import FORMAT, canonical_json
 from shared.records import require_fields
-
-MIN_PATCH = 74
-"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 
 
 @dataclass(frozen=True)

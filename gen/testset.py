@@ -20,13 +20,12 @@ import numpy as np
 
 from gen.backends import versions
 from gen.processes import process_pool, start_process
-from gen.recipe import MIN_PATCH
 from shared.atomic import locked, write_bytes
 from shared.config import option, parse
 from shared.degradation.cpu import render
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.space import MIN_PATCH, SPACES, get_space
 from shared.errors import RunError, UsageError, run_command
 from shared.format import canonical_json
 from shared.images import encode_png, png_size
@@ -52,7 +51,7 @@ class Settings:
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str | None = option(None, "another degradation space: paper, paper-realesrgan or realesrgan")
+    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}")
     partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
     licence: str | None = option(None, "licence of the HR pictures; without it the set says 'not given'")
     sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")

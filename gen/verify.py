@@ -92,11 +92,7 @@ def main(argv: list[str]) -> int:
     reports = []
     with tqdm(total=sum(map(_num_rows, folders)), unit="row") as bar:
         for folder in folders:
-            reports.append(
-                check_dataset(
-                    folder, settings.rerender, settings.quick, settings.workers, lambda rows: bar.update(rows) and None
-                )
-            )
+            reports.append(check_dataset(folder, settings.rerender, settings.quick, settings.workers, bar.update))
             bar.write(str(reports[-1]), file=sys.stdout)
     bad = [report for report in reports if report.problems]
     if bad:
@@ -140,7 +136,7 @@ def check_dataset(
     rerender: int = 0,
     quick: bool = False,
     workers: int = 1,
-    on_rows: Callable[[int], None] = lambda rows: None,
+    on_rows: Callable[[int], object] = lambda rows: None,
 ) -> Report:
     """Everything that can be said about one dataset folder; never raises for what is wrong in it."""
     report = Report(folder)

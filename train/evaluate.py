@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
     measures = Measures(settings, device)
     out = Path(settings.out)
     _announce(system, testsets, device)
-    with locked(out, "train.evaluate", *_picture_folders(out, testsets)):
+    with locked(out, "train.evaluate", *_picture_folders(testsets)):
         _begin(out, identity(system, settings, testsets), settings.overwrite)
         missing = evaluate(system, testsets, measures, out, settings.keep_images)
         results = read_results(out)
@@ -147,7 +147,7 @@ def _announce(system: System, testsets: Sequence[TestSet], device: torch.device)
     print(f"{system.words} on {sets}, {device}{tiling}")
 
 
-def _picture_folders(out: Path, testsets: Sequence[TestSet]) -> list[str]:
+def _picture_folders(testsets: Sequence[TestSet]) -> list[str]:
     return [f"{PICTURES}/{testset.name}" for testset in testsets]
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from shared.atomic import write_text
 from shared.config import option
+from shared.degradation.space import MIN_PATCH
 from shared.errors import UsageError
 from train.estimator import EstimatorSettings
 from train.policies import POLICIES, describe_options
@@ -17,8 +18,6 @@ from train.policies import POLICIES, describe_options
 CONFIG, GROUPS = "config.yaml", "groups.json"
 """Files in a run folder."""
 NO_TRACKER = "none"
-MIN_PATCH = 74
-"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
     buffer = io.BytesIO()
     draw(panels).save(buffer, "PNG", optimize=True)
     write_bytes(lab.folder / f"{settings.name}.png", buffer.getvalue())
-    shown = [{"image": panel.title.split(";")[0], "box": panel.box._asdict()} for panel in panels]
+    shown = [{"image": panel.title, "box": panel.box._asdict()} for panel in panels]
     missing = {system.name: system.missing for system in systems if system.missing}
     lab.write(settings.name, {"shown": shown, "missing": missing}, _words(panels, missing))
     print(f"open {lab.folder / settings.name}.png")
@@ -138,9 +138,7 @@ def _cut(picture: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _words(panels: Sequence[Panel], missing: Mapping[str, str]) -> str:
-    lines = [
-        f"* {p.title.split(';')[0]}, box {p.box.x},{p.box.y},{p.box.side}: {len(p.crops) - 2} systems" for p in panels
-    ]
+    lines = [f"* {p.title}, box {p.box.x},{p.box.y},{p.box.side}: {len(p.crops) - 2} systems" for p in panels]
     lines += [f"* missing: {name}, {' '.join(reason.split())}" for name, reason in missing.items()]
     return "\n".join(lines) + "\n"
 

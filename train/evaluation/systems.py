@@ -152,7 +152,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: 
     Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
     """
     file = weights_file(checkpoint)
-    weights = _unwrap(load_weights(file), file)
+    weights = _unwrap(load_weights(file))
     spec = read_spec(file) or (NetworkSpec(named.name, named.options, scale) if named else _recognise(weights))
     if spec is None:
         return _detect(weights, file)
@@ -163,7 +163,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: 
     return Loaded(network.eval(), spec.scale, weights_digest(weights), f"{spec.name} {file}")
 
 
-def _unwrap(weights: Weights, file: Path) -> Weights:
+def _unwrap(weights: Weights) -> Weights:
     """Without the prefixes that wrappers leave on keys."""
     for prefix in ("module.", "netG.", "generator."):
         if all(key.startswith(prefix) for key in weights):
