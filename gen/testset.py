@@ -33,6 +33,7 @@ from shared.licences import read_sources
 from shared.photos import Photograph, PhotoSet, find_photographs
 from shared.pixels import read
 from shared.progress import progress_bar
+from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from shared.records import require_fields
 from shared.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
 
@@ -174,8 +175,8 @@ def _announce(photos: PhotoSet, works: Sequence[Work], missing: Sequence[Work], 
     if missing:
         seconds, size = _calibrate(missing[0])
         pixels = sum(work.photograph.height * work.photograph.width for work in missing)
-        minutes = pixels * seconds / min(settings.workers, len(missing)) / 60
-        print(f"about {pixels * size / 1e6:.3g} MB and {minutes:.2g} minutes on {settings.workers} workers")
+        wall = quantity(pixels * seconds / min(settings.workers, len(missing)), TIME_UNITS)
+        print(f"about {quantity(pixels * size, BYTE_UNITS)} and {wall} on {settings.workers} workers")
 
 
 def _calibrate(work: Work) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.printable import printable
 from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
@@ -69,7 +70,7 @@ class Report:
         lines.append(f"  {usable if self.rows else 'no row is usable'}")
         if any(".tar" in text or ".idx" in text for text in self.problems):
             lines.append("  to mend: delete the shards named above, then run the render command again")
-        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+        return "\n".join(map(printable, lines))
 
     def _which(self) -> str:
         """The usable rows, unless that is all of them or none."""

@@ -181,21 +181,19 @@ def estimate(
         past = np.asarray(memory.differences_db)
         smoothed = options.logit_ema * past + (1 - options.logit_ema) * differences
 
-    names, photograph_of_image = np.unique(np.asarray(photographs), return_inverse=True)
-    clusters = photograph_of_image if len(names) > 1 else np.arange(len(photographs))
+    clusters, num_photographs = clusters_of(photographs), len(set(photographs))
     once, resampled = np.ones((1, len(photographs))), resample(clusters, key)
     gaps = locate(differences, once, options.trim)[0]
     centre = locate(smoothed, once, options.trim)[0]
     weights = weights_of(centre, options, memory.weights)
     replicates = weights_of(locate(smoothed, resampled, options.trim), options, memory.weights)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    low, high = interval(replicates)
     ranking = np.argsort(-weights, kind="stable")
     same_ranking = (np.argsort(-replicates, axis=1, kind="stable") == ranking).all(axis=1)
     errors: list[float | None] = [None] * len(gaps)
-    if len(names) > 1 and options.trim:
+    if num_photographs > 1 and options.trim:
         errors = locate(differences, resampled, options.trim).std(axis=0, ddof=1).tolist()
-    elif len(names) > 1:
+    elif num_photographs > 1:
         errors = _standard_errors(differences, clusters, gaps)
     has_past = options.cap < 1 or options.multiplicative > 0
     return Estimate(
@@ -207,8 +205,8 @@ def estimate(
         high=high.tolist(),
         ranking=ranking.tolist(),
         ranking_share=float(same_ranking.mean()),
-        num_photographs=len(names),
-        band=("these photographs only" if len(names) < FEW_PHOTOGRAPHS else "photographs of this kind")
+        num_photographs=num_photographs,
+        band=("these photographs only" if num_photographs < FEW_PHOTOGRAPHS else "photographs of this kind")
         + (", given the weights before" if has_past else ""),
         inputs=Inputs(list(key), options, memory),
         memory=Memory(
@@ -244,6 +242,19 @@ def _standard_errors(differences: np.ndarray, clusters: np.ndarray, gaps: np.nda
     sums = np.stack([np.bincount(clusters, weights=task) for task in residuals])
     groups = sums.shape[1]
     return (np.sqrt(groups / (groups - 1) * (sums**2).sum(axis=1)) / len(clusters)).tolist()
+
+
+def clusters_of(photographs: Sequence[str]) -> np.ndarray:
+    """What is resampled as one, for each image: its photograph, or with a single photograph the image; int64 [m]."""
+    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
+    return clusters if len(names) > 1 else np.arange(len(photographs))
+
+
+def interval(replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % percentile interval, of values [R, ...] over the first axis."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def resample(clusters: np.ndarray, key: Sequence[int | str]) -> np.ndarray:

@@ -205,11 +205,16 @@ def evaluate(
     return missing
 
 
-def read_results(out: Path) -> list[ImageResult]:
-    """What an evaluation has measured, by test set and image. Raises `RunError` when the folder holds none."""
+def read_config(out: Path) -> dict[str, Any]:
+    """How an evaluation was made, as of `identity`. Raises `RunError` when the folder holds none."""
     if not (out / CONFIG).is_file():
         raise RunError(f"{out} is no evaluation: make one with python -m train.evaluate --out {out}")
-    order = [name for name, _ in json.loads((out / CONFIG).read_bytes())["testsets"]]
+    return json.loads((out / CONFIG).read_bytes())
+
+
+def read_results(out: Path) -> list[ImageResult]:
+    """What an evaluation has measured, by test set and image. Raises `RunError` when the folder holds none."""
+    order = [name for name, _ in read_config(out)["testsets"]]
     records = sorted(JsonLines(out / RESULTS).read(), key=lambda r: (order.index(r["testset"]), r["number"]))
     return [
         ImageResult(r["testset"], r["image"], r["photograph"], {key: r[key] for key in COLUMNS if key in r})

@@ -22,8 +22,8 @@ from shared.atomic import write_bytes
 from shared.config import option, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.images import decode
-from train.compare import most_different
 from train.evaluate import PICTURES
+from train.evaluation.sheets import most_different
 from train.evaluation.testsets import TestSet, open_testsets
 
 

@@ -28,7 +28,7 @@ from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
 from shared.runlog import JsonLines
-from train.evaluation.testsets import open_testsets
+from train.evaluation.testsets import named_path, open_testsets
 from train.networks import NETWORKS
 from train.settings import GROUPS
 
@@ -134,8 +134,7 @@ class Lab:
 
     def further_testsets(self) -> dict[str, str]:
         """Those of --testset, by name."""
-        named = (text.partition("=") for text in self.settings.testset or ())
-        return {(name if separator else Path(name).name): path or name for name, separator, path in named}
+        return {name: str(path) for name, path in map(named_path, self.settings.testset or ())}
 
     def _shards_folder(self, cut: str, space: str, what: str) -> Path:
         return self.shared / "shards" / f"{space}-{cut.replace(':', '-')}-{what}"
