@@ -29,7 +29,7 @@ from shared.config import option, parse
 from shared.decoded import cache_bytes, cache_folder
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import SPACES, get_space
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.licences import read_sources
 from shared.photos import PhotoSet, find_photographs
 from shared.pixels import fetch
@@ -132,10 +132,7 @@ def _advice(settings: Settings, num_missing: int, unfinished: list[Outcome]) -> 
 
 
 def _check(settings: Settings) -> None:
-    for name in ("count", "workers", "scale"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}: it must be at least 1")
+    require_at_least(1, settings, "count", "workers", "scale")
     get_engine(settings.engine)
     get_backend(settings.backend).require()
     writable_place(settings.out, "out")

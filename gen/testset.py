@@ -26,7 +26,7 @@ from shared.degradation.cpu import render
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
 from shared.degradation.space import MIN_PATCH, SPACES, get_space
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import canonical_json
 from shared.images import encode_png, png_size
 from shared.licences import read_sources
@@ -103,9 +103,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.testset", __doc__ or "")
     if settings.name not in NAMES:
         raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
-    for name in ("scale", "workers"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    require_at_least(1, settings, "scale", "workers")
     space, cut = NAMES[settings.name]
     cut = settings.partition or (get_space(settings.space).default_partition if settings.space else cut)
     partition(get_space(settings.space or space), cut)

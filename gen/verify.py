@@ -25,7 +25,7 @@ from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
 from shared.atomic import TEMPORARY_PREFIX
 from shared.config import argument, option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.printable import printable
@@ -85,10 +85,8 @@ class Report:
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.verify", __doc__ or "")
-    if settings.rerender < 0:
-        raise UsageError(f"rerender is {settings.rerender}: it must be a number of rows, 0 or more")
-    if settings.workers < 1:
-        raise UsageError(f"workers is {settings.workers}: it must be at least 1")
+    require_at_least(0, settings, "rerender")
+    require_at_least(1, settings, "workers")
     folders = find_datasets(place(settings.path))
     reports = []
     with tqdm(total=sum(map(_num_rows, folders)), unit="row") as bar:

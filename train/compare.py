@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.atomic import write_bytes, write_text
 from shared.config import argument, option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
 from train.evaluate import PICTURES, read_config, read_results
 from train.evaluation.paired import bootstrap_mean, wilcoxon_p
@@ -61,9 +61,7 @@ class Difference:
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m train.compare", __doc__ or "")
-    for name in ("rows", "crop"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    require_at_least(1, settings, "rows", "crop")
     folders = dict(map(named_path, settings.evaluations))
     if len(folders) < 2 or len(folders) < len(settings.evaluations):
         raise UsageError("give at least two evaluations with different names, NAME=PATH (see --help)")

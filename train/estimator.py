@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shared.errors import UsageError
+from shared.errors import require
 from shared.seeds import words
 
 NUM_REPLICATES = 2000
@@ -51,9 +51,7 @@ class EstimatorSettings:
             "multiplicative": ("not negative", 0 <= self.multiplicative < np.inf),
             "trim": ("in [0, 0.5]", 0 <= self.trim <= 0.5),
         }
-        for name, (rule, holds) in rules.items():
-            if not holds:
-                raise UsageError(f"estimator.{name} is {getattr(self, name)}: it must be {rule}")
+        require(self, rules, "estimator.")
 
 
 @dataclass(frozen=True)

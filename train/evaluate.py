@@ -20,7 +20,7 @@ import torch
 
 from shared.atomic import locked, write_bytes
 from shared.config import option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import canonical_json
 from shared.images import encode_png
 from shared.metrics import psnr_rgb, psnr_y, ssim_rgb, ssim_y
@@ -65,8 +65,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m train.evaluate", __doc__ or "")
     if not settings.testset:
         raise UsageError("give --testset NAME=PATH ... (see --help)")
-    if settings.border < 0:
-        raise UsageError(f"border is {settings.border}: it must not be negative")
+    require_at_least(0, settings, "border")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     testsets = open_testsets(settings.testset)
     system = open_system(

@@ -20,7 +20,7 @@ from scripts.reproduce.panels import Box, Panel, draw
 from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
 from shared.atomic import write_bytes
 from shared.config import option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
 from train.evaluate import PICTURES
 from train.evaluation.sheets import most_different
@@ -48,9 +48,7 @@ class Wish(NamedTuple):
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     settings = parse(CropSettings, argv, "python -m scripts.reproduce.crops", __doc__ or "")
-    for name in ("rows", "side"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    require_at_least(1, settings, "rows", "side")
     wishes = [read_wish(text) for text in settings.image or ()]
     lab, entries = Lab(settings, "crops"), read_systems(settings.file)
     lab.announce(num_steps(lab, arms_of(entries), seeds=1))
