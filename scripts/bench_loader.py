@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
+
 import torch
 import webdataset
 from torch.utils.data import DataLoader

@@ -70,7 +70,9 @@ def main(argv: list[str]) -> int:
     base = next(iter(folders))
     differences = [d for name in list(folders)[1:] for d in compare(name, results[name], base, results[base])]
     if not differences:
-        raise RunError(f"{' and '.join(map(str, folders.values()))} have no image in common")
+        raise RunError(
+            f"{' and '.join(map(str, folders.values()))} have no image in common: evaluate them on one test set"
+        )
     out = Path(settings.out)
     write_text(out / "comparison.json", json.dumps([asdict(d) for d in differences], indent=1) + "\n")
     head, lines = _table(differences)

@@ -168,13 +168,7 @@ def estimate(
     Raises ValueError for shapes that do not agree or values that are not numbers.
     """
     memory = memory or Memory()
-    if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (len(photographs),):
-        raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {len(photographs)} images")
-    differences = np.zeros(reference_db.shape)
-    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
-    if not np.isfinite(differences).all():
-        raise ValueError("a PSNR is not a finite number")
-    smoothed: np.ndarray = differences
+    smoothed = differences = _differences(reference_db, shared_db, len(photographs))
     if options.logit_ema and memory.differences_db is not None:
         past = np.asarray(memory.differences_db)
         smoothed = options.logit_ema * past + (1 - options.logit_ema) * differences
@@ -212,6 +206,17 @@ def estimate(
             differences_db=smoothed.tolist() if options.logit_ema else None,
         ),
     )
+
+
+def _differences(reference_db: np.ndarray, shared_db: np.ndarray, num_images: int) -> np.ndarray:
+    """Of each image, single-task network less shared one, float [n, m]."""
+    if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (num_images,):
+        raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {num_images} images")
+    differences = np.zeros(reference_db.shape)
+    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
+    if not np.isfinite(differences).all():
+        raise ValueError("a PSNR is not a finite number")
+    return differences
 
 
 def describe_estimate(found: Estimate) -> dict[str, Any]:
