@@ -161,7 +161,7 @@ def commit(job: DatasetJob) -> Manifest:
     write_text(job.folder / "README.md", dataset_card(manifest))
     manifest.save(job.folder)
     _remove_unlisted(job.folder, manifest)
-    _write_checksums(job.folder, manifest, done)
+    _write_checksums(job.folder, done)
     return manifest
 
 
@@ -191,7 +191,7 @@ def _remove_unlisted(folder: Place, manifest: Manifest) -> None:
             path.unlink()
 
 
-def _write_checksums(folder: Place, manifest: Manifest, done: Sequence[DoneShard]) -> None:
+def _write_checksums(folder: Place, done: Sequence[DoneShard]) -> None:
     """`SHA256SUMS`, for `sha256sum --check`."""
     hashes = {shard.entry.url: shard.entry.sha256 for shard in done}
     hashes |= {f"{Path(shard.entry.url).stem}.idx": shard.index_sha256 for shard in done}

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
 from shared.atomic import locked, sync_folder, temporary_beside, write_bytes
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
-from shared.format import Member, canonical_json, group_rows, read_index, write_index
+from shared.format import canonical_json, group_rows, read_index, write_index
 from shared.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.photos import Photograph, PhotoSet
 from shared.progress import progress_bar
 from shared.remote import Place, Remote, place
+from shared.shardfile import tar_members
 
 CHUNK = 1 << 20
 
@@ -150,8 +150,8 @@ def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, 
         write_bytes(tar.with_suffix(".idx"), index)
     except FileNotFoundError as error:
         raise RunError(f"{source.tar} is missing: render that part again") from error
-    except (ValueError, tarfile.TarError) as error:
-        raise RunError(f"{source.tar} {error}: delete it and render that part again") from error
+    except ValueError as error:
+        raise RunError(f"{source.tar}: {error}; delete it and render that part again") from error
     before = finished(source)
     seconds, versions = (before.seconds, before.versions) if before else (0.0, part.manifest.versions)
     done = DoneShard(entry, seconds, versions, hashlib.sha256(index).hexdigest())
@@ -171,7 +171,7 @@ def _link_or_copy(source: Place, target: Path, sha256: str, on_bytes: Callable) 
                 digest.update(chunk)
                 on_bytes(len(chunk))
         if digest.hexdigest() != sha256:
-            raise ValueError(f"is not what its manifest says (sha256 {digest.hexdigest()})")
+            raise ValueError(f"not what its manifest says (sha256 {digest.hexdigest()})")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)  # also after a rename, which does nothing when both are one file
@@ -190,8 +190,7 @@ def _link_or_download(source: Place, target: Path) -> None:
 
 def _index(tar: Path) -> bytes:
     """The index of a whole tar. Raises ValueError for names that no row has."""
-    with tarfile.open(tar, "r:") as archive:
-        data = write_index(Member(h.name.partition(".")[2], h.offset_data, h.size, h.name) for h in archive)
+    data = write_index(tar_members(tar))
     group_rows(read_index(data))
     return data
 

@@ -18,7 +18,7 @@ from gen.preview_html import Shown, draw_page, read_plans
 from shared.atomic import write_bytes
 from shared.config import argument, option, parse
 from shared.degradation.plan import Blur, Noise, Plan, Resize
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import Pair
 from shared.images import encode_png
 from shared.manifest import MANIFEST, Manifest
@@ -53,8 +53,7 @@ class Settings:
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.preview", __doc__ or "")
-    if settings.rows < 1:
-        raise UsageError(f"rows is {settings.rows}: it must be at least 1")
+    require_at_least(1, settings, "rows")
     datasets = [Dataset(folder) for path in settings.path for folder in _folders(place(path))]
     for dataset in datasets:
         if not len(dataset):
@@ -83,10 +82,7 @@ def _folders(path: Place) -> list[Place]:
 
 def _shown(datasets: Sequence[Dataset], num_rows: int) -> list[Shown]:
     with progress_bar(sum(map(len, datasets)), "row") as bar:
-        return [
-            Shown(dataset.manifest, read_plans(dataset, lambda: bar.update() and None), _picked(dataset, num_rows))
-            for dataset in datasets
-        ]
+        return [Shown(each.manifest, read_plans(each, bar.update), _picked(each, num_rows)) for each in datasets]
 
 
 def _picked(dataset: Dataset, num_rows: int) -> list[tuple[Pair, list[str]]]:

@@ -17,6 +17,7 @@ from shared.errors import RunError
 from shared.format import Pair
 from shared.images import encode_png
 from shared.manifest import Manifest
+from shared.printable import printable
 from shared.shardfile import Dataset
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
@@ -46,7 +47,7 @@ class Shown:
     rows: list[tuple[Pair, list[str]]]
 
 
-def read_plans(dataset: Dataset, on_row: Callable[[], None] = lambda: None) -> list[Plan]:
+def read_plans(dataset: Dataset, on_row: Callable[[], object] = lambda: None) -> list[Plan]:
     """The plans of all rows in order, without reading a picture. Raises `RunError` that names what is damaged."""
     plans = []
     for number in range(len(dataset)):
@@ -69,8 +70,8 @@ def draw_page(datasets: Sequence[Shown]) -> bytes:
 
 
 def _text(text: object) -> str:
-    """Any text, safe between tags and within quotes; what cannot be seen is written as an escape."""
-    return html.escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)))
+    """Any text, safe between tags and within quotes."""
+    return html.escape(printable(str(text)))
 
 
 def _facts(datasets: Sequence[Shown]) -> str:

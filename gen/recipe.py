@@ -8,13 +8,10 @@ from typing import Any
 
 from shared.codecs import CODECS
 from shared.degradation.partition import Subspace, get_subspace
-from shared.degradation.space import get_space
-from shared.errors import UsageError
+from shared.degradation.space import MIN_PATCH, get_space
+from shared.errors import UsageError, require_at_least
 from shared.format import FORMAT, canonical_json
 from shared.records import require_fields
-
-MIN_PATCH = 74
-"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values no dataset can have."""
-        if self.scale < 1:
-            raise UsageError(f"scale is {self.scale}: it must be at least 1")
+        require_at_least(1, self, "scale", "rows_per_shard")
         if self.patch < MIN_PATCH or self.patch % self.scale:
             raise UsageError(
                 f"patch is {self.patch}: it must be at least {MIN_PATCH} and a multiple of the scale {self.scale}"
             )
-        if self.rows_per_shard < 1:
-            raise UsageError(f"rows_per_shard is {self.rows_per_shard}: it must be at least 1")
         if self.codec not in CODECS:
             raise UsageError(f"unknown codec {self.codec!r}: choose one of {', '.join(CODECS)}")
         self.box()

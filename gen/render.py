@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from gen.backends import BACKENDS, get_backend
 from gen.dataset import DatasetJob, commit, plan_dataset
@@ -28,10 +28,10 @@ from shared.codecs import CODECS
 from shared.config import option, parse
 from shared.decoded import cache_bytes, cache_folder
 from shared.degradation.partition import get_subspace, partition
-from shared.degradation.space import get_space
-from shared.errors import RunError, UsageError, run_command
+from shared.degradation.space import SPACES, get_space
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.licences import read_sources
-from shared.photos import Photograph, PhotoSet, draw_crops, find_photographs
+from shared.photos import PhotoSet, find_photographs
 from shared.pixels import fetch
 from shared.progress import progress_bar
 from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
@@ -61,7 +61,7 @@ class Settings:
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str = option("paper", "degradation space: paper, paper-wide, paper-realesrgan or realesrgan")
+    space: str = option("paper", f"degradation space: {', '.join(SPACES)}")
     partition: str | None = option(
         None, "cut of the space: 2x2, BxN, full, or along one axis as jpeg:10 (default: the space's own)"
     )
@@ -132,10 +132,7 @@ def _advice(settings: Settings, num_missing: int, unfinished: list[Outcome]) -> 
 
 
 def _check(settings: Settings) -> None:
-    for name in ("count", "workers", "scale"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}: it must be at least 1")
+    require_at_least(1, settings, "count", "workers", "scale")
     get_engine(settings.engine)
     get_backend(settings.backend).require()
     writable_place(settings.out, "out")
@@ -229,7 +226,7 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     """
     rows = max(get_backend(spec.recipe.backend).rows, CALIBRATION_ROWS)
     sample = replace(spec, rows=min(spec.rows, rows))
-    photographs = _photographs(sample)
+    photographs = {crop.photograph for crop in sample.crops()}
     start = time.perf_counter()
     num_decoded_again = sum(not is_kept for _, is_kept in map(fetch, photographs))
     decoding = (time.perf_counter() - start) / len(photographs)
@@ -239,21 +236,15 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
             stream = HashingStream(io.BytesIO())
             write_rows(stream, sample)
     seconds = time.perf_counter() - start - decoding * num_decoded_again
-    return max(seconds, 0.0) / sample.rows + decoding * len(_photographs(spec)) / spec.rows, stream.size / sample.rows
-
-
-def _photographs(spec: ShardSpec) -> set[Photograph]:
-    """The photographs that a shard's rows are cut from."""
-    recipe = spec.recipe
-    key: dict[str, Any] = {name: getattr(recipe, name) for name in ("seed", "subspace", "split", "patch")}
-    return {crop.photograph for crop in draw_crops(spec.photographs, spec.row_numbers, **key)}
+    of_shard = {crop.photograph for crop in spec.crops()}
+    return max(seconds, 0.0) / sample.rows + decoding * len(of_shard) / spec.rows, stream.size / sample.rows
 
 
 def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:
     """Let the engine render; what became of the shards that are not finished."""
     unfinished, run = [], get_engine(settings.engine).run
     with progress_bar(sum(spec.rows for spec in missing), "pair", disable=not missing) as bar:
-        for outcome in run(missing, settings.workers, lambda rows: bar.update(rows) and None):
+        for outcome in run(missing, settings.workers, bar.update):
             if not outcome.done:
                 unfinished.append(outcome)
             if outcome.reason:

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import os
-import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from shared.degradation.plan import Plan
 from shared.degradation.violations import violations
 from shared.errors import RunError
 from shared.format import (
-    MAX_MEMBER_BYTES,
     Member,
     Row,
     check_size,
@@ -32,6 +30,7 @@ from shared.format import (
 )
 from shared.manifest import ShardEntry
 from shared.remote import Place, Remote, info
+from shared.shardfile import tar_members
 
 CHUNK = 1 << 20
 HEADER_BYTES = 4096
@@ -173,17 +172,13 @@ def _file_faults(tar: Path, entry: ShardEntry, quick: bool) -> Iterator[str]:
 
 
 def _tar_members(tar: Path) -> tuple[list[Member], str]:
-    """The members up to the first fault, and that fault. Nothing is ever unpacked."""
+    """The members up to the first fault, and that fault."""
     members: list[Member] = []
     try:
-        with tarfile.open(tar, "r:") as archive:
-            for header in archive:
-                if header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_MEMBER_BYTES:
-                    return members, f"member {header.name!r} is no plain file of at most {MAX_MEMBER_BYTES} bytes"
-                extension = header.name.partition(".")[2]
-                members.append(Member(extension, header.offset_data, header.size, header.name))
-    except (tarfile.TarError, ValueError, ArithmeticError, EOFError) as error:
-        return members, f"is no whole tar: {error} after {len(members)} members"
+        for member in tar_members(tar):
+            members.append(member)
+    except ValueError as error:
+        return members, f"{error}, after {len(members)} members"
     return members, ""
 
 

@@ -25,7 +25,7 @@ from shared.degradation.plan import Plan, sample_plan
 from shared.errors import RunError
 from shared.format import TAR_BLOCK, Member, Row, canonical_json, row_key, row_members, write_index
 from shared.manifest import ShardEntry
-from shared.photos import Crop, draw_crops
+from shared.photos import Crop
 from shared.remote import Place, Remote, staging_folder
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ READ_BYTES = 1 << 18
 PLANS_AT_ONCE = 100
 
 
-def render_shard(spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> DoneShard:
+def render_shard(spec: ShardSpec, on_row: Callable[[], object] = lambda: None) -> DoneShard:
     """Render a shard unless it is finished. Idempotent, and equal specifications give equal bytes.
 
     Order of commitment: tar, index, done record, each renamed into place when it is whole and on the disk.
@@ -84,7 +84,7 @@ def _upload(path: Path, tar: Remote, entry: ShardEntry) -> str:
     return etag
 
 
-def _write_tar(path: Path, spec: ShardSpec, on_row: Callable[[], None]) -> tuple[ShardEntry, bytes]:
+def _write_tar(path: Path, spec: ShardSpec, on_row: Callable[[], object]) -> tuple[ShardEntry, bytes]:
     """Render a shard into a local tar; its entry in the manifest and its index."""
     with atomic_write(path) as file:
         stream = HashingStream(file)
@@ -111,7 +111,7 @@ class HashingStream:
         self.size += len(data)
 
 
-def write_rows(stream: HashingStream, spec: ShardSpec, on_row: Callable[[], None] = lambda: None) -> list[Member]:
+def write_rows(stream: HashingStream, spec: ShardSpec, on_row: Callable[[], object] = lambda: None) -> list[Member]:
     """Render the rows of a shard into a tar that is not ended yet."""
     members: list[Member] = []
     for number, row in zip(spec.row_numbers, render_rows(spec), strict=True):
@@ -127,7 +127,7 @@ def write_rows(stream: HashingStream, spec: ShardSpec, on_row: Callable[[], None
     return members
 
 
-def attempt(spec: ShardSpec, on_row: Callable[[], None]) -> Outcome:
+def attempt(spec: ShardSpec, on_row: Callable[[], object]) -> Outcome:
     """`render_shard` with the reason of a failure as a value, and stored: one bad shard does not stop the others."""
     try:
         done = render_shard(spec, on_row)
@@ -141,16 +141,7 @@ def attempt(spec: ShardSpec, on_row: Callable[[], None]) -> Outcome:
 def render_rows(spec: ShardSpec) -> Iterator[dict[str, bytes]]:
     """The members of the shard's rows in order. Each photograph is decoded once and kept only as its crops."""
     recipe, codec = spec.recipe, CODECS[spec.recipe.codec]
-    crops = list(
-        draw_crops(
-            spec.photographs,
-            spec.row_numbers,
-            seed=recipe.seed,
-            subspace=recipe.subspace,
-            split=recipe.split,
-            patch=recipe.patch,
-        )
-    )
+    crops = list(spec.crops())
     drawn = zip(_planned(spec, crops), cut(crops, recipe.patch), strict=True)
     for together in _batched(drawn, BACKENDS[recipe.backend].rows):
         planned, pictures = zip(*together, strict=True)

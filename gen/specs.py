@@ -1,7 +1,7 @@
 """One shard as data: its frozen specification, its names, and what is on record of it. Renders nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -11,7 +11,7 @@ from gen.recipe import Recipe
 from shared.atomic import write_bytes
 from shared.format import canonical_json, shard_name
 from shared.manifest import ShardEntry
-from shared.photos import Photograph
+from shared.photos import Crop, Photograph, draw_crops
 from shared.remote import Found, Place, info, listing, place, read_files
 
 DONE_FOLDER = ".done"
@@ -38,6 +38,18 @@ class ShardSpec:
         """Numbers of the shard's rows within the dataset."""
         first = self.index * self.recipe.rows_per_shard
         return range(first, first + self.rows)
+
+    def crops(self) -> Iterator[Crop]:
+        """Where each row is cut from, in order."""
+        recipe = self.recipe
+        return draw_crops(
+            self.photographs,
+            self.row_numbers,
+            seed=recipe.seed,
+            subspace=recipe.subspace,
+            split=recipe.split,
+            patch=recipe.patch,
+        )
 
     @property
     def tar(self) -> Place:

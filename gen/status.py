@@ -14,6 +14,7 @@ from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, fi
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.manifest import MANIFEST, load_manifest
+from shared.printable import printable
 from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place
 
 SHOWN = 10
@@ -124,7 +125,7 @@ class Progress:
             lines.append(f"  failed: {name} ({tried}): {' '.join(record.reason.split())}")
         if (hidden := len(self.failed) - SHOWN) > 0:
             lines.append(f"  ... and {hidden} more failed")
-        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+        return "\n".join(map(printable, lines))
 
 
 def main(argv: list[str]) -> int:

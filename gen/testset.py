@@ -20,20 +20,20 @@ import numpy as np
 
 from gen.backends import versions
 from gen.processes import process_pool, start_process
-from gen.recipe import MIN_PATCH
 from shared.atomic import locked, write_bytes
 from shared.config import option, parse
 from shared.degradation.cpu import render
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
-from shared.degradation.space import get_space
-from shared.errors import RunError, UsageError, run_command
+from shared.degradation.space import MIN_PATCH, SPACES, get_space
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import canonical_json
 from shared.images import encode_png, png_size
 from shared.licences import read_sources
 from shared.photos import Photograph, PhotoSet, find_photographs
 from shared.pixels import read
 from shared.progress import progress_bar
+from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
 from shared.records import require_fields
 from shared.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
 
@@ -52,7 +52,7 @@ class Settings:
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str | None = option(None, "another degradation space: paper, paper-realesrgan or realesrgan")
+    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}")
     partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
     licence: str | None = option(None, "licence of the HR pictures; without it the set says 'not given'")
     sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")
@@ -103,9 +103,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m gen.testset", __doc__ or "")
     if settings.name not in NAMES:
         raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
-    for name in ("scale", "workers"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    require_at_least(1, settings, "scale", "workers")
     space, cut = NAMES[settings.name]
     cut = settings.partition or (get_space(settings.space).default_partition if settings.space else cut)
     partition(get_space(settings.space or space), cut)
@@ -175,8 +173,8 @@ def _announce(photos: PhotoSet, works: Sequence[Work], missing: Sequence[Work], 
     if missing:
         seconds, size = _calibrate(missing[0])
         pixels = sum(work.photograph.height * work.photograph.width for work in missing)
-        minutes = pixels * seconds / min(settings.workers, len(missing)) / 60
-        print(f"about {pixels * size / 1e6:.3g} MB and {minutes:.2g} minutes on {settings.workers} workers")
+        wall = quantity(pixels * seconds / min(settings.workers, len(missing)), TIME_UNITS)
+        print(f"about {quantity(pixels * size, BYTE_UNITS)} and {wall} on {settings.workers} workers")
 
 
 def _calibrate(work: Work) -> tuple[float, float]:

@@ -25,9 +25,10 @@ from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
 from shared.atomic import TEMPORARY_PREFIX
 from shared.config import argument, option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import num_shards
 from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.printable import printable
 from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
@@ -69,7 +70,7 @@ class Report:
         lines.append(f"  {usable if self.rows else 'no row is usable'}")
         if any(".tar" in text or ".idx" in text for text in self.problems):
             lines.append("  to mend: delete the shards named above, then run the render command again")
-        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+        return "\n".join(map(printable, lines))
 
     def _which(self) -> str:
         """The usable rows, unless that is all of them or none."""
@@ -84,19 +85,13 @@ class Report:
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m gen.verify", __doc__ or "")
-    if settings.rerender < 0:
-        raise UsageError(f"rerender is {settings.rerender}: it must be a number of rows, 0 or more")
-    if settings.workers < 1:
-        raise UsageError(f"workers is {settings.workers}: it must be at least 1")
+    require_at_least(0, settings, "rerender")
+    require_at_least(1, settings, "workers")
     folders = find_datasets(place(settings.path))
     reports = []
     with tqdm(total=sum(map(_num_rows, folders)), unit="row") as bar:
         for folder in folders:
-            reports.append(
-                check_dataset(
-                    folder, settings.rerender, settings.quick, settings.workers, lambda rows: bar.update(rows) and None
-                )
-            )
+            reports.append(check_dataset(folder, settings.rerender, settings.quick, settings.workers, bar.update))
             bar.write(str(reports[-1]), file=sys.stdout)
     bad = [report for report in reports if report.problems]
     if bad:
@@ -140,7 +135,7 @@ def check_dataset(
     rerender: int = 0,
     quick: bool = False,
     workers: int = 1,
-    on_rows: Callable[[int], None] = lambda rows: None,
+    on_rows: Callable[[int], object] = lambda rows: None,
 ) -> Report:
     """Everything that can be said about one dataset folder; never raises for what is wrong in it."""
     report = Report(folder)

@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
 
 import torch
 import webdataset
@@ -65,16 +67,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         shards = Path(settings.shards or _render(settings, Path(folder)))
         tasks = find_tasks(shards)
-        sides: dict[str, Callable[[], Cost]] = {"decoding alone": lambda: _decoding(tasks, settings.steps)}
-        with _ours(tasks, 0) as none, _ours(tasks, 1) as one, _ours(tasks, 2) as two, _random_mix(tasks, 2) as mix:
-            streams = {"ours, no worker": none, "ours, 1 worker": one, "ours, 2 workers": two, "RandomMix, 2": mix}
-            for name, stream in streams.items():
-                sides[name] = lambda stream=stream: _timed(stream, settings.steps)
-            costs = {name: [] for name in sides}
-            for _ in range(settings.turns):
-                for name, side in sides.items():
-                    costs[name].append(side())
-        _report(costs)
+        _report(_take_turns(tasks, settings))
         _bench_border(tasks, settings)
         _bench_wait(tasks, settings)
         _bench_memory(tasks, settings.memory_samples)
@@ -86,6 +79,21 @@ def _render(settings: Settings, folder: Path) -> Path:
     render([*words, "--count", str(settings.rows)])
     render([*words, "--count", "2", "--split", "val"])
     return folder
+
+
+def _take_turns(tasks: Sequence[Task], settings: Settings) -> dict[str, list[Cost]]:
+    """What each side costs, turn by turn. Their workers end with this call."""
+    ours = {"ours, no worker": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
+    streams = {name: _batches(_feed(tasks, workers), 200) for name, workers in ours.items()}
+    streams["RandomMix, 2"] = _random_mix(tasks, 2)
+    sides: dict[str, Callable[[], Cost]] = {"decoding alone": lambda: _decoding(tasks, settings.steps)}
+    for name, stream in streams.items():
+        sides[name] = lambda stream=stream: _timed(stream, settings.steps)
+    costs = {name: [] for name in sides}
+    for _ in range(settings.turns):
+        for name, side in sides.items():
+            costs[name].append(side())
+    return costs
 
 
 def _report(costs: dict[str, list[Cost]]) -> None:
@@ -120,18 +128,13 @@ def _decoding(tasks: Sequence[Task], steps: int) -> Cost:
     return Cost((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count)
 
 
-@contextmanager
-def _ours(tasks: Sequence[Task], workers: int) -> Iterator[Iterator[Batch]]:
-    """Our batches, one interval after the other."""
-    yield _batches(_feed(tasks, workers), 200)
-
-
 def _feed(tasks: Sequence[Task], workers: int, steps: int = 200) -> Feed:
     options = RunSettings(batch_size=BATCH, interval_steps=steps, iterations=steps, workers=workers)
     return Feed(tasks, options, torch.device("cpu"))
 
 
 def _batches(feed: Feed, steps: int) -> Iterator[Batch]:
+    """Our batches, one interval after the other."""
     consumed, interval = [0] * len(feed.tasks), 0
     while True:
         quotas = apportion(WEIGHTS[: len(feed.tasks)], steps * BATCH)
@@ -141,8 +144,7 @@ def _batches(feed: Feed, steps: int) -> Iterator[Batch]:
         consumed, interval = [a + b for a, b in zip(consumed, quotas, strict=True)], interval + 1
 
 
-@contextmanager
-def _random_mix(tasks: Sequence[Task], workers: int) -> Iterator[Iterator[object]]:
+def _random_mix(tasks: Sequence[Task], workers: int) -> Iterator[object]:
     """What webdataset offers for mixtures, with its own decoder and a shuffle buffer of 1000, as its guide has it."""
     parts = []
     for task in tasks:
@@ -152,7 +154,7 @@ def _random_mix(tasks: Sequence[Task], workers: int) -> Iterator[Iterator[object
         part = webdataset.WebDataset(tars, resampled=True, shardshuffle=False).shuffle(1000, initial=100)
         parts.append(part.decode("rgb8").to_tuple("hr.png", "lr.png"))
     mixed = webdataset.RandomMix(parts, list(WEIGHTS[: len(parts)]))
-    yield iter(DataLoader(_Endless(mixed), batch_size=BATCH, num_workers=workers, prefetch_factor=4))
+    return iter(DataLoader(_Endless(mixed), batch_size=BATCH, num_workers=workers, prefetch_factor=4))
 
 
 class _Endless(torch.utils.data.IterableDataset):
@@ -223,7 +225,7 @@ def _bench_wait(tasks: Sequence[Task], settings: Settings) -> None:
 
 def _bench_memory(tasks: Sequence[Task], samples: int) -> None:
     """What this process and its loader workers hold, on the way to so many samples."""
-    gc.collect()  # the other sides' workers
+    gc.collect()  # whoever was timed before
     stream, held = _batches(_feed(tasks, 2), 200), []
     marks = {max(1, round(samples * share / BATCH)) for share in (0.02, 0.25, 0.5, 0.75, 1)}
     for number in range(1, max(marks) + 1):

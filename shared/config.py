@@ -17,12 +17,8 @@ C = TypeVar("C")
 
 def option(default: Any, help: str) -> Any:
     """A dataclass field with a default (a value, or a function that makes one) and a line of help."""
-    metadata = {"help": help}
-    return (
-        field(default_factory=default, metadata=metadata)
-        if callable(default)
-        else field(default=default, metadata=metadata)
-    )
+    kind: dict[str, Any] = {"default_factory" if callable(default) else "default": default}
+    return field(**kind, metadata={"help": help})
 
 
 def argument(help: str) -> Any:

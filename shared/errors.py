@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class UsageError(ValueError):
@@ -11,6 +11,19 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """The request is sound but could not be carried out, or only in part (exit code 1)."""
+
+
+def require(settings: object, rules: Mapping[str, tuple[str, bool]], prefix: str = "") -> None:
+    """Raises `UsageError` for the first setting whose rule does not hold. rules: name -> (rule, whether it holds)."""
+    for name, (rule, holds) in rules.items():
+        if not holds:
+            raise UsageError(f"{prefix}{name} is {getattr(settings, name)}: it must be {rule}")
+
+
+def require_at_least(least: int, settings: object, *names: str, prefix: str = "") -> None:
+    """Raises `UsageError` for the first of these settings that is less. One that is None was not given."""
+    holds = {name: getattr(settings, name) is None or getattr(settings, name) >= least for name in names}
+    require(settings, {name: (f"at least {least}", each) for name, each in holds.items()}, prefix)
 
 
 def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:

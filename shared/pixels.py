@@ -20,10 +20,8 @@ def fetch(photograph: Photograph) -> tuple[np.ndarray, bool]:
     if image is not None:
         return image, True
     image = read(photograph)
-    if keep(photograph.key, image):
-        mapped = kept(photograph.key)
-        return (image, False) if mapped is None else (mapped, True)
-    return image, False
+    mapped = kept(photograph.key) if keep(photograph.key, image) else None
+    return (image, False) if mapped is None else (mapped, True)
 
 
 def read(photograph: Photograph) -> np.ndarray:

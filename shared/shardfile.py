@@ -2,19 +2,48 @@
 
 import bisect
 import os
+import tarfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from shared.errors import RunError
-from shared.format import Member, Pair, Places, Row, decode_pair, decode_picture, group_rows, read_index
+from shared.format import (
+    MAX_MEMBER_BYTES,
+    Member,
+    Pair,
+    Places,
+    Row,
+    decode_pair,
+    decode_picture,
+    group_rows,
+    read_index,
+)
 from shared.manifest import Manifest, ShardEntry, load_manifest
 from shared.remote import Place, Remote, info
 
 
 class LostRowError(RunError):
     """A row cannot be read: its shard is missing, cut short or damaged. Others of its dataset may be sound."""
+
+
+def tar_members(tar: Path) -> Iterator[Member]:
+    """The members of a tar in order. Nothing is ever unpacked.
+
+    Raises ValueError at the first that is no plain file of a row's size, and where the tar is damaged or cut.
+    """
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for header in archive:
+                if header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_MEMBER_BYTES:
+                    raise ValueError(
+                        f"member {header.name[:80]!r} is no plain file of at most {MAX_MEMBER_BYTES} bytes"
+                    )
+                yield Member(header.name.partition(".")[2], header.offset_data, header.size, header.name)
+    except (tarfile.TarError, ArithmeticError, EOFError) as error:
+        raise ValueError(f"no whole tar: {error}") from error
 
 
 class ShardFile:

@@ -11,19 +11,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from shared.atomic import write_bytes, write_text
 from shared.config import argument, option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
-from train.evaluate import CONFIG, PICTURES, read_results
+from train.evaluate import PICTURES, read_config, read_results
 from train.evaluation.paired import bootstrap_mean, wilcoxon_p
-from train.evaluation.sheets import Line, sheet
+from train.evaluation.sheets import Line, most_different, sheet
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
 from train.evaluation.systems import bicubic
-from train.evaluation.testsets import Image, TestSet, open_testsets
+from train.evaluation.testsets import Image, TestSet, named_path, open_testsets
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,8 @@ class Difference:
 def main(argv: list[str]) -> int:
     """The command; see `Settings`. Returns the exit code."""
     settings = parse(Settings, argv, "python -m train.compare", __doc__ or "")
-    for name in ("rows", "crop"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
-    folders = dict(_named(text) for text in settings.evaluations)
+    require_at_least(1, settings, "rows", "crop")
+    folders = dict(map(named_path, settings.evaluations))
     if len(folders) < 2 or len(folders) < len(settings.evaluations):
         raise UsageError("give at least two evaluations with different names, NAME=PATH (see --help)")
     _require_alike(folders)
@@ -73,7 +70,9 @@ def main(argv: list[str]) -> int:
     base = next(iter(folders))
     differences = [d for name in list(folders)[1:] for d in compare(name, results[name], base, results[base])]
     if not differences:
-        raise RunError(f"{' and '.join(map(str, folders.values()))} have no image in common")
+        raise RunError(
+            f"{' and '.join(map(str, folders.values()))} have no image in common: evaluate them on one test set"
+        )
     out = Path(settings.out)
     write_text(out / "comparison.json", json.dumps([asdict(d) for d in differences], indent=1) + "\n")
     head, lines = _table(differences)
@@ -88,18 +87,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _named(text: str) -> tuple[str, Path]:
-    name, separator, path = text.partition("=")
-    return (name, Path(path)) if separator else (Path(text).name, Path(text))
-
-
 def _require_alike(folders: dict[str, Path]) -> None:
-    """Raises `UsageError` when the evaluations were not measured alike."""
+    """Raises `UsageError` when the evaluations were not measured alike, `RunError` for a folder that holds none."""
     first: dict[str, object] = {}
     for name, folder in folders.items():
-        if not (folder / CONFIG).is_file():
-            raise RunError(f"{folder} is no evaluation: make one with python -m train.evaluate --out {folder}")
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = read_config(folder)
         how = {key: config[key] for key in ("border", "rounded")}
         if how != (first := first or how):
             raise UsageError(f"{name} was measured with {how}, {next(iter(folders))} with {first}: measure them alike")
@@ -186,19 +178,6 @@ def _image(testsets: dict[str, TestSet], testset: str, name: str) -> Image | Non
     if testset not in testsets or name not in testsets[testset].names:
         return None
     return testsets[testset][list(testsets[testset].names).index(name)]
-
-
-def most_different(pictures: Sequence[np.ndarray], side: int) -> tuple[int, int]:
-    """Top left corner of the crop in which the pictures differ most from each other."""
-    stack = np.stack(pictures).astype(np.float32)
-    energy = cv2.boxFilter(stack.var(axis=0).sum(axis=2), -1, (side, side), borderType=cv2.BORDER_CONSTANT)
-    height, width = energy.shape
-    y, x = np.unravel_index(int(energy.argmax()), energy.shape)
-    return _corner(int(y), side, height), _corner(int(x), side, width)
-
-
-def _corner(centre: int, side: int, limit: int) -> int:
-    return max(0, min(centre - side // 2, limit - side))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shared.errors import UsageError
+from shared.errors import require
 from shared.seeds import words
 
 NUM_REPLICATES = 2000
@@ -51,9 +51,7 @@ class EstimatorSettings:
             "multiplicative": ("not negative", 0 <= self.multiplicative < np.inf),
             "trim": ("in [0, 0.5]", 0 <= self.trim <= 0.5),
         }
-        for name, (rule, holds) in rules.items():
-            if not holds:
-                raise UsageError(f"estimator.{name} is {getattr(self, name)}: it must be {rule}")
+        require(self, rules, "estimator.")
 
 
 @dataclass(frozen=True)
@@ -170,32 +168,24 @@ def estimate(
     Raises ValueError for shapes that do not agree or values that are not numbers.
     """
     memory = memory or Memory()
-    if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (len(photographs),):
-        raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {len(photographs)} images")
-    differences = np.zeros(reference_db.shape)
-    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
-    if not np.isfinite(differences).all():
-        raise ValueError("a PSNR is not a finite number")
-    smoothed: np.ndarray = differences
+    smoothed = differences = _differences(reference_db, shared_db, len(photographs))
     if options.logit_ema and memory.differences_db is not None:
         past = np.asarray(memory.differences_db)
         smoothed = options.logit_ema * past + (1 - options.logit_ema) * differences
 
-    names, photograph_of_image = np.unique(np.asarray(photographs), return_inverse=True)
-    clusters = photograph_of_image if len(names) > 1 else np.arange(len(photographs))
+    clusters, num_photographs = clusters_of(photographs), len(set(photographs))
     once, resampled = np.ones((1, len(photographs))), resample(clusters, key)
     gaps = locate(differences, once, options.trim)[0]
     centre = locate(smoothed, once, options.trim)[0]
     weights = weights_of(centre, options, memory.weights)
     replicates = weights_of(locate(smoothed, resampled, options.trim), options, memory.weights)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    low, high = interval(replicates)
     ranking = np.argsort(-weights, kind="stable")
     same_ranking = (np.argsort(-replicates, axis=1, kind="stable") == ranking).all(axis=1)
     errors: list[float | None] = [None] * len(gaps)
-    if len(names) > 1 and options.trim:
+    if num_photographs > 1 and options.trim:
         errors = locate(differences, resampled, options.trim).std(axis=0, ddof=1).tolist()
-    elif len(names) > 1:
+    elif num_photographs > 1:
         errors = _standard_errors(differences, clusters, gaps)
     has_past = options.cap < 1 or options.multiplicative > 0
     return Estimate(
@@ -207,8 +197,8 @@ def estimate(
         high=high.tolist(),
         ranking=ranking.tolist(),
         ranking_share=float(same_ranking.mean()),
-        num_photographs=len(names),
-        band=("these photographs only" if len(names) < FEW_PHOTOGRAPHS else "photographs of this kind")
+        num_photographs=num_photographs,
+        band=("these photographs only" if num_photographs < FEW_PHOTOGRAPHS else "photographs of this kind")
         + (", given the weights before" if has_past else ""),
         inputs=Inputs(list(key), options, memory),
         memory=Memory(
@@ -216,6 +206,17 @@ def estimate(
             differences_db=smoothed.tolist() if options.logit_ema else None,
         ),
     )
+
+
+def _differences(reference_db: np.ndarray, shared_db: np.ndarray, num_images: int) -> np.ndarray:
+    """Of each image, single-task network less shared one, float [n, m]."""
+    if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (num_images,):
+        raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {num_images} images")
+    differences = np.zeros(reference_db.shape)
+    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
+    if not np.isfinite(differences).all():
+        raise ValueError("a PSNR is not a finite number")
+    return differences
 
 
 def describe_estimate(found: Estimate) -> dict[str, Any]:
@@ -244,6 +245,19 @@ def _standard_errors(differences: np.ndarray, clusters: np.ndarray, gaps: np.nda
     sums = np.stack([np.bincount(clusters, weights=task) for task in residuals])
     groups = sums.shape[1]
     return (np.sqrt(groups / (groups - 1) * (sums**2).sum(axis=1)) / len(clusters)).tolist()
+
+
+def clusters_of(photographs: Sequence[str]) -> np.ndarray:
+    """What is resampled as one, for each image: its photograph, or with a single photograph the image; int64 [m]."""
+    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
+    return clusters if len(names) > 1 else np.arange(len(photographs))
+
+
+def interval(replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % percentile interval, of values [R, ...] over the first axis."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def resample(clusters: np.ndarray, key: Sequence[int | str]) -> np.ndarray:

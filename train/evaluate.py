@@ -20,7 +20,7 @@ import torch
 
 from shared.atomic import locked, write_bytes
 from shared.config import option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.format import canonical_json
 from shared.images import encode_png
 from shared.metrics import psnr_rgb, psnr_y, ssim_rgb, ssim_y
@@ -65,8 +65,7 @@ def main(argv: list[str]) -> int:
     settings = parse(Settings, argv, "python -m train.evaluate", __doc__ or "")
     if not settings.testset:
         raise UsageError("give --testset NAME=PATH ... (see --help)")
-    if settings.border < 0:
-        raise UsageError(f"border is {settings.border}: it must not be negative")
+    require_at_least(0, settings, "border")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     testsets = open_testsets(settings.testset)
     system = open_system(
@@ -82,7 +81,7 @@ def main(argv: list[str]) -> int:
     measures = Measures(settings, device)
     out = Path(settings.out)
     _announce(system, testsets, device)
-    with locked(out, "train.evaluate", *_picture_folders(out, testsets)):
+    with locked(out, "train.evaluate", *_picture_folders(testsets)):
         _begin(out, identity(system, settings, testsets), settings.overwrite)
         missing = evaluate(system, testsets, measures, out, settings.keep_images)
         results = read_results(out)
@@ -147,7 +146,7 @@ def _announce(system: System, testsets: Sequence[TestSet], device: torch.device)
     print(f"{system.words} on {sets}, {device}{tiling}")
 
 
-def _picture_folders(out: Path, testsets: Sequence[TestSet]) -> list[str]:
+def _picture_folders(testsets: Sequence[TestSet]) -> list[str]:
     return [f"{PICTURES}/{testset.name}" for testset in testsets]
 
 
@@ -205,11 +204,16 @@ def evaluate(
     return missing
 
 
-def read_results(out: Path) -> list[ImageResult]:
-    """What an evaluation has measured, by test set and image. Raises `RunError` when the folder holds none."""
+def read_config(out: Path) -> dict[str, Any]:
+    """How an evaluation was made, as of `identity`. Raises `RunError` when the folder holds none."""
     if not (out / CONFIG).is_file():
         raise RunError(f"{out} is no evaluation: make one with python -m train.evaluate --out {out}")
-    order = [name for name, _ in json.loads((out / CONFIG).read_bytes())["testsets"]]
+    return json.loads((out / CONFIG).read_bytes())
+
+
+def read_results(out: Path) -> list[ImageResult]:
+    """What an evaluation has measured, by test set and image. Raises `RunError` when the folder holds none."""
+    order = [name for name, _ in read_config(out)["testsets"]]
     records = sorted(JsonLines(out / RESULTS).read(), key=lambda r: (order.index(r["testset"]), r["number"]))
     return [
         ImageResult(r["testset"], r["image"], r["photograph"], {key: r[key] for key in COLUMNS if key in r})

@@ -10,15 +10,14 @@ import yaml
 
 from shared.atomic import write_text
 from shared.config import option
-from shared.errors import UsageError
+from shared.degradation.space import MIN_PATCH
+from shared.errors import UsageError, require, require_at_least
 from train.estimator import EstimatorSettings
 from train.policies import POLICIES, describe_options
 
 CONFIG, GROUPS = "config.yaml", "groups.json"
 """Files in a run folder."""
 NO_TRACKER = "none"
-MIN_PATCH = 74
-"""Below this a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,12 @@ class GANSettings:
     adversarial: float = 0.1
     num_feat: int = 64
 
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for values that make no losses."""
+        weights = ("l1", "perceptual", "adversarial")
+        require(self, {name: ("0 or more", 0 <= getattr(self, name) < math.inf) for name in weights}, "gan.")
+        require_at_least(1, self, "num_feat", prefix="gan.")
+
 
 @dataclass(frozen=True)
 class GroupingSettings:
@@ -75,15 +80,12 @@ class GroupingSettings:
             map(math.isfinite, self.thresholds_db)
         )
         rules = {
-            "plans": ("at least 1", self.plans >= 1),
-            "steps": ("at least 1", self.steps >= 1),
             "share": ("in (0, 1]", 0 < self.share <= 1),
             "thresholds_db": ("finite, falling and not empty", bool(self.thresholds_db) and falling),
-            "images": ("0 or more", self.images >= 0),
         }
-        for name, (rule, holds) in rules.items():
-            if not holds:
-                raise UsageError(f"grouping.{name} is {getattr(self, name)}: it must be {rule}")
+        require_at_least(1, self, "plans", "steps", prefix="grouping.")
+        require_at_least(0, self, "images", prefix="grouping.")
+        require(self, rules, "grouping.")
 
     @property
     def num_chosen(self) -> int:
@@ -190,49 +192,27 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that no run can have."""
-        for name in (
-            "iterations",
-            "interval_steps",
-            "batch_size",
-            "accumulate",
-            "log_steps",
-            "save_steps",
-            "keep",
-            "window_shards",
-        ):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.iterations % self.interval_steps:
-            raise UsageError(
-                f"iterations is {self.iterations}: it must be a multiple of interval_steps {self.interval_steps}"
-            )
+        require_at_least(1, self, "iterations", "interval_steps", "batch_size", "accumulate", "window_shards")
+        require_at_least(1, self, "log_steps", "save_steps", "keep")
+        require_at_least(MIN_PATCH, self, "patch")
+        require_at_least(0, self, "workers")
+        whole = self.iterations % self.interval_steps == 0
+        rules = {
+            "iterations": (f"a multiple of interval_steps {self.interval_steps}", whole),
+            "lr": ("positive", 0 < self.lr < math.inf),
+            "clip": ("a norm, or 0 for none", 0 <= self.clip < math.inf),
+            "ema": ("in [0, 1)", 0 <= self.ema < 1),
+            "max_damage": ("in [0, 1]", 0 <= self.max_damage <= 1),
+            "cache_gb": ("positive", 0 < self.cache_gb < math.inf),
+            "moments": ("0, or at least 2 for a variance", self.moments == 0 or self.moments >= 2),
+        }
+        require(self, rules)
         if self.mode == "single" and not self.task:
             raise UsageError("--mode single needs --task, the task to train on")
-        if not 0 < self.lr < math.inf:
-            raise UsageError(f"lr is {self.lr}: it must be positive")
-        if not 0 <= self.clip < math.inf:
-            raise UsageError(f"clip is {self.clip}: it must be a norm, or 0 for none")
-        for name, weight in asdict(self.gan).items():
-            if not 0 <= weight < math.inf or (name == "num_feat" and weight < 1):
-                raise UsageError(
-                    f"gan.{name} is {weight}: it must be {'at least 1' if name == 'num_feat' else '0 or more'}"
-                )
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"ema is {self.ema}: it must be in [0, 1)")
         if self.max_repeats is not None and (self.max_repeats <= 0 or self.source != "auto"):
             raise UsageError(
                 f"max_repeats is {self.max_repeats}, source {self.source}: it must be positive, and source auto"
             )
-        if not 0 <= self.max_damage <= 1:
-            raise UsageError(f"max_damage is {self.max_damage}: it must be in [0, 1]")
-        if not 0 < self.cache_gb < math.inf:
-            raise UsageError(f"cache_gb is {self.cache_gb}: it must be positive")
-        if self.patch is not None and self.patch < MIN_PATCH:
-            raise UsageError(f"patch is {self.patch}: it must be at least {MIN_PATCH}")
-        if self.moments < 0 or self.moments == 1:
-            raise UsageError(f"moments is {self.moments}: it must be 0, or at least 2 for a variance")
-        if self.workers < 0:
-            raise UsageError(f"workers is {self.workers}: it must not be negative")
         if NO_TRACKER in self.trackers and len(self.trackers) > 1:
             raise UsageError(f"trackers are {', '.join(self.trackers)}: none goes alone")
 

@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
     for failure in failures:
         print(f"failed: {' '.join(failure.split())}", file=sys.stderr)
     if failures:
-        raise RunError(f"{len(failures)} of {len(missing)} pictures could not be enlarged")
+        raise RunError(f"{len(failures)} of {len(missing)} pictures could not be enlarged: mend or remove those above")
     return 0
 
 

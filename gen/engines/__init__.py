@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
 
-Run = Callable[[Sequence[ShardSpec], int, Callable[[int], None]], Iterator[Outcome]]
+Run = Callable[[Sequence[ShardSpec], int, Callable[[int], object]], Iterator[Outcome]]
 """(specs, workers, on_rows) -> one outcome for each, in any order; `on_rows(n)` tells that n more rows are rendered.
 
 It never raises for a shard that fails: it yields its reason and goes on with the others. What is rendered after this

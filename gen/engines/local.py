@@ -13,7 +13,7 @@ KILLED = "a worker was killed (out of memory?)"
 _rows_done: Any = None
 
 
-def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], object]) -> Iterator[Outcome]:
     """Render the shards in `workers` processes, or in this one when a single worker is enough.
 
     When a worker is killed, the few shards at hand then fail, and new workers go on with the others; workers that are
@@ -33,7 +33,7 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
     yield from (Outcome(spec, reason=f"not begun, because {KILLED}") for spec in reversed(todo))
 
 
-def _run_until_killed(todo: list[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+def _run_until_killed(todo: list[ShardSpec], workers: int, on_rows: Callable[[int], object]) -> Iterator[Outcome]:
     """Take shards off the end of `todo` until none is left or a worker is killed."""
     counter, stop = context.Value("q", 0), context.Value("b", 0)
     pending: dict[Future[Outcome], ShardSpec] = {}

@@ -17,11 +17,12 @@ MAX_RETRIES = 3
 """Times that a task whose worker or node died is run again."""
 
 
-def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], object]) -> Iterator[Outcome]:
     """Render the shards in at most `workers` tasks at once, one core each."""
     import ray
 
-    started = not ray.is_initialized() and _join_or_start(workers)
+    if ours := not ray.is_initialized():  # a connection to end: to a cluster of others we only leave it
+        _join_or_start(workers)
     try:
         task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_render)
         todo, pending = list(reversed(specs)), dict[Any, ShardSpec]()
@@ -36,12 +37,12 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]
             on_rows(spec.rows if outcome.done else 0)
             yield outcome
     finally:
-        if started:
+        if ours:
             ray.shutdown()
 
 
-def _join_or_start(workers: int) -> bool:
-    """Connect this process to Ray. It is ours to end, be it a cluster of others (then we only leave it) or our own."""
+def _join_or_start(workers: int) -> None:
+    """Connect this process to a cluster, or else start Ray here."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
@@ -49,7 +50,6 @@ def _join_or_start(workers: int) -> bool:
         ray.init(address="auto", log_to_driver=False)
     except ConnectionError:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    return True
 
 
 class _Templates:

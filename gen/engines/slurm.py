@@ -32,7 +32,7 @@ FOLDER = ".slurm"
 """Beside the datasets: one folder a submission, with `todo.jsonl`, `array.sh`, `job` (its number) and the logs."""
 
 
-def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], None]) -> Iterator[Outcome]:
+def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], object]) -> Iterator[Outcome]:
     """Hand the shards to an array of `workers` elements, without those that a queued array has already.
 
     Raises `RunError` when Slurm refuses the job.

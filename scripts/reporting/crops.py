@@ -11,7 +11,7 @@ import torch
 from scripts.reporting.runs import RunData
 from shared.errors import RunError, UsageError
 from shared.shardfile import Dataset
-from train.evaluation.sheets import Line, sheet
+from train.evaluation.sheets import Line, busiest, sheet
 from train.evaluation.systems import bicubic, load_network
 from train.evaluation.testsets import Image
 from train.evaluation.tiles import Tiling, enlarge
@@ -65,18 +65,16 @@ def _sample(task: Task, number: int, networks: dict[str, torch.nn.Module], scale
     for name, network in networks.items():
         pictures[name] = enlarge(network, pair.lr, scale, whole, torch.device("cpu"))
     pictures["HR"] = pair.hr
-    top, left = _busiest(pair.hr)
+    top, left = _sharpest(pair.hr, scale)
     cut = {name: _cut(image, top, left, scale if name == "LR" else 1) for name, image in pictures.items()}
     return Sample(task.name, Path(pair.row.hr_id).stem, cut)
 
 
-def _busiest(hr: np.ndarray) -> tuple[int, int]:
-    """Corner of the part of an HR picture with the strongest edges, a multiple of 4."""
+def _sharpest(hr: np.ndarray, scale: int) -> tuple[int, int]:
+    """Corner of the part of an HR picture with the strongest edges, a multiple of the scale."""
     edges = np.abs(cv2.Laplacian(cv2.cvtColor(hr, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
-    side = min(CROP, *edges.shape)
-    energy = cv2.boxFilter(edges, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
-    y, x = np.unravel_index(int(energy.argmax()), energy.shape)
-    return tuple(max(0, min(int(c) - side // 2, n - side)) // 4 * 4 for c, n in zip((y, x), edges.shape, strict=True))
+    y, x = busiest(edges, min(CROP, *edges.shape))
+    return y // scale * scale, x // scale * scale
 
 
 def _cut(image: np.ndarray, top: int, left: int, scale: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import yaml
 
 from shared.errors import RunError
 from shared.runlog import JsonLines
-from train.estimator import CONFIDENCE, resample
+from train.estimator import clusters_of, interval, resample
 
 Record = dict[str, Any]
 
@@ -77,13 +77,10 @@ def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
 
     With a `base` that is paired with the run, the differences to it, of the same resamples.
     """
-    _, clusters = np.unique(np.asarray(run.last["photographs"]), return_inverse=True)
-    counts = resample(clusters if clusters.any() else np.arange(len(clusters)), ("report",))
+    counts = resample(clusters_of(run.last["photographs"]), ("report",))
     once = np.ones((1, counts.shape[1]))
     value, replicates = (_levels(run, weights) - (_levels(base, weights) if base else 0) for weights in (once, counts))
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
-    return [Figures(*map(float, row)) for row in zip(value[0], low, high, strict=True)]
+    return [Figures(*map(float, row)) for row in zip(value[0], *interval(replicates), strict=True)]
 
 
 def _levels(run: RunData, counts: np.ndarray) -> np.ndarray:

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from scripts.reporting.runs import Figures, RunData, final_psnr, flatten
+from shared.quantities import TIME_UNITS, quantity
+from train.record.resume import FREE
 
-FREE = {"run", "references", "workers", "log_steps", "save_steps", "keep", "mode", "task"}
-"""Settings that change no sample and no loss."""
+SHOWN = {"iterations", "groups"}
+"""Of the settings in which a run may be resumed differently, those that make another network from its beginning."""
 
 
 class Table(NamedTuple):
@@ -22,7 +24,7 @@ class Table(NamedTuple):
 def differing_settings(runs: Sequence[RunData]) -> Table:
     """The settings in which the runs are not alike."""
     flat = [flatten(run.settings) for run in runs]
-    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if key not in FREE]
+    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if key not in FREE - SHOWN]
     differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
     return Table(
         ["setting", *(run.name for run in runs)],
@@ -80,14 +82,9 @@ def throughput(runs: Sequence[RunData]) -> Table:
             float(np.median([line[key] for line in run.metrics]))
             for key in ("samples_per_second", "step_seconds", "data_wait")
         )
-        times = [f"{rate:,.1f}", f"{1000 * seconds:.1f}", f"{100 * wait:.1f} %", _duration(seconds * steps)]
+        times = [f"{rate:,.1f}", f"{1000 * seconds:.1f}", f"{100 * wait:.1f} %", quantity(seconds * steps, TIME_UNITS)]
         lines.append([run.name, f"{steps:,}", samples, *times])
     return Table(head, lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.1f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def _with_interval(found: Figures, sign: str = "") -> str:

@@ -16,6 +16,7 @@ from scripts.reproduce.lab import Job, Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
+from train.evaluation.summaries import markdown as table
 from train.policies import make_policy
 
 CONFIDENCE = 0.95
@@ -174,8 +175,7 @@ def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = P
     columns = [*names, "mean", "worst"]
     seeds = len(next(iter(means.values())))
     title = COLUMNS[measure][0] + (" in dB" if measure.endswith("_db") else ", lower is better")
-    lines = [f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}", ""]
-    lines += _head(["", *columns])
+    lines = []
     for arm, values in means.items():
         cells = with_summary(values, measure)
         spread = cells.std(axis=0, ddof=1) if seeds > 1 else [None] * len(columns)
@@ -183,12 +183,15 @@ def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = P
             _number(m, measure) + (f" ({_number(s, measure)})" if s is not None else "")
             for m, s in zip(cells.mean(0), spread, strict=True)
         ]
-        lines.append(_line([arm, *shown]))
-    lines += ["", f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved", ""]
-    lines += _head(["", *columns])
-    for arm, row in compare(means, names, baseline, measure).items():
-        lines.append(_line([arm, *(_cell(row[column], measure) for column in columns)]))
-    return "\n".join(lines) + "\n"
+        lines.append([arm, *shown])
+    found = compare(means, names, baseline, measure).items()
+    differences = [[arm, *(_cell(row[column], measure) for column in columns)] for arm, row in found]
+    return (
+        f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
+        f"{table(['', *columns], lines)}\n"
+        f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
+        f"{table(['', *columns], differences)}"
+    )
 
 
 def _number(value: float, measure: str) -> str:
@@ -202,14 +205,6 @@ def _cell(found: Difference, measure: str) -> str:
         return f"{mean} (one seed)"
     text = f"{mean} [{form.format(found.low)}, {form.format(found.high)}], {_number(found.detectable or 0, measure)}"
     return f"**{text}**" if found.resolved else text
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_line(cells), "|" + "---|" * len(cells)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from scripts.reproduce.panels import Box, Panel, draw
 from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
 from shared.atomic import write_bytes
 from shared.config import option, parse
-from shared.errors import RunError, UsageError, run_command
+from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
-from train.compare import most_different
 from train.evaluate import PICTURES
+from train.evaluation.sheets import most_different
 from train.evaluation.testsets import TestSet, open_testsets
 
 
@@ -48,9 +48,7 @@ class Wish(NamedTuple):
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
     settings = parse(CropSettings, argv, "python -m scripts.reproduce.crops", __doc__ or "")
-    for name in ("rows", "side"):
-        if getattr(settings, name) < 1:
-            raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+    require_at_least(1, settings, "rows", "side")
     wishes = [read_wish(text) for text in settings.image or ()]
     lab, entries = Lab(settings, "crops"), read_systems(settings.file)
     lab.announce(num_steps(lab, arms_of(entries), seeds=1))
@@ -66,7 +64,7 @@ def main(argv: list[str]) -> int:
     buffer = io.BytesIO()
     draw(panels).save(buffer, "PNG", optimize=True)
     write_bytes(lab.folder / f"{settings.name}.png", buffer.getvalue())
-    shown = [{"image": panel.title.split(";")[0], "box": panel.box._asdict()} for panel in panels]
+    shown = [{"image": panel.title, "box": panel.box._asdict()} for panel in panels]
     missing = {system.name: system.missing for system in systems if system.missing}
     lab.write(settings.name, {"shown": shown, "missing": missing}, _words(panels, missing))
     print(f"open {lab.folder / settings.name}.png")
@@ -138,9 +136,7 @@ def _cut(picture: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _words(panels: Sequence[Panel], missing: Mapping[str, str]) -> str:
-    lines = [
-        f"* {p.title.split(';')[0]}, box {p.box.x},{p.box.y},{p.box.side}: {len(p.crops) - 2} systems" for p in panels
-    ]
+    lines = [f"* {p.title}, box {p.box.x},{p.box.y},{p.box.side}: {len(p.crops) - 2} systems" for p in panels]
     lines += [f"* missing: {name}, {' '.join(reason.split())}" for name, reason in missing.items()]
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from scripts.reproduce.lab import Lab, Settings, borders
 from shared.config import parse
 from shared.degradation.partition import AXES
 from shared.errors import run_command
+from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 
 
@@ -40,16 +41,13 @@ def main(argv: list[str]) -> int:
     lab.initial()
     lab.do([partial(measure, axis=axis) for axis in AXES])
     operators = {axis: measure(lab, axis) for axis in AXES}
-    lines = [
-        "| operator | settings | mean gain, dB | variance of the gain | of it validation images | mean gap, dB |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {axis} | {len(o.gains_db)} | {np.mean(o.gains_db):+.3f} | {o.variance:.5f} | {o.error_variance:.5f} "
-        f"| {np.mean(o.gaps_db):+.3f} |"
-        for axis, o in operators.items()
-    ]
-    lab.write("fig1", {axis: asdict(operator) for axis, operator in operators.items()}, "\n".join(lines) + "\n")
+    head = ["operator", "settings", "mean gain, dB", "variance of the gain", "of it validation images", "mean gap, dB"]
+    lines = []
+    for axis, operator in operators.items():
+        gain, gap = (f"{np.mean(values):+.3f}" for values in (operator.gains_db, operator.gaps_db))
+        variances = [f"{variance:.5f}" for variance in (operator.variance, operator.error_variance)]
+        lines.append([axis, f"{len(operator.gains_db)}", gain, *variances, gap])
+    lab.write("fig1", {axis: asdict(operator) for axis, operator in operators.items()}, markdown(head, lines))
     figure(operators).savefig(lab.folder / "fig1.png", dpi=150)
     return 0
 

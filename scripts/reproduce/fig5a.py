@@ -20,11 +20,12 @@ from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
 from shared.seeds import permutation
+from train.estimator import interval
+from train.evaluation.summaries import markdown as table
 from train.grouping.groups import equal_groups
 
 NUM_GROUPS = 4
 NUM_PERMUTATIONS = 10_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def agreement(start_db: list[float], end_db: list[float]) -> Agreement:
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
+    low, high = interval(np.array(values))
     return float(low), float(np.mean(values)), float(high)
 
 
@@ -113,12 +113,9 @@ def markdown(start_db: list[float], end_db: list[float], found: Agreement) -> st
         f"Gains at the start {min(start_db):+.3f} to {max(start_db):+.3f} dB, "
         f"at the end {min(end_db):+.3f} to {max(end_db):+.3f} dB",
         "",
-        f"| group at the start | {' | '.join(f'{end} at the end' for end in ends)} |",
-        "|---|" + "---|" * NUM_GROUPS,
     ]
-    rows = counts(start_db, end_db).tolist()
-    lines += [f"| {group} | {' | '.join(map(str, row))} |" for group, row in zip(ends, rows, strict=True)]
-    return "\n".join(lines) + "\n"
+    rows = [[f"{group}", *map(str, row)] for group, row in zip(ends, counts(start_db, end_db).tolist(), strict=True)]
+    return "\n".join([*lines, table(["group at the start", *(f"{end} at the end" for end in ends)], rows)])
 
 
 def figure(start_db: list[float], end_db: list[float], found: Agreement) -> Figure:

@@ -13,6 +13,7 @@ from scripts.reproduce.comparison import REBALANCE, num_steps, references, train
 from scripts.reproduce.lab import Lab, Settings, borders
 from shared.config import parse
 from shared.errors import run_command
+from train.evaluation.summaries import markdown as table
 
 
 def main(argv: list[str]) -> int:
@@ -34,12 +35,11 @@ def main(argv: list[str]) -> int:
 
 def markdown(tasks: list[str], steps: list[int], weights: np.ndarray) -> str:
     """weights: float [seeds, borders, tasks]. A line for each border: mean over seeds (lowest to highest)."""
-    lines = [f"Weights, mean over {len(weights)} seeds (lowest to highest)", "", f"| step | {' | '.join(tasks)} |"]
-    lines.append("|---|" + "---|" * len(tasks))
-    for step, values in zip(steps, weights.transpose(1, 2, 0), strict=True):
-        cells = [f"{seeds.mean():.4f} ({seeds.min():.4f} to {seeds.max():.4f})" for seeds in values]
-        lines.append(f"| {step} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    lines = [
+        [f"{step}", *(f"{seeds.mean():.4f} ({seeds.min():.4f} to {seeds.max():.4f})" for seeds in values)]
+        for step, values in zip(steps, weights.transpose(1, 2, 0), strict=True)
+    ]
+    return f"Weights, mean over {len(weights)} seeds (lowest to highest)\n\n{table(['step', *tasks], lines)}"
 
 
 def figure(tasks: list[str], steps: list[int], found: dict[str, np.ndarray]) -> Figure:

@@ -12,6 +12,7 @@ from scripts.reproduce.comparison import REBALANCE, UNIFORM, run_arms
 from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
+from train.evaluation.summaries import markdown
 
 ARMS = (UNIFORM, REBALANCE)
 
@@ -29,9 +30,9 @@ def main(argv: list[str]) -> int:
         ]
     )
     bars = {"single": single, **{name: values[:, : len(tasks)] for name, values in means.items()}}
-    lines = ["| PSNR-Y, dB |" + " | ".join(tasks) + " |", "|---|" + "---|" * len(tasks)]
-    lines += [f"| {name} | " + " | ".join(f"{v:.3f}" for v in values.mean(0)) + " |" for name, values in bars.items()]
-    lab.write("fig7", {name: values.tolist() for name, values in bars.items()}, "\n".join(lines) + "\n")
+    lines = [[name, *(f"{value:.3f}" for value in values.mean(axis=0))] for name, values in bars.items()]
+    numbers = {name: values.tolist() for name, values in bars.items()}
+    lab.write("fig7", numbers, markdown(["PSNR-Y, dB", *tasks], lines))
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for i, name in enumerate(means):
         gain = bars[name] - single

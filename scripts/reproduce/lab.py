@@ -26,9 +26,9 @@ from shared.atomic import write_text
 from shared.config import option, parse
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
-from shared.errors import RunError, UsageError
+from shared.errors import RunError, UsageError, require_at_least
 from shared.runlog import JsonLines
-from train.evaluation.testsets import open_testsets
+from train.evaluation.testsets import named_path, open_testsets
 from train.networks import NETWORKS
 from train.settings import GROUPS
 
@@ -49,7 +49,7 @@ class Settings:
         None, "weights that every network starts from, FILE or NETWORK=FILE; default: pre-train a network on all tasks"
     )
     lpips: list[str] | None = option(None, "measure LPIPS too: vgg, alex (files: docs/results.md)")
-    seeds: int = option(3, "networks of each kind, paired by seed")
+    seeds: int = option(3, "networks of each kind, paired by seed, where an experiment compares seeds")
     jobs: int = option(1, "networks trained at once, each on its share of the cores")
     out: str = option(
         "runs/reproduce", "folder of all experiments; they share datasets and the network they start from"
@@ -69,9 +69,7 @@ class Lab:
         self.shared = Path(settings.out, self.scale.name)
         self.folder = self.shared / experiment
         self._done: set[tuple[str, ...]] = set()
-        for name in ("seeds", "jobs"):
-            if getattr(settings, name) < 1:
-                raise UsageError(f"{name} is {getattr(settings, name)}: it must be at least 1")
+        require_at_least(1, settings, "seeds", "jobs")
 
     def announce(self, num_steps: int) -> None:
         """Say what the experiment needs, how long it takes and where its results will be, before it starts.
@@ -134,8 +132,7 @@ class Lab:
 
     def further_testsets(self) -> dict[str, str]:
         """Those of --testset, by name."""
-        named = (text.partition("=") for text in self.settings.testset or ())
-        return {(name if separator else Path(name).name): path or name for name, separator, path in named}
+        return {name: str(path) for name, path in map(named_path, self.settings.testset or ())}
 
     def _shards_folder(self, cut: str, space: str, what: str) -> Path:
         return self.shared / "shards" / f"{space}-{cut.replace(':', '-')}-{what}"

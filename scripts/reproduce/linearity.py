@@ -21,6 +21,7 @@ from scipy import stats
 from scripts.reproduce.lab import Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
+from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 
 T = TypeVar("T")
@@ -51,16 +52,18 @@ def study(lab: Lab, space: str, name: str) -> None:
     lab.initial()
     lab.do([partial(measure, space=space, axis=axis) for axis in AXES])
     trends = [trend for axis in AXES for trend in measure(lab, space, axis)]
+    head = ["operator", "step", "mean gap, dB", "slope, dB per unit (s.e.)", "r"]
     lines = [
-        "| operator | step | mean gap, dB | slope, dB per unit (s.e.) | r |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {t.axis} | {t.step} | {np.mean(t.gaps_db):+.3f} "
-        f"| {t.slope:+.4f} ({t.slope_error:.4f}) | {t.correlation:+.2f} |"
+        [
+            t.axis,
+            f"{t.step}",
+            f"{np.mean(t.gaps_db):+.3f}",
+            f"{t.slope:+.4f} ({t.slope_error:.4f})",
+            f"{t.correlation:+.2f}",
+        ]
         for t in trends
     ]
-    lab.write(name, [asdict(trend) for trend in trends], "\n".join(lines) + "\n")
+    lab.write(name, [asdict(trend) for trend in trends], markdown(head, lines))
     figure(trends).savefig(lab.folder / f"{name}.png", dpi=150)
 
 

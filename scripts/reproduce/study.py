@@ -11,6 +11,7 @@ from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps
 from scripts.reproduce.lab import Lab, Settings
 from shared.config import parse
 from shared.errors import run_command
+from train.evaluation.summaries import markdown as table
 from train.policies import POLICIES
 
 FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
@@ -64,18 +65,16 @@ def main(argv: list[str]) -> int:
 
 def gaps_markdown(gaps: dict[str, Gaps]) -> str:
     """The last border's gaps of each run, by task."""
-    lines = [
-        "| run | task | gap DP, dB | s.d. over seeds | s.e. over photographs | weights over all borders |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["run", "task", "gap DP, dB", "s.d. over seeds", "s.e. over photographs", "weights over all borders"]
+    lines = []
     for name, found in gaps.items():
         spreads = found.spread_db or [float("nan")] * len(found.tasks)
         rows = zip(found.tasks, found.gaps_db, spreads, found.errors_db, found.weights, strict=True)
         lines += [
-            f"| {name} | {task} | {gap:+.3f} | {spread:.3f} | {error:.3f} | {low:.3f} to {high:.3f} |"
+            [name, task, f"{gap:+.3f}", f"{spread:.3f}", f"{error:.3f}", f"{low:.3f} to {high:.3f}"]
             for task, gap, spread, error, (low, high) in rows
         ]
-    return "\n".join(lines) + "\n"
+    return table(head, lines)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ class SystemSettings(Settings):
     systems: str | None = option(
         None, "YAML file with a line for each system (default: scripts/reproduce/systems.yaml, which explains itself)"
     )
-    base: str = option("plain", "system that the others are compared with, image by image")
 
     @property
     def file(self) -> Path:

@@ -1,7 +1,7 @@
 """The tables of systems: means by test set, differences to one of them paired by image, and the paper's numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -9,14 +9,23 @@ from scripts.reproduce import paper
 from scripts.reproduce.comparison import num_steps
 from scripts.reproduce.lab import Lab
 from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
+from shared.config import option
 from shared.errors import RunError, UsageError
 from train.compare import Difference, compare
 from train.evaluation.summaries import COLUMNS, by_testset, markdown
 
+
+@dataclass(frozen=True)
+class TableSettings(SystemSettings):
+    """What a table of systems can be asked for."""
+
+    base: str = option("plain", "system that the others are compared with, image by image")
+
+
 MEASURES = ("psnr_db", "ssim", "lpips_vgg", "lpips_alex")
 
 
-def write_systems_table(settings: SystemSettings, name: str, title: str) -> None:
+def write_systems_table(settings: TableSettings, name: str, title: str) -> None:
     """Measure the systems on DIV2K4Level or DIV2K-random (`title`) and the further test sets, and write the table."""
     lab, entries = Lab(settings, name), read_systems(settings.file)
     if settings.base not in (entry.name for entry in entries):

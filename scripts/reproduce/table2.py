@@ -6,15 +6,14 @@ are measured beside them.
 
 import sys
 
-from scripts.reproduce.systems import SystemSettings
-from scripts.reproduce.systems_table import write_systems_table
+from scripts.reproduce.systems_table import TableSettings, write_systems_table
 from shared.config import parse
 from shared.errors import run_command
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(SystemSettings, argv, "python -m scripts.reproduce.table2", __doc__ or "")
+    settings = parse(TableSettings, argv, "python -m scripts.reproduce.table2", __doc__ or "")
     write_systems_table(settings, "table2", "DIV2K4Level")
     return 0
 

@@ -6,15 +6,14 @@ to 3 is a reading: see docs/results.md.
 
 import sys
 
-from scripts.reproduce.systems import SystemSettings
-from scripts.reproduce.systems_table import write_systems_table
+from scripts.reproduce.systems_table import TableSettings, write_systems_table
 from shared.config import parse
 from shared.errors import run_command
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(SystemSettings, argv, "python -m scripts.reproduce.table3", __doc__ or "")
+    settings = parse(TableSettings, argv, "python -m scripts.reproduce.table3", __doc__ or "")
     write_systems_table(settings, "table3", "DIV2K-random")
     return 0
 

@@ -1,1 +1,1 @@
-"""The second-order degradation model: ranges (`space`), drawn numbers (`plan`), and what executes them (`cpu`)."""
+"""The second-order degradation model: ranges (`space`), drawn numbers (`plan`), what executes them (`cpu`, `gpu`)."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 
 from shared.errors import UsageError
 
+MIN_PATCH = 74
+"""Of an HR image: below it a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""
+
 
 @dataclass(frozen=True)
 class Range:

@@ -145,7 +145,7 @@ def test_a_damaged_shard_is_named_and_not_taken(own, part, tmp_path):
     data = bytearray(tar.read_bytes())
     data[2000] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(RunError, match=f"{tar.name} is not what its manifest says"):
+    with pytest.raises(RunError, match=f"{tar.name}: not what its manifest says"):
         merge(tmp_path / "noise", part("0:4"), broken)
     assert not (tmp_path / "noise" / tar.name).exists()
     assert not (tmp_path / "noise" / "manifest.json").exists()

@@ -167,7 +167,7 @@ def test_volumes_and_speed_are_summed_up(make_run):
     ending = tables.ending(run)
     column = ending.head.index("samples")
     assert [line[column] for line in ending.lines] == ["36", "44", "80 in all", ""]
-    assert tables.throughput([run]).lines == [["one", "20", "80", "40.0", "100.0", "1.0 %", "0.0 min"]]
+    assert tables.throughput([run]).lines == [["one", "20", "80", "40.0", "100.0", "1.0 %", "2 s"]]
 
 
 def test_frozen_plans_are_one_volume_beside_those_of_the_tasks(make_run):

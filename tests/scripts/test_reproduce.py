@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.reproduce import fig1, fig5a, fig5b, fig8, table1, table5
+from scripts.reproduce import fig1, fig5a, fig5b, fig7, fig8, table1, table5
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, num_steps, run_arms, train_arm
 from scripts.reproduce.lab import Lab, Settings, borders
 from scripts.reproduce.linearity import evenly
@@ -115,6 +115,16 @@ def test_weights_have_a_line_for_every_border(tiny):
     assert [[len(border) for border in seed] for seed in numbers["weights"]] == [[4, 4, 4]] * 2
     assert numbers["weights"][0][0] == [0.25] * 4  # equal networks
     assert (folder / "fig5b" / "fig5b.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_single_task_networks_stand_beside_the_shared_ones(tiny):
+    options, folder = tiny
+    assert fig7.main([*options, "--seeds", "1"]) == 0
+    numbers = json.loads((folder / "fig7" / "fig7.json").read_text())
+    assert {name: len(values[0]) for name, values in numbers.items()} == {"single": 4, "uniform": 4, "rebalance": 4}
+    assert f"| single | {numbers['single'][0][0]:.3f} |" in (folder / "fig7" / "fig7.md").read_text()
+    assert (folder / "fig7" / "fig7.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

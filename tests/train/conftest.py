@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from gen.render import main as render
 from tests.train.command import flags, succeed
+from train.networks import build_network
 from train.stream.tasks import Task, find_tasks
 
 TASKS = ["mild", "noise", "severe"]
@@ -74,3 +76,11 @@ def whole_run(once: Once, shards: Path, references: Path) -> Path:
         succeed(flags(shards=shards, references=references, run=folder), folder)
 
     return once("whole-run", fill)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of 4 channels and one block in official keys, of random weights."""
+    path = tmp_path_factory.mktemp("net") / "net.pth"
+    torch.save({"params": build_network("msrresnet", {"num_feat": 4, "num_block": 1}, 4, 0).state_dict()}, path)
+    return path

@@ -16,7 +16,6 @@ from shared.metrics import psnr_y, ssim_y
 from train.compare import main as compare
 from train.evaluate import main as evaluate
 from train.evaluation.paired import bootstrap_mean, wilcoxon_p
-from train.networks import build_network
 
 NAMES = [f"photo{i}" for i in range(6)]
 
@@ -35,13 +34,6 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / kind).mkdir(exist_ok=True)
             (folder / kind / f"{name}.png").write_bytes(encode_png(image))
     return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "net.pth"
-    torch.save({"params": build_network("msrresnet", {"num_feat": 4, "num_block": 1}, 4, 0).state_dict()}, path)
-    return path
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -192,7 +184,7 @@ def test_a_comparison_is_paired_by_image(evaluations, tmp_path, pairs):
 
 
 def test_the_sheet_shows_where_the_systems_differ(evaluations):
-    from train.compare import most_different
+    from train.evaluation.sheets import most_different
 
     a, b = (decode((evaluations / e / "images/set/photo0.png").read_bytes(), "") for e in ("bicubic", "noisy"))
     y, x = most_different([a, b], 24)

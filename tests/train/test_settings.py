@@ -66,7 +66,7 @@ def test_an_unknown_key_or_a_wrong_type_in_the_file_is_refused_by_name(tmp_path:
         (["--save-steps", "0"], "save_steps is 0"),
         (["--keep", "0"], "keep is 0"),
         (["--window-shards", "0"], "window_shards is 0"),
-        (["--workers", "-1"], "workers is -1: it must not be negative"),
+        (["--workers", "-1"], "workers is -1: it must be at least 0"),
         (["--ema", "1"], r"ema is 1.0: it must be in \[0, 1\)"),
         (["--lr", "0"], "lr is 0.0: it must be positive"),
         (["--lr", "-0.1"], "lr is -0.1: it must be positive"),

@@ -5,19 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import train.upscale
 from shared.errors import run_command
-from train.networks import build_network
 from train.upscale import main as upscale
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "net.pth"
-    torch.save({"params": build_network("msrresnet", {"num_feat": 4, "num_block": 1}, 4, 0).state_dict()}, path)
-    return path
 
 
 def smooth(seed: int, height: int, width: int, *channels: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
-from train.estimator import CONFIDENCE, resample
+from train.estimator import clusters_of, interval, resample
 
 
 class Interval(NamedTuple):
@@ -22,10 +22,8 @@ def bootstrap_mean(values: np.ndarray, photographs: Sequence[str], key: Sequence
 
     key: names the random stream. Percentile intervals cover too little with few photographs: .90 at 8, .93 at 20.
     """
-    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
-    counts = resample(clusters if len(names) > 1 else np.arange(len(values)), key)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(counts @ values / counts.sum(axis=1), [tail, 100 - tail])
+    counts = resample(clusters_of(photographs), key)
+    low, high = interval(counts @ values / counts.sum(axis=1))
     return Interval(float(values.mean()), float(low), float(high))
 
 
@@ -34,7 +32,7 @@ def wilcoxon_p(differences: np.ndarray, photographs: Sequence[str]) -> float:
 
     Exact for up to 50 photographs without ties, else the normal approximation.
     """
-    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
-    means = differences if len(names) < 2 else np.bincount(clusters, differences) / np.bincount(clusters)
+    clusters = clusters_of(photographs)
+    means = np.bincount(clusters, differences) / np.bincount(clusters)
     means = means[means != 0]
     return float(wilcoxon(means).pvalue) if len(means) else 1.0

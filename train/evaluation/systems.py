@@ -22,6 +22,7 @@ from shared.images import decode
 from shared.photos import SUFFIXES
 from train.evaluation.testsets import Image
 from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint
+from train.networks.detected import recognise
 from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
 from train.record.checkpoint import weights_file
 from train.settings import NetworkSettings
@@ -152,7 +153,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: 
     Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
     """
     file = weights_file(checkpoint)
-    weights = _unwrap(load_weights(file), file)
+    weights = _unwrap(load_weights(file))
     spec = read_spec(file) or (NetworkSpec(named.name, named.options, scale) if named else _recognise(weights))
     if spec is None:
         return _detect(weights, file)
@@ -163,7 +164,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: 
     return Loaded(network.eval(), spec.scale, weights_digest(weights), f"{spec.name} {file}")
 
 
-def _unwrap(weights: Weights, file: Path) -> Weights:
+def _unwrap(weights: Weights) -> Weights:
     """Without the prefixes that wrappers leave on keys."""
     for prefix in ("module.", "netG.", "generator."):
         if all(key.startswith(prefix) for key in weights):
@@ -194,21 +195,13 @@ MSRRESNET = {"conv_first", "body", "upconv1", "conv_hr", "conv_last"}
 
 
 def _detect(weights: Weights, file: Path) -> Loaded:
-    import spandrel  # seconds of imports that only who wants it waits for
-
     try:
-        found = spandrel.ModelLoader().load_from_state_dict(dict(weights))
-    except spandrel.UnsupportedModelError as error:
+        found = recognise(weights)
+    except RunError as error:
         raise RunError(
-            f"{file} has the keys of no known network: give --network.name and --network.options, or evaluate the "
-            "pictures that its own program makes with --results"
+            f"{file}: {error}; give --network.name and --network.options, or evaluate the pictures that its own "
+            "program makes with --results"
         ) from error
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{file} looks like a network that spandrel knows, but does not fit it: {str(error)[:300]}"
-        ) from error
-    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise RunError(f"{file} holds a {found.architecture.name}, which does not map one RGB picture to another")
     return Loaded(Detected(found).eval(), found.scale, weights_digest(weights), f"{found.architecture.name} {file}")
 
 

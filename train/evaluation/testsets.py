@@ -136,10 +136,14 @@ def open_testsets(texts: Sequence[str]) -> list[TestSet]:
     return sets
 
 
+def named_path(text: str) -> tuple[str, Path]:
+    """Name and path of NAME=PATH, or of a PATH, which is then named like its folder."""
+    name, separator, path = text.partition("=")
+    return (name, Path(path)) if separator else (Path(text).name, Path(text))
+
+
 def _open(text: str) -> Iterator[TestSet]:
-    name, separator, place = text.partition("=")
-    path = Path(place if separator else text)
-    name = name if separator else path.name
+    name, path = named_path(text)
     if not name or "/" in name:
         raise UsageError(f"test set {text!r}: a name must not be empty or hold a slash")
     if "," in str(path) and not path.exists():

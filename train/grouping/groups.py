@@ -15,8 +15,9 @@ from typing import Any
 
 from shared.errors import RunError
 from shared.format import canonical_json
+from shared.printable import short
 from shared.records import require_fields
-from train.record.packs import read_pack, short, write_pack
+from train.record.packs import read_pack, write_pack
 from train.settings import GroupingSettings
 from train.stream.plans import Frozen
 from train.stream.tasks import Task

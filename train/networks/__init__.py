@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from shared.errors import UsageError
-from train.networks.detected import detect
 from train.networks.hat import hat
 from train.networks.msrresnet import MSRResNet
 from train.networks.rrdbnet import RRDBNet
@@ -53,13 +52,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def detect_network(weights: Mapping[str, torch.Tensor], scale: int) -> nn.Module:
-    """The network that spandrel recognises by its weights, filled with them. Errors as in `detected.detect`."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.meshgrid")
-        return detect(weights, scale)
 
 
 def num_parameters(network: nn.Module) -> int:

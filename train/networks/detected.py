@@ -1,6 +1,8 @@
 """Any network that spandrel knows, recognised by its weights: `--network.name spandrel --init FILE`."""
 
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,17 +14,30 @@ from train.networks.depth import replace_drop_paths
 def detect(weights: Mapping[str, torch.Tensor], scale: int) -> nn.Module:
     """The trainable network of these weights, filled with them.
 
-    Raises `RunError` when spandrel knows no such network, or when it does not map RGB to RGB, `scale` times as large.
+    Raises `RunError` as `recognise` does, `UsageError` when it does not enlarge by `scale`.
     """
-    import spandrel  # seconds of imports that only who wants it waits for
-
-    try:
-        found = spandrel.ModelLoader().load_from_state_dict(dict(weights))
-    except spandrel.UnsupportedModelError as error:
-        raise RunError("no network that spandrel knows has the weights of this file") from error
-    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise RunError(f"the file's network, {found.architecture.name}, does not map one RGB picture to another")
+    found = recognise(weights)
     if found.scale != scale:
         raise UsageError(f"the file's network, {found.architecture.name}, enlarges by {found.scale}, not by {scale}")
     replace_drop_paths(found.model)
     return found.model.requires_grad_(True)
+
+
+def recognise(weights: Mapping[str, torch.Tensor]) -> Any:
+    """What spandrel finds in these weights, an `ImageModelDescriptor`.
+
+    Raises `RunError` when it knows no such network, when they do not fit it, or when it does not map RGB to RGB.
+    """
+    import spandrel  # seconds of imports that only who wants it waits for
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # its transformers call it in the old way
+            found = spandrel.ModelLoader().load_from_state_dict(dict(weights))
+    except spandrel.UnsupportedModelError as error:
+        raise RunError("no network that spandrel knows has the weights of this file") from error
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise RunError(f"the file's weights do not fit the network that they look like: {str(error)[:300]}") from error
+    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise RunError(f"the file's network, {found.architecture.name}, does not map one RGB picture to another")
+    return found

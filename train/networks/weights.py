@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import RunError, UsageError
-from train.networks import DETECTED, build_network, detect_network
+from train.networks import DETECTED, build_network
+from train.networks.detected import detect
 
 Weights = dict[str, torch.Tensor]
 
@@ -35,7 +36,7 @@ class NetworkSpec:
         """The network with these weights. Raises `RunError` that names `source` when they are of another one."""
         if self.name == DETECTED:
             try:
-                return detect_network(weights, self.scale)
+                return detect(weights, self.scale)
             except RunError as error:
                 raise RunError(f"{source}: {error}") from error
         network = self.build()

@@ -7,7 +7,7 @@ https://openaccess.thecvf.com/content/ICCV2023/html/Yun_Achievement-Based_Traini
 from dataclasses import dataclass
 
 from shared.config import option
-from shared.errors import UsageError
+from shared.errors import require
 from train.evidence import Evidence
 from train.policies.policy import Decision, Form, Policy, normalised, split
 
@@ -26,8 +26,7 @@ class Achievement(Policy):
     form: Form = option("loss", "loss: weights as coefficients, the paper's; sampling: as volumes")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"ema is {self.ema}: it must be in [0, 1)")
+        require(self, {"ema": ("in [0, 1)", 0 <= self.ema < 1)})
 
     def interval(self, evidence: Evidence) -> Decision:
         """Weights by what each task still misses."""

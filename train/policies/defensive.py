@@ -7,7 +7,7 @@ https://doi.org/10.1080/00401706.1995.10484303
 from dataclasses import dataclass
 
 from shared.config import option
-from shared.errors import UsageError
+from shared.errors import require
 from train.evidence import Evidence
 from train.policies.policy import Decision, Policy, estimated_weights
 
@@ -20,8 +20,7 @@ class Defensive(Policy):
     uniform_share: float = option(0.1, "a, the share of equal volumes, in (0, 1)")
 
     def __post_init__(self) -> None:
-        if not 0 < self.uniform_share < 1:
-            raise UsageError(f"uniform_share is {self.uniform_share}: it must be in (0, 1)")
+        require(self, {"uniform_share": ("in (0, 1)", 0 < self.uniform_share < 1)})
 
     def interval(self, evidence: Evidence) -> Decision:
         """Every task keeps at least a / n of the samples."""

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from shared.config import option
-from shared.errors import UsageError
+from shared.errors import require
 from train.evidence import Evidence
 from train.policies.policy import Decision, Form, Policy, normalised, split
 
@@ -20,8 +20,7 @@ class DWA(Policy):
     form: Form = option("loss", "loss: weights as coefficients, the paper's; sampling: as volumes")
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise UsageError(f"temperature is {self.temperature}: it must be positive")
+        require(self, {"temperature": ("positive", 0 < self.temperature < math.inf)})
 
     def interval(self, evidence: Evidence) -> Decision:
         """Weights by the last two intervals' losses; a task without samples in one of them counts as steady."""

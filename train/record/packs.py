@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from shared.atomic import write_bytes
 from shared.format import canonical_json
+from shared.printable import short
 
 MAX_BYTES = 64 << 20
 """Larger files are refused unread: references of 4 tasks x 81 borders x 100 images are less than 1 MB."""
@@ -44,12 +45,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes(), parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def short(value: Any) -> str:
-    """A value as an error shows it."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -16,8 +16,9 @@ import numpy as np
 from shared.atomic import write_bytes
 from shared.errors import RunError
 from shared.format import canonical_json
+from shared.printable import short
 from shared.records import require_fields
-from train.record.packs import read_json, read_pack, short, write_pack
+from train.record.packs import read_json, read_pack, write_pack
 
 TRACE = "trace.json"
 PACK = "references.json"

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 import re
-import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,10 @@ from typing import NamedTuple
 
 from shared.atomic import TEMPORARY_PREFIX, sync_folder, temporary_beside, write_bytes, write_text
 from shared.errors import RunError
-from shared.format import MAX_MEMBER_BYTES, Member, write_index
+from shared.format import write_index
 from shared.manifest import ShardEntry
 from shared.remote import Patience, Place, Remote, is_disk_full
-from shared.shardfile import LostRowError, ShardFile
+from shared.shardfile import LostRowError, ShardFile, tar_members
 
 ABANDONED_SECONDS = 3600.0
 """A temporary that has not grown for so long belongs to a process that was killed."""
@@ -119,7 +118,7 @@ class ShardCache:
         try:
             self._make_room(entry.filesize, temporary)
             self.patience(lambda: self._verified(tar, entry, temporary))
-            write_bytes(path.with_suffix(".idx"), _index(temporary))
+            write_bytes(path.with_suffix(".idx"), write_index(tar_members(temporary)))
             temporary.replace(path)
             sync_folder(self.folder)
         except FileNotFoundError as error:
@@ -175,23 +174,6 @@ def _claim(temporary: str) -> int:
     """The bytes that a temporary will have, by its name."""
     size = temporary.rpartition(".")[2]
     return int(size) if size.isdigit() else 0
-
-
-def _index(tar: Path) -> bytes:
-    """The index of a tar. Raises ValueError for anything but plain files of a shard's size."""
-    members = []
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            for header in archive:
-                if header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_MEMBER_BYTES:
-                    raise ValueError(
-                        f"member {header.name[:80]!r} is no plain file of at most {MAX_MEMBER_BYTES} bytes"
-                    )
-                extension = header.name.partition(".")[2]
-                members.append(Member(extension, header.offset_data, header.size, header.name))
-    except (tarfile.TarError, ArithmeticError, EOFError) as error:
-        raise ValueError(str(error)) from error
-    return write_index(members)
 
 
 class Wanted(NamedTuple):

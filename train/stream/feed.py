@@ -243,10 +243,6 @@ class Feed:
                 rows[turn == place] = self._hr_orders[owner].take(int(mine[0]), len(mine))
         return np.array(owners)[turn], rows
 
-    def counts(self, step: int) -> np.ndarray:
-        """Samples of each task in the global batch of a step of the interval."""
-        return self._sampler.counts(step)
-
     def replace_lost(self, batch: Batch, record: dict[str, Any]) -> None:
         """Replace the samples that show rows which the record lists as lost since the batch was loaded."""
         lost = {(owner, row) for owner, row in record["lost"]}

@@ -2,13 +2,13 @@
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
 from shared.format import MAX_PATCH, canonical_json
 from shared.manifest import Manifest, dataset_name, load_manifest
+from shared.printable import short
 from shared.remote import READ_ONLY, Patience, Place, Remote, folders_below
 from shared.shardfile import OPEN_SHARDS, Dataset, open_in_place
 from train.stream.cache import ShardCache
@@ -143,23 +143,18 @@ def read_manifest(folder: Place, patience: Patience) -> Manifest:
     manifest = patience(lambda: load_manifest(folder))
     for key, kind in RECIPE.items():
         if type(manifest.recipe.get(key)) is not kind:
-            raise RunError(f"{folder}: its recipe has {key} = {_short(manifest.recipe.get(key))}, no {kind.__name__}")
+            raise RunError(f"{folder}: its recipe has {key} = {short(manifest.recipe.get(key))}, no {kind.__name__}")
     patch, scale = manifest.recipe["patch"], manifest.recipe["scale"]
     if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
-        raise RunError(f"{folder}: its recipe has patch {_short(patch)} and scale {_short(scale)}, which cannot be")
+        raise RunError(f"{folder}: its recipe has patch {short(patch)} and scale {short(scale)}, which cannot be")
     if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in manifest.photographs):
         raise RunError(f"{folder}: the photographs in its manifest have no sha256")
     for entry in manifest.shardlist:
         if entry.nsamples > MAX_SHARD_ROWS:
             raise RunError(
-                f"{folder}: {entry.url} is said to hold {_short(entry.nsamples)} rows, above {MAX_SHARD_ROWS}"
+                f"{folder}: {entry.url} is said to hold {short(entry.nsamples)} rows, above {MAX_SHARD_ROWS}"
             )
     return manifest
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:

@@ -89,11 +89,6 @@ class TicketSampler(Sampler[list[Ticket]]):
         mine = self._columns[:, first + self.rank : first + self.batch_size : self.num_ranks]
         return [Ticket(task, ordinal, self._sources[task], *place) for task, ordinal, *place in mine.T.tolist()]
 
-    def counts(self, step: int) -> np.ndarray:
-        """Samples of each task in the global batch of one step, int64 [tasks]."""
-        slots = self._columns[0, step * self.batch_size : (step + 1) * self.batch_size]
-        return np.bincount(slots, minlength=len(self._sources))
-
     def __len__(self) -> int:
         return self._columns.shape[1] // self.batch_size - self._first_step
 
@@ -117,12 +112,8 @@ class RowOrder:
         self._epoch_windows = lru_cache(maxsize=2)(self._make_windows)
         self._window_rows = lru_cache(maxsize=2)(self._make_rows)
 
-    def __call__(self, ordinal: int) -> int:
-        """Row number within the dataset."""
-        return int(self.take(ordinal, 1)[0])
-
     def take(self, first: int, count: int) -> np.ndarray:
-        """Rows of the ordinals first .. first + count - 1, int64 [count]."""
+        """Rows, by their number in the dataset, of the ordinals first .. first + count - 1, int64 [count]."""
         parts, end = [np.empty(0, np.int64)], first + count
         while first < end:
             epoch, position = divmod(first, int(self._starts[-1]))
@@ -143,7 +134,3 @@ class RowOrder:
         shards = self._epoch_windows(epoch)[0][window]
         rows = np.concatenate([np.arange(self._starts[shard], self._starts[shard + 1]) for shard in shards])
         return rows[permutation(len(rows), *self._key, epoch, window)]
-
-    def __reduce__(self) -> tuple:
-        """Caches stay behind when a worker process is started."""
-        return RowOrder, (self._rows.tolist(), self._key[0], self._key[2], self._window)

@@ -17,24 +17,13 @@ from shared.degradation.partition import Subspace, get_subspace, partition
 from shared.degradation.plan import Blur, Noise, Plan, Resize, sample_plan
 from shared.degradation.space import get_space
 from shared.degradation.violations import violations
+from tests.shared.degradation.tables import ISO_ANISO, MOSTLY_DOWN, MOSTLY_KEEP, SIX_FAMILIES
 
 ALPHA = 1e-6 / 2000
 SIZES = (7, 9, 11, 13, 15, 17, 19, 21)
 # A factor s is a double below 2 and at least .15, so floor(s 2^60) is s 2^60: such sizes show the factors exactly.
 UNIT = 2**60
 STAGES = (1, 2)
-
-ISO_ANISO = {"iso": 0.69, "aniso": 0.31}
-SIX_FAMILIES = {
-    "iso": 0.45,
-    "aniso": 0.25,
-    "generalized_iso": 0.12,
-    "generalized_aniso": 0.03,
-    "plateau_iso": 0.12,
-    "plateau_aniso": 0.03,
-}
-MOSTLY_KEEP = {"down": 0.2, "keep": 0.7, "up": 0.1}
-MOSTLY_DOWN = {"down": 0.7, "keep": 0.1, "up": 0.2}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.degradation.space import SPACES, Range, get_space
 from shared.errors import UsageError
+from tests.shared.degradation.tables import ISO_ANISO, MOSTLY_DOWN, MOSTLY_KEEP, SIX_FAMILIES
 
 BLURS, RESIZES, NOISES, JPEGS = (("blur1", "blur2"), ("resize1", "resize2"), ("noise1", "noise2"), ("jpeg1", "jpeg2"))
 # Low and high end of: blur sigma 1 and 2, Gaussian sigma of 255 1 and 2, Poisson scale 1 and 2.
@@ -21,17 +22,6 @@ RANGES_OF_FIG_9 = (  # stage 1 is the figure's; the others lie on the lines thro
     (0.1, 0.1 + 18 * 0.6 / 7),
     (0.1, 0.1 + 18 * 0.5 / 7),
 )
-ISO_ANISO = {"iso": 0.69, "aniso": 0.31}
-SIX_FAMILIES = {
-    "iso": 0.45,
-    "aniso": 0.25,
-    "generalized_iso": 0.12,
-    "generalized_aniso": 0.03,
-    "plateau_iso": 0.12,
-    "plateau_aniso": 0.03,
-}
-AS_LABELLED = {"down": 0.2, "keep": 0.7, "up": 0.1}  # the labels of Tables 6-9
-MOSTLY_DOWN = {"down": 0.7, "keep": 0.1, "up": 0.2}  # Real-ESRGAN, first stage
 
 
 def ends(bounds: Range) -> tuple[float, float]:
@@ -47,9 +37,9 @@ def name(request) -> str:
     return request.param
 
 
-def test_there_are_four_spaces(name):
+def test_there_are_four_spaces():
     assert set(SPACES) == {"paper", "paper-wide", "paper-realesrgan", "realesrgan"}
-    assert get_space(name).name == name
+    assert [get_space(name).name for name in SPACES] == [*SPACES]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +95,7 @@ def test_kernel_shapes_have_real_esrgans_ranges(name):
 @pytest.mark.parametrize(
     ("name", "directions", "factors"),
     [
-        ("paper", [AS_LABELLED, AS_LABELLED], [(0.15, 1.5), (0.15, 1.5)]),
+        ("paper", [MOSTLY_KEEP, MOSTLY_KEEP], [(0.15, 1.5), (0.15, 1.5)]),
         ("paper-realesrgan", [MOSTLY_DOWN, MOSTLY_DOWN], [(0.15, 1.5), (0.15, 1.5)]),
         ("realesrgan", [MOSTLY_DOWN, {"down": 0.4, "keep": 0.3, "up": 0.3}], [(0.15, 1.5), (0.3, 1.2)]),
     ],

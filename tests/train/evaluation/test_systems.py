@@ -117,10 +117,13 @@ def test_wrappers_prefixes_are_no_obstacle(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"a.weight": torch.zeros(1)}, "has the keys of no known network: give --network.name"),
+        (
+            {"a.weight": torch.zeros(1)},
+            "no network that spandrel knows has the weights of this file; give --network.name",
+        ),
         (
             {"params": {"upconv1.weight": torch.zeros(32, 8, 3, 3), "body.0.conv1.weight": torch.zeros(8, 8, 3, 3)}},
-            "key",
+            "no network that spandrel knows",
         ),
     ],
 )

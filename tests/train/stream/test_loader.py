@@ -32,7 +32,7 @@ def dataset(tasks: list[Task], flip: bool = True) -> TicketDataset:
 
 def one(tasks: list[Task], task: int, ordinal: int, flip: bool = True) -> Batch:
     """A batch of one stored row: the task's `ordinal`-th in its order."""
-    row = RowOrder([8, 8, 8, 4], 0, tasks[task].name, 2)(ordinal)
+    row = RowOrder([8, 8, 8, 4], 0, tasks[task].name, 2).take(ordinal, 1)[0]
     return dataset(tasks, flip).batch([Ticket(task, ordinal, "shards", task, row)])
 
 
