@@ -61,9 +61,14 @@ class Recipe:
         return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:6]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """The fields in which two recipes differ, as `name: mine -> theirs`."""
+        """The fields in which two recipes differ, as `name: mine -> theirs`; of a hash, what it is of."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(Recipe))
-        return [f"{name}: {mine} -> {theirs}" for name, mine, theirs in pairs if mine != theirs]
+        hashes = "other pictures, or other sizes or licences of them"
+        return [
+            f"{name}: {hashes if name == 'photographs' else f'{mine} -> {theirs}'}"
+            for name, mine, theirs in pairs
+            if mine != theirs
+        ]
 
 
 @lru_cache(maxsize=64)

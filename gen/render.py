@@ -209,9 +209,13 @@ def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], miss
         wall = min(turns * settings.rows_per_shard, rows) * seconds
         print(
             f"to render: {rows} rows in {len(missing)} shards, about {quantity(rows * size, BYTE_UNITS)}, "
-            f"{rows * seconds / 3600:.3g} core hours; {quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
+            f"{_core_time(rows * seconds)}; {quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
             f"on {workers} workers"
         )
+
+
+def _core_time(seconds: float) -> str:
+    return f"{seconds / 3600:.3g} core hours" if seconds >= 360 else f"{seconds:.3g} core seconds"
 
 
 def _num_cores() -> int:

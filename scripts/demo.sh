@@ -15,7 +15,7 @@ elif [ $# -gt 0 ]; then
 fi
 shards=shards/$folder run=runs/$folder
 settings+=(--shards "$shards" --run "$run")
-launch=(accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no train/run.py)
+launch=(python train/run.py) # as `accelerate launch train/run.py` with one process, but Ctrl-C waits until it has saved
 
 echo "== 1/5 render four subspaces from scikit-image's photographs"
 python -m gen.render --subspace all --out "$shards" --patch 96 --count $rows --rows-per-shard 100

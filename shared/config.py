@@ -5,7 +5,9 @@ wrong type is a `UsageError` that names it. jsonargparse does the work.
 """
 
 import argparse
+import re
 from dataclasses import MISSING, Field, field, fields
+from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import jsonargparse
@@ -34,13 +36,27 @@ class _Parser(jsonargparse.ArgumentParser):
         return super()._check_value_key(action, value, *rest, **named)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise UsageError(f"{_plain(message)} (see --help)") from ex
+        raise UsageError(f"{_plain(message)}{self._meant(message)} (see --help)") from ex
+
+    def _meant(self, message: str) -> str:
+        """The name that is closest to the unknown one of the message, as a question."""
+        unknown = re.search(r"(?:unrecognized arguments: |Option '|option ')([\w.-]+)", message)
+        names = {name for action in self._actions for name in (action.dest, *action.option_strings)}
+        near = get_close_matches(unknown[1], names, 1) if unknown else []
+        return f": did you mean {near[0]}?" if near else ""
 
 
 def _plain(message: str) -> str:
     """jsonargparse's words, in one line and without Python's type syntax."""
     line = " ".join(message.split()).replace("<class '", "").replace("'>", "").replace("typing.", "")
-    return line.replace("Parser key", "key").replace("Validation failed: ", "")
+    line = line.replace("Parser key", "key").replace("Validation failed: ", "")
+    line = re.sub(
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: ",
+        lambda union: f"Expected a {union[1].replace('NoneType', 'null').replace(', ', ' or ')}. Got value: ",
+        line,
+    )
+    line = re.sub(r"Expected a Literal\[(.*?)\]", r"Expected one of \1", line)
+    return line.replace("Expected a int", "Expected an int")
 
 
 def parse(settings: type[C], argv: list[str], prog: str, description: str) -> C:

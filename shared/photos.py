@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +28,8 @@ VAL_SHARE = 20
 """One photograph in this many is held out for validation, chosen by its hash."""
 MAX_PIXELS = 150_000_000
 """Larger pictures are passed over by their header: decoded by every thread at once they would fill the memory."""
+NAMED = 3
+"""Pictures that are named of those passed over for one reason."""
 COPY_FACTORS = {"0.75": 0.75, "0.5": 0.5, "0.33": 1 / 3}
 COPY_SIDE = 400
 """Sizes of multi-scale copies: these factors, and this shortest side (Real-ESRGAN, generate_multiscale_DF2K.py)."""
@@ -189,7 +191,8 @@ def _skimage_photographs(split: str, wanted: Wanted) -> PhotoSet:
     folder, licences = Path(skimage.data.__file__).parent, SKIMAGE_PHOTOGRAPHS[split]
     own = Sources(tuple((name, Terms(licence)) for name, licence in licences.items()))
     found, skipped = _load([folder / name for name in licences], folder, replace(wanted, sources=own))
-    return _require(PhotoSet(tuple(replace(p, weight=1) for p in found), skipped), "scikit-image's photographs")
+    found = tuple(replace(p, weight=1) for p in found)
+    return _require(PhotoSet(found, *_passed_over(skipped)), "scikit-image's photographs")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -210,8 +213,17 @@ def _scan(folder: Path, wanted: Wanted, held_out: bool) -> PhotoSet:
         elif not path.name.startswith("."):
             files.append(path)
     photographs, skipped = _load(files, folder, wanted)
-    notes = tuple(f"ignored {count} pictures {where}" for where, count in sorted(ignored.items()))
-    return PhotoSet(photographs, skipped, notes)
+    counts, names = _passed_over(skipped)
+    notes = (*(f"ignored {count} pictures {where}" for where, count in sorted(ignored.items())), *names)
+    return PhotoSet(photographs, counts, notes)
+
+
+def _passed_over(skipped: dict[str, list[str]]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """How many pictures were passed over by reason, and a line a reason that names the first of them."""
+    counts = {reason: len(names) for reason, names in skipped.items()}
+    rest = {reason: f" and {count - NAMED} more" if count > NAMED else "" for reason, count in counts.items()}
+    notes = (f"skipped as {reason}: {', '.join(names[:NAMED])}{rest[reason]}" for reason, names in skipped.items())
+    return counts, tuple(notes)
 
 
 def _excluded(parents: Sequence[str], held_out: bool) -> str | None:
@@ -224,8 +236,10 @@ def _excluded(parents: Sequence[str], held_out: bool) -> str | None:
     return None
 
 
-def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Photograph, ...], dict[str, int]]:
-    """Examine every file once, so that a bad picture is known before any row is drawn from it; count those passed over.
+def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Photograph, ...], dict[str, list[str]]]:
+    """Examine every file once, so that a bad picture is known before any row is drawn from it.
+
+    Returns the photographs, and the names of those passed over by reason.
 
     Headers are read first, in this thread, since Pillow speaks through warnings, whose filter all threads share.
     """
@@ -234,12 +248,12 @@ def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Ph
         headers = [_header(path) for path in files]
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda path, header: _examine(path, header, folder, wanted), files, headers))
-    found, skipped, seen = [], Counter[str](), set[str]()
-    for result in results:
+    found, skipped, seen = [], defaultdict[str, list[str]](list), set[str]()
+    for path, result in zip(files, results, strict=True):
         if isinstance(result, str):
-            skipped[result] += 1
+            skipped[result].append(_name(path, folder))
         elif result.sha256 in seen:
-            skipped["duplicate"] += 1
+            skipped["duplicate"].append(_name(path, folder))
         else:
             seen.add(result.sha256)
             found += [result, *(_copies(result, wanted.least) if wanted.multiscale else ())]

@@ -341,7 +341,7 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         return
     with _sole_writer(spec, accelerator), Interrupt() as interrupt, killed_workers_named():
         run = Run(spec, accelerator)
-        with run.journal:
+        with run.journal, run.feed:
             while run.step < spec.settings.iterations:
                 if run.state.record is None:
                     run.open_interval()

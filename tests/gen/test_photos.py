@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import shutil
 from collections import Counter
 
 import cv2
@@ -138,6 +139,15 @@ def test_a_truncated_picture_is_unreadable_rather_than_half_grey(picture, tmp_pa
     )
     assert not any(name.startswith("cut") for name in ids(photos))
     assert photos.skipped == {"unreadable": 2}
+    assert photos.notes[-1] == "skipped as unreadable: cut.jpg, cut.png"
+
+
+def test_of_many_pictures_passed_over_the_first_are_named(picture, hr, tmp_path):
+    shutil.copytree(hr, tmp_path / "hr")
+    for number in range(5):
+        picture(tmp_path / "hr" / f"small{number}.png", number, 75, 300)
+    notes = find_photographs(str(tmp_path / "hr"), "train", 76).notes
+    assert notes == ("skipped as smaller than the patch: small0.png, small1.png, small2.png and 2 more",)
 
 
 @pytest.mark.parametrize(

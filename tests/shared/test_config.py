@@ -58,11 +58,12 @@ def test_a_list_of_one_needs_no_brackets(tmp_path):
     [
         ([], "path"),
         (["here", "there"], "there"),
-        (["here", "--coutn", "3"], "--coutn"),
-        (["here", "--count", "many"], "count"),
+        (["here", "--coutn", "3"], "--coutn 3: did you mean --count?"),
+        (["here", "--unheard-of"], r"--unheard-of \(see"),
+        (["here", "--count", "many"], '"count": Expected an int or null. Got value: many'),
         (["here", "--count", "1.5"], "count"),
         (["here", "--rate", "fast"], "rate"),
-        (["here", "--split", "test"], "split"),
+        (["here", "--split", "test"], "\"split\": Expected one of 'train', 'val'. Got value: test"),
         (["here", "--count"], "count"),
         (["here", "--config", "/no/such/file.yaml"], "/no/such/file.yaml"),
     ],
@@ -78,7 +79,7 @@ def test_a_wrong_flag_is_named(argv, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("coutn: 3", "coutn"),
+        ("coutn: 3", "'coutn' is not accepted: did you mean count?"),
         ("count: many", "count"),
         ("count: 1.5", "count"),
         ("count: true", "count"),

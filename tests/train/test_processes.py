@@ -144,6 +144,21 @@ def test_a_killed_rank_ends_the_run_and_its_last_checkpoint_goes_on(
     require_equal_training(tmp_path / "run", one_process)
 
 
+FAULTY = f"""
+import runpy
+from train.loop import Run
+Run.training_step = lambda self, *args: 1 / 0
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
+
+
+def test_a_fault_of_ours_ends_the_run_instead_of_waiting_for_its_loader_workers(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    words = flags(shards=shards, run="run", policy="uniform", workers=2)
+    outcome = run(words, tmp_path, script=tmp_path / "faulty.py")
+    assert "ZeroDivisionError" in outcome.stderr
+
+
 def test_a_killed_loader_worker_stops_the_run_which_then_goes_on_exactly(shards: Path, tmp_path: Path) -> None:
     argv = flags(shards=shards, run="run", policy="uniform", iterations=100, interval_steps=50, workers=2, save_steps=1)
     command = Command(argv, tmp_path)

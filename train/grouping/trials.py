@@ -78,7 +78,7 @@ class Trials:
         self.spec, self.initial, self.accelerator = spec, initial, accelerator
         self.plans = draw_tasks(boxes, settings.seed, settings.grouping.plans)
         self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
-        self._feed = Feed(self._tasks, self.settings, accelerator.device, pool=pool)
+        self.feed = Feed(self._tasks, self.settings, accelerator.device, pool=pool)
         rows = boxes[0].val_rows()
         self._crops = [rows.hr(number) for number in range(len(rows))][: settings.grouping.images or None]
 
@@ -108,18 +108,18 @@ class Trials:
         for member in members:
             shares[self._offset + member] = 1 / len(members)
         quotas = apportion(shares, steps * self.settings.batch_size)
-        record = {**self._feed.decide(quotas), "quotas": quotas}
-        for batch in self._feed.interval(record, [0] * len(quotas), number, 0):
-            self._feed.replace_lost(batch, record)
+        record = {**self.feed.decide(quotas), "quotas": quotas}
+        for batch in self.feed.interval(record, [0] * len(quotas), number, 0):
+            self.feed.replace_lost(batch, record)
             names = [self._tasks[task].name for task in batch.task.tolist()]
             keys = [(self.settings.seed, n, o) for n, o in zip(names, batch.ordinal.tolist(), strict=True)]
-            pictures = Pictures.of(*self._feed.images(batch), usm=self._tasks[0].usm)
+            pictures = Pictures.of(*self.feed.images(batch), usm=self._tasks[0].usm)
             try:
                 losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
             except NotFiniteError as error:
                 raise RunError(f"{error} while {', '.join(sorted({*names}))} were tried: lower --lr") from error
             if batch.lost:
-                self._feed.note(batch.lost, record)
+                self.feed.note(batch.lost, record)
             learner.step()
             yield losses
 
@@ -152,7 +152,7 @@ def make_grouping(trials: Trials, protocol: dict[str, Any], path: Path) -> Group
         raise UsageError(
             f"no groups {path} yet: make them in one process, with python train/run.py --mode groups --groups {path}"
         )
-    with locked(path.parent, "train/run.py"):
+    with locked(path.parent, "train/run.py"), trials.feed:
         log = JsonLines(path.with_suffix(".trials.jsonl"))
         log.rewind("plan", options.plans)
         if not log.read():
