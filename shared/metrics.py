@@ -4,7 +4,7 @@ Two conventions are in use. `rounded=False`, ours: Y = 65.481 R + 128.553 G + 24
 `rounded=True`: values are rounded to whole levels first and SSIM's contrast term is cut at 0, as in other tables.
 All functions take RGB float [B, 3, H, W] in [0, 1] and give one number per picture. `border` pixels are cropped on
 every side: 4 and 0 are both common, so say which. Values are compared as they are: round the output to 8 bits first if
-files are what you compare. Reports use float64 on a CPU; float32 on any device agrees to 1e-3 dB.
+files are what you compare. All is computed in float64.
 """
 
 import torch
@@ -23,58 +23,33 @@ def luma(image_BCHW: torch.Tensor) -> torch.Tensor:
     return _weigh(image_BCHW) + Y_OFFSET
 
 
-def psnr_y(
-    output_BCHW: torch.Tensor,
-    target_BCHW: torch.Tensor,
-    border: int,
-    *,
-    rounded: bool = False,
-    dtype: torch.dtype = torch.float64,
-) -> torch.Tensor:
+def psnr_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False) -> torch.Tensor:
     """PSNR of each picture on Y, dB, [B]. Equal pictures give infinity."""
-    output, target = (_crop(image, border).to(dtype) for image in (output_BCHW, target_BCHW))
-    # Y is linear: the difference first loses no digits in float32
+    output, target = (_crop(image, border) for image in (output_BCHW, target_BCHW))
     error = luma(output).round() - luma(target).round() if rounded else _weigh(output - target)
     return _decibels(error.flatten(1))
 
 
 def psnr_rgb(
-    output_BCHW: torch.Tensor,
-    target_BCHW: torch.Tensor,
-    border: int,
-    *,
-    rounded: bool = False,
-    dtype: torch.dtype = torch.float64,
+    output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False
 ) -> torch.Tensor:
     """PSNR of each picture over its three channels, dB, [B]. Equal pictures give infinity."""
-    output, target = (_crop(image, border).to(dtype) * PEAK for image in (output_BCHW, target_BCHW))
+    output, target = (_crop(image, border) * PEAK for image in (output_BCHW, target_BCHW))
     error = output.round() - target.round() if rounded else output - target
     return _decibels(error.flatten(1))
 
 
-def ssim_y(
-    output_BCHW: torch.Tensor,
-    target_BCHW: torch.Tensor,
-    border: int,
-    *,
-    rounded: bool = False,
-    dtype: torch.dtype = torch.float64,
-) -> torch.Tensor:
+def ssim_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False) -> torch.Tensor:
     """SSIM of each picture on Y, [B] (Wang et al. 2004). Raises ValueError when a side has less than 11 pixels left."""
-    output, target = (luma(_crop(image, border).to(dtype))[:, None] for image in (output_BCHW, target_BCHW))
+    output, target = (luma(_crop(image, border))[:, None] for image in (output_BCHW, target_BCHW))
     return _ssim(output, target, rounded)
 
 
 def ssim_rgb(
-    output_BCHW: torch.Tensor,
-    target_BCHW: torch.Tensor,
-    border: int,
-    *,
-    rounded: bool = False,
-    dtype: torch.dtype = torch.float64,
+    output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False
 ) -> torch.Tensor:
     """SSIM of each picture, mean of its three channels, [B]. Raises ValueError as `ssim_y` does."""
-    output, target = (_crop(image, border).to(dtype) * PEAK for image in (output_BCHW, target_BCHW))
+    output, target = (_crop(image, border) * PEAK for image in (output_BCHW, target_BCHW))
     return _ssim(output, target, rounded)
 
 
@@ -86,7 +61,7 @@ def _weigh(image_BCHW: torch.Tensor) -> torch.Tensor:
 
 def _crop(image_BCHW: torch.Tensor, border: int) -> torch.Tensor:
     inside = slice(border, -border or None)
-    return image_BCHW[..., inside, inside]
+    return image_BCHW[..., inside, inside].double()
 
 
 def _decibels(error_BN: torch.Tensor) -> torch.Tensor:
@@ -128,7 +103,7 @@ def _similarity(x: torch.Tensor, y: torch.Tensor, rounded: bool) -> torch.Tensor
 
 
 def _window_mean(x_BCHW: torch.Tensor) -> torch.Tensor:
-    """Gaussian-weighted mean of every window: slices instead of a convolution, which GPUs may do in TF32."""
+    """Gaussian-weighted mean of every window, along one axis and then the other."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     gaussian = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     weights = (gaussian / gaussian.sum()).tolist()

@@ -6,7 +6,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def short(value: object, letters: int = 200) -> str:
+def short(value: object) -> str:
     """A value as an error shows it."""
     text = repr(value)
-    return text if len(text) <= letters else f"{text[:letters]}..."
+    return text if len(text) <= 200 else f"{text[:200]}..."

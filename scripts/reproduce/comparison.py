@@ -86,8 +86,8 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str = PSNR) -> Means:
-    """Train every arm with every seed, and measure it on the test sets. measure: a key of `COLUMNS`."""
+def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Means:
+    """Train every arm with every seed, and measure PSNR-Y on the test sets."""
     seeds = range(lab.settings.seeds)
     lab.announce(num_steps(lab, arms))
     for network in dict.fromkeys(arm.network for arm in arms):
@@ -100,11 +100,11 @@ def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure
     searches += [partial(references, start=start, seed=seed) for seed in seeds for start in judged]
     lab.do(searches)
     lab.do([partial(measure_arm, arm=arm, seed=seed, testsets=testsets) for seed in seeds for arm in arms])
-    return measured(lab, arms, testsets, measure)
+    return measured(lab, arms, testsets, PSNR)
 
 
 def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str) -> Means:
-    """Another measure of arms that `run_arms` has trained."""
+    """A measure, a key of `COLUMNS`, of arms that `run_arms` has trained."""
     seeds = range(lab.settings.seeds)
     return {arm.title: np.array([measure_arm(lab, arm, seed, testsets, measure) for seed in seeds]) for arm in arms}
 

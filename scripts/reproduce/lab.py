@@ -114,9 +114,10 @@ class Lab:
         self._render(folder, cut, space, "val", scale.val_rows, scale.val_patch)
         return folder
 
-    def testsets(self, cut: str = "2x2", space: str = "paper") -> dict[str, str]:
-        """Test sets by name: every task of a partition on pictures that set no weight, then the further ones."""
-        scale, folder = self.scale, self._shards_folder(cut, space, "test")
+    def testsets(self) -> dict[str, str]:
+        """Test sets by name: each of the four tasks on pictures that set no weight, then the further ones."""
+        cut, space, scale = "2x2", "paper", self.scale
+        folder = self._shards_folder(cut, space, "test")
         self._render(folder, cut, space, "val", scale.val_rows, scale.val_patch, test=True)
         names = [box.name for box in partition(get_space(space), cut)]
         return {name: str(folder / f"{name}-val") for name in names} | self.further_testsets()

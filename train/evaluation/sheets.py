@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 TILE = 192
 """Side of a tile, pixels."""
 MARGIN, LABEL, CAPTION = 6, 150, 20
+LETTERS = 19
+"""In a line of a label."""
 
 
 class Line(NamedTuple):
@@ -20,19 +22,20 @@ class Line(NamedTuple):
     crops: Sequence[tuple[str, np.ndarray]]
 
 
-def sheet(lines: Sequence[Line], tile: int = TILE) -> bytes:
+def sheet(lines: Sequence[Line]) -> bytes:
     """PNG. Crops are enlarged by nearest neighbour, so that every pixel is one that a system made."""
     columns = max(len(line.crops) for line in lines)
-    height = tile + CAPTION + MARGIN
-    canvas = Image.new("RGB", (LABEL + columns * (tile + MARGIN), len(lines) * height + MARGIN), "white")
+    height = TILE + CAPTION + MARGIN
+    canvas = Image.new("RGB", (LABEL + columns * (TILE + MARGIN), len(lines) * height + MARGIN), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
     for number, line in enumerate(lines):
         top = MARGIN + number * height
-        draw.multiline_text((6, top + CAPTION + tile / 2), _fold(line.label), "black", font, anchor="lm", spacing=6)
+        draw.multiline_text((6, top + CAPTION + TILE / 2), _fold(line.label), "black", font, anchor="lm", spacing=6)
         for column, (caption, crop) in enumerate(line.crops):
-            left = LABEL + column * (tile + MARGIN)
-            draw.text((left + tile / 2, top + 2), caption, "black", font, anchor="ma")
-            canvas.paste(Image.fromarray(_enlarge(crop, tile)), (left, top + CAPTION))
+            left = LABEL + column * (TILE + MARGIN)
+            draw.text((left + TILE / 2, top + 2), caption, "black", font, anchor="ma")
+            large = cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
+            canvas.paste(Image.fromarray(large), (left, top + CAPTION))
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -51,9 +54,5 @@ def busiest(energy: np.ndarray, side: int) -> tuple[int, int]:
     return y, x
 
 
-def _fold(text: str, width: int = 19) -> str:
-    return "\n".join(line[i : i + width] for line in text.split("\n") for i in range(0, max(len(line), 1), width))
-
-
-def _enlarge(crop: np.ndarray, tile: int) -> np.ndarray:
-    return cv2.resize(crop, (tile, tile), interpolation=cv2.INTER_NEAREST)
+def _fold(text: str) -> str:
+    return "\n".join(line[i : i + LETTERS] for line in text.split("\n") for i in range(0, max(len(line), 1), LETTERS))

@@ -145,16 +145,16 @@ def open_system(
     return Network(loaded, device, choose_tiling(footprint(network, device), memory_gb, tile, overlap))
 
 
-def load_network(checkpoint: Path, named: NetworkSettings | None = None, scale: int = 4) -> Loaded:
+def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Loaded:
     """The averaged network of a run, a checkpoint folder or a weights file.
 
     A file of ours names its network; another is recognised by its keys (MSRResNet, RRDBNet, whatever spandrel knows),
-    unless `named`, with `scale`, says what it is. Nothing in the file is executed.
+    unless `named`, at x4, says what it is. Nothing in the file is executed.
     Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
     """
     file = weights_file(checkpoint)
     weights = _unwrap(load_weights(file))
-    spec = read_spec(file) or (NetworkSpec(named.name, named.options, scale) if named else _recognise(weights))
+    spec = read_spec(file) or (NetworkSpec(named.name, named.options, 4) if named else _recognise(weights))
     if spec is None:
         return _detect(weights, file)
     network = spec.load(weights, str(file))

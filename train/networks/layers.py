@@ -12,9 +12,9 @@ def conv3x3(num_in: int, num_out: int) -> nn.Conv2d:
 
 
 @torch.no_grad()
-def scale_down_init(convs: Iterable[nn.Conv2d], factor: float = 0.1) -> None:
-    """Kaiming normal times a small factor, bias 0 (ESRGAN, Wang et al. 2018: residual blocks start near identity)."""
+def scale_down_init(convs: Iterable[nn.Conv2d]) -> None:
+    """Kaiming normal times .1, bias 0 (ESRGAN, Wang et al. 2018: residual blocks start near identity)."""
     for conv in convs:
         nn.init.kaiming_normal_(conv.weight)
-        conv.weight.mul_(factor)
+        conv.weight.mul_(0.1)
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
