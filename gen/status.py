@@ -15,6 +15,7 @@ from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.manifest import MANIFEST, load_manifest
 from shared.printable import printable
+from shared.quantities import TIME_UNITS, quantity
 from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place
 
 SHOWN = 10
@@ -116,7 +117,7 @@ class Progress:
             parts.append(f"{self.worker_rate():.1f} pairs/s a worker")
         if self.pending and (rate := self.rate()):
             left = (self.rows - self.rows_done) / rate
-            parts.append(f"{rate:.1f} pairs/s in all, {_clock(left)} left at this rate")
+            parts.append(f"{rate:.1f} pairs/s in all, {quantity(left, TIME_UNITS)} left at this rate")
         if not self.pending and not self.committed:
             parts.append("to be committed: run the same gen.render command again")
         lines = ["; ".join(parts)]
@@ -174,12 +175,6 @@ def _look_again(datasets: list[Progress], interval_seconds: float) -> None:
 
 def _table(datasets: list[Progress]) -> str:
     return "\n".join(map(str, datasets))
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from shared.shardfile import LostRowError, ShardFile, tar_members
 
 ABANDONED_SECONDS = 3600.0
 """A temporary that has not grown for so long belongs to a process that was killed."""
-CHUNK = 1 << 20
 LOCKS = 3
 """Hex digits of a shard's hash that choose its lock file."""
 FORGIVEN_SECONDS = 60.0
@@ -138,13 +137,11 @@ class ShardCache:
         tar.download(file, entry.filesize)
         if (size := file.stat().st_size) != entry.filesize:
             raise OSError(f"{tar} has {size} bytes, its manifest says {entry.filesize}")
-        digest = hashlib.sha256()
         with file.open("rb") as content:
-            while chunk := content.read(CHUNK):
-                digest.update(chunk)
+            found = hashlib.file_digest(content, "sha256").hexdigest()
             os.fsync(content.fileno())
-        if digest.hexdigest() != entry.sha256:
-            raise OSError(f"{tar} has sha256 {digest.hexdigest()}, its manifest says {entry.sha256}")
+        if found != entry.sha256:
+            raise OSError(f"{tar} has sha256 {found}, its manifest says {entry.sha256}")
 
     def _make_room(self, size: int, temporary: Path) -> None:
         """Drop what was longest unused until `size` more bytes fit, and claim them by the name of a temporary."""
