@@ -80,7 +80,7 @@ def test_no_usable_picture_left(command, picture, tmp_path):
 def test_an_output_folder_that_is_a_file(command, hr, tmp_path):
     (tmp_path / "out").touch()
     options = ("--hr", str(hr), *PATCH, "--count", "2", "--out", str(tmp_path / "out"))
-    error_of(command("gen.render", *options), 1)
+    assert str(tmp_path / "out") in error_of(command("gen.render", *options), 1)
 
 
 @pytest.mark.parametrize("module", ["gen.render", "gen.verify", "gen.preview"])
