@@ -222,7 +222,7 @@ def _remote_listing(folder: Remote) -> Iterator[tuple[str, Found]]:
 
 
 def read_files(files: Sequence[Place]) -> list[bytes | None]:
-    """All of each file, many at once from a store; None for one that is not there."""
+    """All of each file, many at once from a store; None for one that is not there. Raises OSError for other trouble."""
     remotes = [file for file in files if isinstance(file, Remote)]
     if not remotes:
         return [_read(file) for file in files]

@@ -293,7 +293,7 @@ class Run:
         return {task.name: picture(network, rows, 0, device) for task, rows in tasks}
 
     def close_interval(self) -> None:
-        """Log the finished interval, move its samples to the past, save."""
+        """Log the finished interval, move its samples to the past, save. Raises `RunError` unless it met its quotas."""
         record = self.state.record
         assert record is not None
         if record["delivered"] != record["quotas"]:
@@ -334,7 +334,7 @@ class Run:
 
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
-    """Train one network to the end, from wherever its folder says it is."""
+    """Train one network to the end, from wherever its folder says it is. Raises `RunError` when it was interrupted."""
     require_resumable(spec.folder, spec.settings)
     if is_finished(spec.folder, spec.settings):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")

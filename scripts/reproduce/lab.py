@@ -123,7 +123,10 @@ class Lab:
         return {name: str(folder / f"{name}-val") for name in names} | self.further_testsets()
 
     def whole_images(self, title: str) -> dict[str, str]:
-        """DIV2K4Level or DIV2K-random from whole pictures that set no weight, made by gen.testset, by its title."""
+        """DIV2K4Level or DIV2K-random from whole pictures that set no weight, made by gen.testset, by its title.
+
+        Raises `UsageError` when all pictures are trained on.
+        """
         settings, folder = self.settings, self.shared / "testsets" / title.lower()
         hr = settings.test_hr or settings.val_hr or settings.hr
         if hr == settings.hr != "photos":

@@ -16,12 +16,13 @@ RECIPES = Path(__file__).parent / "recipes"
 class Scale:
     """What all experiments of one size have in common.
 
-    recipe: settings of train/run.py. other_networks: sizes of those that the recipe does not name, for Table 1; tables:
-    the networks of Table 1 unless others are asked for. pretrain: flags of train/run.py for the network that all others
-    start from, unless a file of weights is given. rows: of a task's train and val datasets. patch: side of their HR
-    crops. settings: parts of one operator's range (Fig. 1), values along an axis (Figs. 8, 9). fine_tune_steps: on each
-    setting (Fig. 1). needs: data, files and hardware. step_seconds: a training step of the recipe's network with all
-    that belongs to it takes, from and to; timed: where that figure is from. All of it is said before anything starts.
+    other_networks: sizes of those that the recipe does not name; table1: the networks of Table 1 unless others are
+    named. pretrain: flags of train/run.py for the network that all others start from, unless weights are given.
+    train_rows, val_rows: of a task's datasets; train_patch, val_patch: side of their HR crops. settings: parts of one
+    operator's range, and fine_tune_steps on each (Fig. 1). values: parts of an axis (Figs. 8, 9). plans: among which
+    groups are looked for; random_tasks: of Fig. 5 (a); grouping: flags of either search. needs: data, files, hardware.
+    step_seconds: a training step of the recipe's network with all that belongs to it takes, from and to; timed: where
+    that figure is from. What it needs and takes is said before anything starts.
     """
 
     name: str

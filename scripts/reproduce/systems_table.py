@@ -26,7 +26,10 @@ MEASURES = ("psnr_db", "ssim", "lpips_vgg", "lpips_alex")
 
 
 def write_systems_table(settings: TableSettings, name: str, title: str) -> None:
-    """Measure the systems on DIV2K4Level or DIV2K-random (`title`) and the further test sets, and write the table."""
+    """Measure the systems on DIV2K4Level or DIV2K-random (`title`) and the further test sets, and write the table.
+
+    Raises `UsageError` for a base that is no system, `RunError` when none could be measured.
+    """
     lab, entries = Lab(settings, name), read_systems(settings.file)
     if settings.base not in (entry.name for entry in entries):
         raise UsageError(f"base is {settings.base!r}: {settings.file} has {', '.join(e.name for e in entries)}")

@@ -27,7 +27,7 @@ class NetworkSpec:
     scale: int
 
     def build(self, seed: int = 0) -> nn.Module:
-        """A freshly initialised network."""
+        """A freshly initialised network. Raises `UsageError` for one that a file must tell, and as `build_network`."""
         if self.name == DETECTED:
             raise UsageError(f"--network.name {DETECTED} is whatever a weights file holds: give --init FILE")
         return build_network(self.name, self.options, self.scale, seed)

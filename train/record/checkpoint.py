@@ -141,7 +141,10 @@ def begun_with(run: Path, dataset: str) -> str | None:
 
 
 def load_optimizers(folder: Path) -> dict[str, Any]:
-    """State of the optimisers by the name of their network; tensors and plain values only, never code."""
+    """State of the optimisers by the name of their network; tensors and plain values only, never code.
+
+    Raises `RunError` for a file that holds anything else.
+    """
     path = folder / "optimizer.pt"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -153,7 +156,7 @@ def load_optimizers(folder: Path) -> dict[str, Any]:
 
 
 def weights_file(checkpoint: Path) -> Path:
-    """The averaged weights of a run or checkpoint folder, or the file itself."""
+    """The averaged weights of a run or checkpoint folder, or the file itself. Raises `UsageError` for other folders."""
     if not checkpoint.is_dir():
         return checkpoint
     folder = latest_checkpoint(checkpoint) or checkpoint

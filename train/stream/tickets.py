@@ -63,7 +63,7 @@ class TicketSampler(Sampler[list[Ticket]]):
     ) -> None:
         """Set the interval. consumed: samples of each task before it. first_step: steps of it that are done already.
 
-        supplies: where each task's samples come from (default: nowhere yet).
+        supplies: where each task's samples come from (default: nowhere yet). Raises ValueError for a part of a batch.
         """
         if sum(quotas) % self.batch_size:
             raise ValueError(f"quotas sum to {sum(quotas)}: not a multiple of the batch size {self.batch_size}")
