@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_an_error_in_the_block_stays_what_it_is():
     with pytest.raises(ValueError, match="mine"), interrupts_wait():
         raise ValueError("mine")
     assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_a_thread_that_signals_never_reach_may_hold_the_block_too():
+    def block() -> str:
+        with interrupts_wait():
+            return "done"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(block).result() == "done"
 
 
 def test_a_worker_has_one_thread_of_its_own_and_what_it_needs_is_loaded():
