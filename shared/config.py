@@ -6,6 +6,7 @@ wrong type is a `UsageError` that names it. jsonargparse does the work.
 
 import argparse
 import re
+from collections.abc import Collection
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -59,15 +60,19 @@ def _plain(message: str) -> str:
     return line.replace("Expected a int", "Expected an int")
 
 
-def parse(settings: type[C], argv: list[str], prog: str, description: str) -> C:
-    """Read the settings of a command. `--help` prints and exits; every other misuse raises `UsageError`."""
+def parse(settings: type[C], argv: list[str], prog: str, description: str, without: Collection[str] = ()) -> C:
+    """Read the settings of a command. `--help` prints and exits; every other misuse raises `UsageError`.
+
+    without: fields that mean nothing to this command; they keep their defaults and are no options.
+    """
     parser = _Parser(prog=prog, description=description, formatter_class=jsonargparse.DefaultHelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     hints = get_type_hints(settings)
-    for entry in fields(settings):  # type: ignore[arg-type]
+    asked = [entry for entry in fields(settings) if entry.name not in without]  # type: ignore[arg-type]
+    for entry in asked:
         _add(parser, entry, hints[entry.name])
     values = parser.instantiate(parser.parse_args(argv))
-    return settings(**{entry.name: getattr(values, entry.name) for entry in fields(settings)})  # type: ignore[arg-type]
+    return settings(**{entry.name: getattr(values, entry.name) for entry in asked})
 
 
 class _Truth:

@@ -17,7 +17,7 @@ import numpy as np
 from scripts.reproduce.comparison import num_steps
 from scripts.reproduce.lab import Lab
 from scripts.reproduce.panels import Box, Panel, draw
-from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
+from scripts.reproduce.systems import NO_ARMS, Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
 from shared.atomic import write_bytes
 from shared.config import option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
@@ -47,7 +47,9 @@ class Wish(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(CropSettings, argv, "python -m scripts.reproduce.crops", __doc__ or "")
+    settings = parse(
+        CropSettings, argv, "python -m scripts.reproduce.crops", __doc__ or "", without=(*NO_ARMS, "lpips")
+    )
     require_at_least(1, settings, "rows", "side")
     wishes = [read_wish(text) for text in settings.image or ()]
     lab, entries = Lab(settings, "crops"), read_systems(settings.file)

@@ -13,8 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scripts.reproduce.lab import Lab, Settings, borders
-from shared.config import parse
+from scripts.reproduce.lab import NO_TESTS, Lab, borders
 from shared.degradation.partition import AXES
 from shared.errors import run_command
 from train.evaluation.summaries import markdown
@@ -36,7 +35,7 @@ class Operator:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig1", __doc__ or ""), "fig1")
+    lab = Lab.of_command("fig1", argv, __doc__, without=("seeds", *NO_TESTS))
     lab.announce(len(AXES) * (lab.scale.settings + 1) * lab.scale.fine_tune_steps)
     lab.initial()
     lab.do([partial(measure, axis=axis) for axis in AXES])

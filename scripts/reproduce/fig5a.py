@@ -16,8 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from scripts.reproduce.lab import Lab, Settings
-from shared.config import parse
+from scripts.reproduce.lab import NO_TESTS, Lab
 from shared.errors import run_command
 from shared.seeds import permutation
 from train.estimator import interval
@@ -45,7 +44,7 @@ class Agreement:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig5a", __doc__ or ""), "fig5a")
+    lab = Lab.of_command("fig5a", argv, __doc__, without=("seeds", *NO_TESTS))
     lab.announce(lab.scale.setting("iterations") + 2 * lab.grouping_steps(lab.scale.random_tasks))
     lab.initial()
     lab.train("shared", "--policy", "uniform")

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 
 from scripts.reporting.plots import colour
 from scripts.reproduce.comparison import REBALANCE, num_steps, references, train_arm
-from scripts.reproduce.lab import Lab, Settings, borders
-from shared.config import parse
+from scripts.reproduce.lab import NO_TESTS, Lab, borders
 from shared.errors import run_command
 from train.evaluation.summaries import markdown as table
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig5b", __doc__ or ""), "fig5b")
+    lab = Lab.of_command("fig5b", argv, __doc__, without=NO_TESTS)
     lab.announce(num_steps(lab, [REBALANCE]))
     lab.initial()
     seeds = range(lab.settings.seeds)

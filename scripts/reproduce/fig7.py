@@ -9,8 +9,7 @@ from matplotlib import pyplot as plt
 
 from scripts.reporting.plots import colour
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, run_arms
-from scripts.reproduce.lab import Lab, Settings
-from shared.config import parse
+from scripts.reproduce.lab import Lab
 from shared.errors import run_command
 from train.evaluation.summaries import markdown
 
@@ -19,7 +18,7 @@ ARMS = (UNIFORM, REBALANCE)
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.fig7", __doc__ or ""), "fig7")
+    lab = Lab.of_command("fig7", argv, __doc__, without=("testset", "lpips"))
     testsets = lab.testsets()
     means = run_arms(lab, ARMS, testsets)
     tasks = [name for name, path in testsets.items() if path.endswith("-val")]

@@ -2,15 +2,15 @@
 
 import sys
 
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import NO_TESTS, Lab
 from scripts.reproduce.linearity import study
-from shared.config import parse
 from shared.errors import run_command
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    study(Lab(parse(Settings, argv, "python -m scripts.reproduce.fig8", __doc__ or ""), "fig8"), "paper", "fig8")
+    lab = Lab.of_command("fig8", argv, __doc__, without=("seeds", *NO_TESTS))
+    study(lab, "paper", "fig8")
     return 0
 
 

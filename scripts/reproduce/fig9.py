@@ -5,15 +5,15 @@ Blur sigma [.4, 3.8] pixels and Gaussian noise [1, 19] (of 255) in stage 1; see 
 
 import sys
 
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import NO_TESTS, Lab
 from scripts.reproduce.linearity import study
-from shared.config import parse
 from shared.errors import run_command
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    study(Lab(parse(Settings, argv, "python -m scripts.reproduce.fig9", __doc__ or ""), "fig9"), "paper-wide", "fig9")
+    lab = Lab.of_command("fig9", argv, __doc__, without=("seeds", *NO_TESTS))
+    study(lab, "paper-wide", "fig9")
     return 0
 
 

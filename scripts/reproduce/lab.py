@@ -7,7 +7,7 @@ an interrupted experiment goes on when its command is given again.
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,13 @@ from train.settings import GROUPS
 
 TEST_SEED = 1_000_003
 """Test crops are drawn by another seed than the validation crops that weights are set on."""
+NO_TESTS = ("test_hr", "testset", "lpips")
+"""Settings that mean nothing to an experiment that only looks at the validation sets."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every experiment can be asked for."""
+    """What experiments can be asked for."""
 
     scale: str = option("small", f"how large: {', '.join(SCALES)}")
     hr: str = option("photos", "folder of HR pictures to train on; 'photos' = those of scikit-image")
@@ -49,7 +51,7 @@ class Settings:
         None, "weights that every network starts from, FILE or NETWORK=FILE; default: pre-train a network on all tasks"
     )
     lpips: list[str] | None = option(None, "measure LPIPS too: vgg, alex (files: docs/results.md)")
-    seeds: int = option(3, "networks of each kind, paired by seed, where an experiment compares seeds")
+    seeds: int = option(3, "networks of each kind, paired by seed")
     jobs: int = option(1, "networks trained at once, each on its share of the cores")
     out: str = option(
         "runs/reproduce", "folder of all experiments; they share datasets and the network they start from"
@@ -70,6 +72,11 @@ class Lab:
         self.folder = self.shared / experiment
         self._done: set[tuple[str, ...]] = set()
         require_at_least(1, settings, "seeds", "jobs")
+
+    @classmethod
+    def of_command(cls, experiment: str, argv: list[str], doc: str | None, without: Collection[str] = ()) -> "Lab":
+        """As a command's arguments ask for it. without: settings that mean nothing to the experiment."""
+        return cls(parse(Settings, argv, f"python -m scripts.reproduce.{experiment}", doc or "", without), experiment)
 
     def announce(self, num_steps: int) -> None:
         """Say what the experiment needs, how long it takes and where its results will be, before it starts.

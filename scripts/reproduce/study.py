@@ -8,8 +8,7 @@ import sys
 from dataclasses import asdict
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
-from scripts.reproduce.lab import Lab, Settings
-from shared.config import parse
+from scripts.reproduce.lab import Lab
 from shared.errors import run_command
 from train.evaluation.summaries import markdown as table
 from train.policies import POLICIES
@@ -45,7 +44,7 @@ PARTS: dict[str, tuple[Arm, ...]] = {  # the first arm of each is what the other
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.study", __doc__ or ""), "study")
+    lab = Lab.of_command("study", argv, __doc__, without=("lpips",))
     testsets = lab.testsets()
     names = lab.names(testsets)
     means = run_arms(lab, [*{arm.name: arm for arms in PARTS.values() for arm in arms}.values()], testsets)

@@ -21,6 +21,8 @@ from train.evaluation.systems import BICUBIC
 DEFAULT = Path(__file__).with_name("systems.yaml")
 ARMS = {arm.name: arm for arm in (UNIFORM, REWEIGHT, REBALANCE)}
 KINDS = ("checkpoint", "results", "arm")
+NO_ARMS = ("seeds", "jobs")
+"""Settings that mean nothing where a system is one network."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ are measured beside them.
 
 import sys
 
+from scripts.reproduce.systems import NO_ARMS
 from scripts.reproduce.systems_table import TableSettings, write_systems_table
 from shared.config import parse
 from shared.errors import run_command
@@ -13,7 +14,7 @@ from shared.errors import run_command
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(TableSettings, argv, "python -m scripts.reproduce.table2", __doc__ or "")
+    settings = parse(TableSettings, argv, "python -m scripts.reproduce.table2", __doc__ or "", without=NO_ARMS)
     write_systems_table(settings, "table2", "DIV2K4Level")
     return 0
 

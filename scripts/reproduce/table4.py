@@ -4,9 +4,8 @@ import sys
 from dataclasses import replace
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import Lab
 from scripts.reproduce.table import write_tables
-from shared.config import parse
 from shared.errors import run_command
 
 ARMS = (
@@ -23,7 +22,7 @@ ARMS = (
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab(parse(Settings, argv, "python -m scripts.reproduce.table4", __doc__ or ""), "table4")
+    lab = Lab.of_command("table4", argv, __doc__)
     write_tables(lab, "table4", [ARMS], lab.testsets())
     return 0
 

@@ -75,9 +75,9 @@ def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: in
     return out
 
 
-def working_bytes(plan: Plan, height: int, width: int, scale: int = 4) -> int:
-    """The most working memory that a sample of a batch needs, for an HR image of height x width pixels."""
-    pixels, bytes_per_pixel = _work(steps_of(plan, height // scale, width // scale), height, width)
+def working_bytes(plan: Plan, height: int, width: int) -> int:
+    """The most working memory that a sample of a batch needs, for an HR image of height x width pixels, scale 4."""
+    pixels, bytes_per_pixel = _work(steps_of(plan, height // 4, width // 4), height, width)
     return math.ceil(pixels * bytes_per_pixel)
 
 

@@ -27,6 +27,16 @@ def test_defaults():
     assert settings("here") == Settings("here", None, 0.5, "train", 42, False)
 
 
+def test_what_means_nothing_to_a_command_is_no_option_of_it(capsys):
+    given = parse(Settings, ["here", "--rate", "2"], "program", "", without=("count", "big_patch"))
+    assert given == Settings("here", None, 2.0, "train", 42, False)
+    with pytest.raises(UsageError, match="--count"):
+        parse(Settings, ["here", "--count", "3"], "program", "", without=("count",))
+    with pytest.raises(SystemExit):
+        parse(Settings, ["--help"], "program", "", without=("count",))
+    assert "--count" not in capsys.readouterr().out
+
+
 def test_flags_have_hyphens():
     given = settings("here", "--count", "3", "--rate", "2", "--split", "val", "--big-patch", "7", "--dry-run")
     assert given == Settings("here", 3, 2.0, "val", 7, True)
