@@ -95,6 +95,7 @@ def psnr(records: Sequence[Record]) -> Figure:
 def quotas(records: Sequence[Record]) -> Figure:
     """Samples of each task that every interval delivered."""
     figure, axes = _figure("Samples delivered per interval", "interval", "samples")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     bottom = np.zeros(len(records))
     whole = sum(records[0]["delivered"])
     least = LABELLED_SHARE * whole if len(records) <= LABELLED_BARS else whole  # lest numbers run into each other
