@@ -103,7 +103,12 @@ def main(argv: list[str]) -> int:
 
 
 def find_datasets(path: Place) -> list[Place]:
-    """The dataset folders at or directly below `path`: those with a manifest or a tar. Raises `UsageError` for none."""
+    """The dataset folders at or directly below `path`: those with a manifest or a tar. Raises `UsageError` for none.
+
+    What cannot be listed is one dataset.
+    """
+    if isinstance(path, Remote) and path.protocol in READ_ONLY:
+        return [path]
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
     if _looks_like_dataset(path):

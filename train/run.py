@@ -94,6 +94,8 @@ def _announce(agenda: Agenda, jobs: Sequence[Job], accelerator: Accelerator) -> 
     rows = ", ".join(f"{task.name} {task.num_rows}" for task in agenda.tasks)
     size = num_parameters(spec.load(agenda.initial, "init"))
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
+    if agenda.pool:
+        print(f"HR of samples on the fly: {len(agenda.pool)} pictures of {settings.hr}")
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
     if agenda.uses_groups and agenda.grouping:

@@ -19,7 +19,8 @@ MAX_SHARD_ROWS = 100_000
 """Keys number the rows of a shard with five digits."""
 RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "partition": str, "photographs": str}
 """What training needs to know of how a dataset was made."""
-RENDER_COMMAND = "python -m gen.render --subspace all && python -m gen.render --subspace all --split val"
+RENDER = "python -m gen.render --subspace all"
+RENDER_VAL = f"{RENDER} --split val"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def find_tasks(
     if not offered:
         if isinstance(shards, Path) and (shards / MANIFEST).is_file():
             raise UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
-        needed = "validation sets" if on_the_fly else "shards"
+        needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
         hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
-        raise RunError(f"no {needed} in {shards}: render some with {RENDER_COMMAND} (--out {shards}){hint}")
+        raise RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
     for name in names or ():
         if name not in offered:
             raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
