@@ -68,6 +68,8 @@ def main(argv: list[str]) -> int:
     for number, job in enumerate(jobs, start=1):
         later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
+    if settings.mode == "shared" and accelerator.is_main_process:
+        print(f"a page about it: python scripts/report.py {settings.run}")
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(agenda.traces(), agenda.references_folder / PACK)
         print(f"{agenda.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")
