@@ -22,7 +22,7 @@ from shared.format import canonical_json, group_rows, read_index, write_index
 from shared.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.photos import Photograph, PhotoSet
 from shared.progress import progress_bar
-from shared.remote import Place, Remote, place
+from shared.remote import Place, Remote, folders_below, place
 from shared.shardfile import tar_members
 
 CHUNK = 1 << 20
@@ -77,6 +77,10 @@ def read_part(folder: Place) -> Part:
     """A part and its recipe. Raises `RunError` when its manifest does not agree with itself."""
     if not folder.is_dir():
         raise UsageError(f"part is {str(folder)!r}: no such folder")
+    if not (folder / MANIFEST).exists():
+        below = [str(each) for each in folders_below(folder) if (each / MANIFEST).exists()]
+        if below:
+            raise UsageError(f"part is {str(folder)!r}: name the dataset in it, {' or '.join(below)}")
     manifest = load_manifest(folder)
     recipe = recipe_of(manifest, folder)
     part = Part(folder, manifest, recipe)

@@ -35,6 +35,7 @@ ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
 """What another processor or library version may change: this many levels, in this share of the values."""
 PARALLEL_BYTES, CHUNK_SHARDS = 200_000_000, 4
 """Datasets from this size on are checked in several processes, each taking so many shards at a time."""
+NO_MANIFEST = f"{MANIFEST} is not a manifest"
 SHOWN = 20
 """Problems printed for one dataset; the others are counted."""
 
@@ -68,8 +69,9 @@ class Report:
         lines += [f"  error: {text}" for text in problems] + [f"  note: {text}" for text in self.notes]
         usable = f"{len(self.good)} of {self.rows} rows are usable{self._which()}"
         lines.append(f"  {usable if self.rows else 'no row is usable'}")
-        if any(".tar" in text or ".idx" in text for text in self.problems):
-            lines.append("  to mend: delete the shards named above, then run the render command again")
+        if any(NO_MANIFEST in text or ".tar" in text or ".idx" in text for text in self.problems):
+            lines.append("  to mend: delete the files named above, then run the render command again")
+            lines.append("  or, where it was not rendered: copy them again from where it came")
         return "\n".join(map(printable, lines))
 
     def _which(self) -> str:
@@ -101,7 +103,12 @@ def main(argv: list[str]) -> int:
 
 
 def find_datasets(path: Place) -> list[Place]:
-    """The dataset folders at or directly below `path`: those with a manifest or a tar. Raises `UsageError` for none."""
+    """The dataset folders at or directly below `path`: those with a manifest or a tar. Raises `UsageError` for none.
+
+    What cannot be listed is one dataset.
+    """
+    if isinstance(path, Remote) and path.protocol in READ_ONLY:
+        return [path]
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
     if _looks_like_dataset(path):

@@ -68,6 +68,8 @@ def main(argv: list[str]) -> int:
     for number, job in enumerate(jobs, start=1):
         later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
+    if settings.mode == "shared" and accelerator.is_main_process:
+        print(f"a page about it: python scripts/report.py {settings.run}")
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(agenda.traces(), agenda.references_folder / PACK)
         print(f"{agenda.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")
@@ -94,6 +96,8 @@ def _announce(agenda: Agenda, jobs: Sequence[Job], accelerator: Accelerator) -> 
     rows = ", ".join(f"{task.name} {task.num_rows}" for task in agenda.tasks)
     size = num_parameters(spec.load(agenda.initial, "init"))
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
+    if agenda.pool:
+        print(f"HR of samples on the fly: {len(agenda.pool)} pictures of {settings.hr}")
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
     if agenda.uses_groups and agenda.grouping:

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from scripts.reporting import tables
-from scripts.reporting.crops import CROP, Sample
+from scripts.reporting.crops import Sample
 from scripts.reporting.plots import Z_95
 from scripts.reporting.runs import RunData
 from scripts.reporting.tables import Table
@@ -178,7 +178,8 @@ def _samples(samples: Sequence[Sample] | str, runs: Sequence[RunData]) -> str:
         f'<label>{label} <select name="{side}">{_options(names, chosen[side])}</select></label>'
         for side, label in (("before", "left"), ("after", "right"))
     )
-    note = f"Crops of {CROP} pixels of HR, enlarged by nearest neighbour; the same validation crops in every task."
+    side = len(samples[0].pictures["HR"])
+    note = f"Crops of {side} pixels of HR, enlarged by nearest neighbour; the same validation crops in every task."
     figures = "".join(_slider(sample, chosen) for sample in samples)
     return f'<div class="choice">{choices}</div><div class="samples">{figures}</div>{_note(note)}'
 

@@ -16,7 +16,7 @@ from scripts.reporting.runs import Record, RunData, final_psnr
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
 SIZE_INCHES = (5.4, 3.4)
 """Small, so that letters can be read on a narrow window."""
-LEGEND_LETTERS = 50
+LEGEND_LETTERS = 56
 LABELLED_SHARE, LABELLED_BARS = 0.05, 12
 Z_95 = 1.96
 
@@ -95,6 +95,7 @@ def psnr(records: Sequence[Record]) -> Figure:
 def quotas(records: Sequence[Record]) -> Figure:
     """Samples of each task that every interval delivered."""
     figure, axes = _figure("Samples delivered per interval", "interval", "samples")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     bottom = np.zeros(len(records))
     whole = sum(records[0]["delivered"])
     least = LABELLED_SHARE * whole if len(records) <= LABELLED_BARS else whole  # lest numbers run into each other

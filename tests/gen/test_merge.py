@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -123,6 +124,12 @@ def test_missing_and_doubled_rows_are_named(rows, message, part, tmp_path):
 def test_a_mixture_of_recipes_is_refused_by_the_names_of_what_differs(options, message, part, tmp_path):
     with pytest.raises(UsageError, match=message):
         merge(tmp_path / "noise", part("0:4"), part("4:8", *options))
+
+
+def test_the_folder_around_a_part_is_answered_with_the_part(part, tmp_path):
+    folder = part("0:4")
+    with pytest.raises(UsageError, match=re.escape(f"part is '{folder.parent}': name the dataset in it, {folder}")):
+        merge(tmp_path / "noise", folder.parent)
 
 
 def test_parts_that_name_other_people_for_the_same_pictures_are_refused(part, tmp_path):

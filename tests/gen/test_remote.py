@@ -323,6 +323,13 @@ def test_a_manifest_is_read_from_the_web(web, rendered):
         load_manifest(place(f"{web}/mild"))
 
 
+def test_verify_says_what_keeps_it_from_the_web(web, capsys):
+    for folder, reason in ((f"{web}/mild", "manifest.json is missing"), ("http://127.0.0.1:1/noise", "Cannot connect")):
+        with pytest.raises(RunError, match="1 problems in 1 of 1 datasets"):
+            gen.verify.main([folder])
+        assert reason in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", ["bucket", "web"])
 def test_verify_checks_what_is_behind_a_url(kind, request, url, rendered, web, capsys):
     folder = upload(rendered, Remote(f"{url}/noise")) if kind == "bucket" else Remote(f"{web}/noise")

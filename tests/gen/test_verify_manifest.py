@@ -158,11 +158,21 @@ def test_following_the_advice_mends_the_dataset(render, dataset, contents, capsy
     tar = tars(dataset)[1]
     tar.write_bytes(b"0" * tar.stat().st_size)
     assert run_command(gen.verify.main, [str(dataset)]) == 1
-    assert "to mend: delete the shards named above, then run the render command again" in capsys.readouterr().out
+    assert "to mend: delete the files named above, then run the render command again" in capsys.readouterr().out
     tar.unlink()
     render(dataset.parent)
     assert contents(dataset) == before
     assert gen.verify.main([str(dataset)]) == 0
+
+
+def test_following_the_advice_mends_a_damaged_manifest(render, dataset, contents, capsys):
+    before = contents(dataset)
+    (dataset / "manifest.json").write_text("{")
+    assert run_command(gen.verify.main, [str(dataset)]) == 1
+    assert "to mend: delete the files named above, then run the render command again" in capsys.readouterr().out
+    (dataset / "manifest.json").unlink()
+    render(dataset.parent)
+    assert contents(dataset) == before
 
 
 def test_exit_codes_of_the_command(command, dataset):

@@ -61,7 +61,19 @@ def test_no_validation_set(shards: Path, tmp_path: Path) -> None:
     shutil.copytree(shards, tmp_path / "shards", ignore=shutil.ignore_patterns("noise-val"))
     error = error_of(run(flags(shards="shards"), tmp_path), 1)
     assert "no validation set shards/noise-val: render it with" in error
-    assert "python -m gen.render --subspace noise --split val" in error
+    assert "python -m gen.render --subspace noise --split val --out shards" in error
+
+
+def test_two_datasets_of_one_task(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "shards")
+    shutil.copytree(shards / "noise", tmp_path / "shards/noise-old")
+    error = error_of(run(flags(shards="shards"), tmp_path), 1)
+    assert error == "error: shards/noise and shards/noise-old both hold noise, train: move one elsewhere"
+
+
+def test_a_dataset_instead_of_the_folder_that_holds_it(shards: Path, tmp_path: Path) -> None:
+    error = error_of(run(flags(shards=shards / "noise"), tmp_path), 2)
+    assert error == f"error: shards is {shards / 'noise'}: this is one dataset, name the folder that holds it"
 
 
 def test_validation_sets_of_different_crops(shards: Path, tmp_path: Path) -> None:
@@ -106,7 +118,10 @@ def test_references_of_other_rows(shards: Path, references: Path, tmp_path: Path
 def test_an_init_file_that_does_not_fit(shards: Path, tmp_path: Path) -> None:
     torch.save({"params": {"conv_first.weight": torch.zeros(4, 3, 3, 3)}}, tmp_path / "net.pth")
     error = error_of(run(flags(shards=shards, init="net.pth"), tmp_path), 1)
-    assert error == "error: net.pth does not fit the network: key 'body.0.conv1.bias' is not in the file"
+    assert error == (
+        "error: net.pth does not fit the network: key 'body.0.conv1.bias' is not in the file; "
+        "wanted is msrresnet of scale 4, num_feat 4, num_block 1"
+    )
 
 
 def test_an_init_file_that_is_no_weights_file(shards: Path, tmp_path: Path) -> None:

@@ -40,7 +40,11 @@ class NetworkSpec:
             except RunError as error:
                 raise RunError(f"{source}: {error}") from error
         network = self.build()
-        fill(network, weights, source)
+        try:
+            fill(network, weights, source)
+        except RunError as error:
+            options = "".join(f", {name} {value}" for name, value in self.options.items())
+            raise RunError(f"{error}; wanted is {self.name} of scale {self.scale}{options}") from error
         return network
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError
 from shared.format import MAX_PATCH, canonical_json
-from shared.manifest import Manifest, dataset_name, load_manifest
+from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.printable import short
 from shared.remote import READ_ONLY, Patience, Place, Remote, folders_below
 from shared.shardfile import OPEN_SHARDS, Dataset, open_in_place
@@ -18,7 +19,8 @@ MAX_SHARD_ROWS = 100_000
 """Keys number the rows of a shard with five digits."""
 RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "partition": str, "photographs": str}
 """What training needs to know of how a dataset was made."""
-RENDER_COMMAND = "python -m gen.render --subspace all && python -m gen.render --subspace all --split val"
+RENDER = "python -m gen.render --subspace all"
+RENDER_VAL = f"{RENDER} --split val"
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,16 @@ def find_tasks(
     listed without names.
     """
     found = _manifests(shards, names, cache.patience if cache else Patience())
+    _require_one_each(found)
     train = {m.subspace: (folder, m) for folder, m in found if m.split == "train"}
     val = {m.subspace: (folder, m) for folder, m in found if m.split == "val"}
     offered = {**val, **train} if on_the_fly or names else train
     if not offered:
-        needed = "validation sets" if on_the_fly else "shards"
+        if isinstance(shards, Path) and (shards / MANIFEST).is_file():
+            raise UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
+        needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
         hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
-        raise RunError(f"no {needed} in {shards}: render some with {RENDER_COMMAND} (--out {shards}){hint}")
+        raise RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
     for name in names or ():
         if name not in offered:
             raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
@@ -97,7 +102,8 @@ def find_tasks(
         if name not in val:
             folder = shards / dataset_name(name, "val")
             raise RunError(
-                f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val"
+                f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val "
+                f"--out {shards}, and --hr and the rest as for the shards"
             )
     patches = {train[name][1].recipe["patch"] for name in chosen if name in train}
     if patch and patches - {patch}:
@@ -162,6 +168,15 @@ def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:
     recipe = next(iter(offered.values()))[1].recipe
     listed = [subspace.name for subspace in partition(get_space(recipe["space"]), recipe["partition"])]
     return sorted(offered, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
+
+
+def _require_one_each(found: list[tuple[Place, Manifest]]) -> None:
+    """Raises `RunError` when two folders hold the same task's train or val set: which of them is meant?"""
+    seen: dict[tuple[str, str], Place] = {}
+    for folder, manifest in found:
+        other = seen.setdefault((manifest.subspace, manifest.split), folder)
+        if other is not folder:
+            raise RunError(f"{other} and {folder} both hold {manifest.subspace}, {manifest.split}: move one elsewhere")
 
 
 def _check_alike(tasks: list[Task]) -> None:

@@ -344,5 +344,6 @@ def test_without_shards_and_pictures_the_remedy_is_named(val_only: Path, tmp_pat
     assert "--source fly --hr DIR" in outcome.errors[0]
     outcome = run(flags(shards=tmp_path, run="run", policy="uniform", source="fly", hr="photos"), tmp_path)
     assert outcome.code == 1
-    assert "no validation sets in" in outcome.errors[0]
+    remedy = f"render some with python -m gen.render --subspace all --split val (--out {tmp_path})"
+    assert outcome.errors == [f"error: no validation sets in {tmp_path}: {remedy}"]
     assert "python -m gen.render --subspace all --split val" in outcome.errors[0]
