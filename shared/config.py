@@ -65,7 +65,8 @@ def parse(settings: type[C], argv: list[str], prog: str, description: str, witho
 
     without: fields that mean nothing to this command; they keep their defaults and are no options.
     """
-    parser = _Parser(prog=prog, description=description, formatter_class=jsonargparse.DefaultHelpFormatter)
+    formatter = jsonargparse.DefaultHelpFormatter
+    parser = _Parser(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     hints = get_type_hints(settings)
     asked = [entry for entry in fields(settings) if entry.name not in without]  # type: ignore[arg-type]

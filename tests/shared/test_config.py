@@ -69,6 +69,7 @@ def test_a_list_of_one_needs_no_brackets(tmp_path):
         ([], "path"),
         (["here", "there"], "there"),
         (["here", "--coutn", "3"], "--coutn 3: did you mean --count?"),
+        (["here", "--coun", "3"], "--coun 3: did you mean --count?"),  # no abbreviations: a later option may share them
         (["here", "--unheard-of"], r"--unheard-of \(see"),
         (["here", "--count", "many"], '"count": Expected an int or null. Got value: many'),
         (["here", "--count", "1.5"], "count"),
