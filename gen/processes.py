@@ -24,7 +24,6 @@ from shared.errors import RunError
 
 POLL_SECONDS = 0.2
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["gen.warm"])
 
 
 def start_server() -> None:
@@ -33,6 +32,7 @@ def start_server() -> None:
     It and its workers never see Ctrl-C, which a terminal sends to all: the command alone acts on it.
     Raises `RunError` where the folder for temporary files cannot hold its socket.
     """
+    context.set_forkserver_preload(["gen.warm"])
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # what NumPy reads when the server loads it
     resource_tracker.ensure_running()  # the server would start it, and its start unblocks signals
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -3,12 +3,16 @@
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from gen.processes import interrupts_wait, process_pool, start_process
+from gen.processes import interrupts_wait
 from tests.gen.watching import DEADLINE_SECONDS, group_is_alive, poll, servers_of, workers_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_interrupt_takes_effect_at_the_end_of_the_block():
@@ -42,16 +46,19 @@ def test_a_thread_that_signals_never_reach_may_hold_the_block_too():
         assert pool.submit(block).result() == "done"
 
 
-def test_a_worker_has_one_thread_of_its_own_and_what_it_needs_is_loaded():
-    with process_pool(1, start_process) as pool:
-        assert pool.submit(_loaded).result() == {"threads": "1", "gen.shards": True, "gen.shardcheck": True}
+LOADED = """
+import os
+from gen.processes import process_pool, start_process
+with process_pool(1, start_process) as pool:
+    loaded = [pool.submit(eval, f"{name!r} in __import__('sys').modules") for name in ("gen.shards", "gen.shardcheck")]
+    print(*[each.result() for each in loaded], pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result())
+"""
 
 
-def _loaded() -> dict[str, object]:
-    import sys
-
-    loaded = {name: name in sys.modules for name in ("gen.shards", "gen.shardcheck")}
-    return {"threads": os.environ["OPENBLAS_NUM_THREADS"], **loaded}
+def test_a_worker_begins_with_what_it_needs_and_one_thread():
+    """In a process of its own: a server that another test has started serves them all."""
+    result = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("True True 1\n", "")
 
 
 @pytest.mark.parametrize("begun", [servers_of, workers_of], ids=["server", "worker"])

@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ PATCH, ROWS, VAL_ROWS, ROWS_PER_SHARD = 76, 28, 8, 8
 """28 rows in shards of 8: the last one is short."""
 
 Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+def pytest_collection_finish() -> None:
+    """Start the server that commands are forked from: a test of the generator would start another, deaf to Ctrl-C."""
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

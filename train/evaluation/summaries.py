@@ -77,7 +77,9 @@ def write_tables(results: Sequence[ImageResult], out: Path, system: str, border:
     write_text(out / "summary.json", json.dumps({"system": system, **how, "testsets": summary}, indent=1) + "\n")
     head = ["test set", "images", *(COLUMNS[key][0] for key in measured), "gain [95 %]"]
     lines = [[row["testset"], str(row["images"]), *_cells(row, measured), _gain(row)] for row in summary]
-    note = f"{system}; border {border}, Y {how['y']}; intervals: bootstrap over photographs."
+    only_one = any(row["photographs"] == 1 for row in summary)
+    resampled = "photographs, or over images where there is only one photograph" if only_one else "photographs"
+    note = f"{system}; border {border}, Y {how['y']}; intervals: bootstrap over {resampled}."
     if any(row["photographs"] < FEW_PHOTOGRAPHS for row in summary):
         note += f" With fewer than {FEW_PHOTOGRAPHS} photographs they are too narrow."
     write_text(out / "summary.md", markdown(head, lines) + f"\n{note}\n")
