@@ -23,7 +23,9 @@ def servers_of(command: int) -> list[int]:
 
 def workers_of(command: int) -> list[int]:
     """Its worker processes."""
-    return [pid for pid, parent in _servers_and_workers() if parent in servers_of(command)]
+    found = list(_servers_and_workers())
+    servers = {pid for pid, parent in found if parent == command}
+    return [pid for pid, parent in found if parent in servers]
 
 
 def group_is_alive(group: int) -> bool:

@@ -1,6 +1,7 @@
 """Tiny shards, references and an uninterrupted run, each made once for all tests of the trainer (also under xdist)."""
 
 import fcntl
+import json
 import os
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -24,6 +25,14 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 def pytest_collection_finish() -> None:
     """Start the server that commands are forked from: a test of the generator would start another, deaf to Ctrl-C."""
     forkserver.ensure_running()
+
+
+def pretend_other_rows(dataset: Path) -> None:
+    """Let the manifest of a dataset say that its first shard is another."""
+    manifest = dataset / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["shardlist"][0]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(values))
 
 
 @pytest.fixture(scope="session")

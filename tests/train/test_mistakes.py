@@ -10,6 +10,7 @@ import torch
 
 from shared.format import group_rows, read_index
 from tests.train.command import Command, Outcome, flags, run, start_ranks
+from tests.train.conftest import pretend_other_rows
 from tests.train.records import metrics
 
 
@@ -107,10 +108,7 @@ def test_references_of_another_protocol(
 
 def test_references_of_other_rows(shards: Path, references: Path, tmp_path: Path) -> None:
     shutil.copytree(shards, tmp_path / "shards")
-    manifest = tmp_path / "shards/noise/manifest.json"
-    values = json.loads(manifest.read_text())
-    values["shardlist"][0]["sha256"] = "0" * 64
-    manifest.write_text(json.dumps(values))
+    pretend_other_rows(tmp_path / "shards/noise")
     outcome = run(flags(shards="shards", references=references, run="run"), tmp_path)
     assert f"reference {references / 'noise'} was trained with train_rows = " in error_of(outcome, 1)
 

@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import RunError
 from tests.train.command import Command, flags, run, succeed
+from tests.train.conftest import pretend_other_rows
 from tests.train.records import final_weights, intervals, metrics, require_same_run
 from train.loop import Run
 from train.record.checkpoint import latest_checkpoint, load_state
@@ -133,10 +134,7 @@ def test_changed_rows_are_refused(shards: Path, tmp_path: Path) -> None:
     shutil.copytree(shards, tmp_path / "shards")
     argv = flags(shards="shards", run="run", policy="uniform")
     run(argv, tmp_path, signal_after=(signal.SIGTERM, 7))
-    manifest = tmp_path / "shards/noise/manifest.json"
-    values = json.loads(manifest.read_text())
-    values["shardlist"][0]["sha256"] = "0" * 64
-    manifest.write_text(json.dumps(values))
+    pretend_other_rows(tmp_path / "shards/noise")
     outcome = run(argv, tmp_path)
     assert outcome.code == 1
     assert outcome.errors == ["error: dataset noise/train has changed since run was begun: use another --run"]

@@ -12,6 +12,7 @@ import pytest
 from shared.errors import RunError
 from shared.format import canonical_json
 from tests.train.command import flags, run, succeed
+from tests.train.conftest import pretend_other_rows
 from tests.train.records import require_same_run
 from train.record.references import References, Trace, load_pack, load_trace, require_same_protocol, save_pack
 
@@ -187,10 +188,7 @@ def test_a_pack_without_a_task_is_refused(shards: Path, references: Path, tmp_pa
 
 def test_a_pack_of_other_validation_sets_is_refused(shards: Path, references: Path, tmp_path: Path) -> None:
     shutil.copytree(shards, tmp_path / "shards")
-    manifest = tmp_path / "shards/noise-val/manifest.json"
-    values = json.loads(manifest.read_text())
-    values["shardlist"][0]["sha256"] = "0" * 64
-    manifest.write_text(json.dumps(values))
+    pretend_other_rows(tmp_path / "shards/noise-val")
     pack = references / "references.json"
     outcome = run(flags(shards="shards", references=pack, run="run"), tmp_path)
     assert outcome.code == 1
