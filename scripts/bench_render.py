@@ -173,14 +173,27 @@ def _bench_shards(settings: Settings, photos: PhotoSet, folder: Path, codec: str
 
 
 def _bench_memory(settings: Settings, photos: PhotoSet, folder: Path) -> None:
-    """What this process holds after each of many shards."""
-    held = []
+    """What this process holds after each of many shards, and its peak within each."""
+    held, peaks = [], []
     for job in _jobs(settings, photos, folder, "png", settings.rows * settings.shards):
         for spec in job.specs:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
             render_shard(spec)
-            held.append(int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)  # type: ignore[index]
-    print(f"memory after 1, 2, {len(held) // 2}, {len(held)} shards of {settings.rows} rows: ", end="")
-    print(", ".join(f"{held[index]:.0f}" for index in (0, 1, len(held) // 2 - 1, -1)) + " MB")
+            held.append(_status_megabytes("RssAnon"))
+            peaks.append(_status_megabytes("VmHWM"))
+    print(
+        f"MB after 1, 2, {len(held) // 2}, {len(held)} shards of {settings.rows} rows, mapped files not counted: ",
+        end="",
+    )
+    print(", ".join(f"{held[index]:.0f}" for index in (0, 1, len(held) // 2 - 1, -1)))
+    print(f"peak within one of them, with mapped files: {min(peaks):.0f} to {max(peaks):.0f} MB")
+
+
+def _status_megabytes(name: str) -> float:
+    """Of this process, as Linux says."""
+    found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1024
 
 
 def _bench_workers(settings: Settings, photos: PhotoSet, folder: Path) -> None:

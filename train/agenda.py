@@ -30,6 +30,11 @@ class Agenda:
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
         if self.policy.needs_moments and not settings.moments:
             raise UsageError(f"policy {settings.policy} needs the moments of gradients: give --moments 16 or more")
+        if settings.mode == "shared" and self.policy.needs_references and len(tasks) == 1:
+            raise UsageError(
+                f"policy {settings.policy} balances several tasks, and there is only {tasks[0].name}: "
+                "take --policy uniform or render others"
+            )
         if settings.accumulate > 1 and self.policy.every_step:
             raise UsageError(
                 f"accumulate is {settings.accumulate}: policy {settings.policy} looks at whole batches; take 1"

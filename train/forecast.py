@@ -26,6 +26,8 @@ from train.stream.tasks import Task
 
 WHOLE_STEP_SECONDS = 10.0
 """Where a step of the whole batch would take longer, one sample must tell."""
+MOST_REPEATS, REPEAT_SECONDS = 6, 0.5
+"""What is measured is repeated up to so often, within about so long."""
 FLOATS = 6
 """Of a checkpoint for each parameter: weights and averaged weights in two files each, and two moments of Adam."""
 FLOATS_BESIDE = 4
@@ -113,11 +115,11 @@ def measure(
     device: torch.device,
     autocast: Callable[[], Any],
 ) -> Cost:
-    """Train a step and enlarge a validation picture, twice each, with weights that are then thrown away.
+    """Train steps and enlarge a validation picture a few times, with weights that are then thrown away.
 
     Raises `RunError` when the initial weights give no finite loss.
     """
-    gentle = replace(settings, accumulate=1, lr=1e-9)  # a rate at which nothing can go wrong in two steps
+    gentle = replace(settings, accumulate=1, lr=1e-9)  # a rate at which nothing can go wrong in so few steps
     learner, launcher = Learner(spec, gentle, initial, None, device), _Alone(autocast)
     parameters = {name: num_parameters(network) for name, network in learner.plain.items()}
     part = settings.batch_size // num_ranks // settings.accumulate
@@ -134,11 +136,11 @@ def measure(
         backward(learner, launcher, Pictures(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses))
         learner.step()
 
-    picture_seconds = _second_time(enlarge, device)
+    picture_seconds = _fastest(enlarge, device)
     try:
-        samples, seconds = 1, _second_time(lambda: step(1), device)
+        samples, seconds = 1, _fastest(lambda: step(1), device)
         if part * seconds < WHOLE_STEP_SECONDS:
-            samples, seconds = part, _second_time(lambda: step(part), device)
+            samples, seconds = part, _fastest(lambda: step(part), device)
         step_seconds = seconds * part / samples * settings.accumulate
     except NotFiniteError as error:
         raise RunError(f"{error} with the initial weights: take another --init") from error
@@ -148,16 +150,16 @@ def measure(
     return Cost(step_seconds, samples, picture_seconds, memory_bytes, parameters)
 
 
-def _second_time(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the second of two times: the first one warms up."""
-    seconds = 0.0
-    for _ in range(2):
+def _fastest(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of the fastest of a few times, because others may use the machine too; the first one warms up."""
+    seconds: list[float] = []
+    while len(seconds) < 2 or (len(seconds) < MOST_REPEATS and sum(seconds[1:]) < REPEAT_SECONDS):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
-    return seconds
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 @dataclass(frozen=True)

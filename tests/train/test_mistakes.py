@@ -35,6 +35,10 @@ def error_of(outcome: Outcome, code: int) -> str:
         ({"network.options.depth": 3}, "unknown network option 'depth': msrresnet has num_block, num_feat"),
         ({"network.options.num_feat": 0}, "network option num_feat is 0: it must be at least 1"),
         ({"network.name": "srcnn"}, "unknown network 'srcnn': choose one of msrresnet, rrdbnet"),
+        (
+            {"tasks": ["noise"]},
+            "policy rebalance balances several tasks, and there is only noise: take --policy uniform",
+        ),
         ({"policy": "magic"}, "unknown policy 'magic': choose one of rebalance, uniform"),
         ({"init": "none.pth"}, "no weights file none.pth: put one there"),
         ({"config": "none.yaml"}, "none.yaml"),

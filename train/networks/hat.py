@@ -33,6 +33,11 @@ def hat(
         raise UsageError(f"scale is {scale}: hat enlarges by 2, 3 or 4")
     if embed_dim % num_heads:
         raise UsageError(f"network option embed_dim is {embed_dim}: it must be a multiple of num_heads {num_heads}")
+    if embed_dim < (least := max(compress_ratio, squeeze_factor)):
+        raise UsageError(
+            f"network option embed_dim is {embed_dim}: it must be at least {least}, the larger of compress_ratio and "
+            "squeeze_factor, which divide it"
+        )
     network = HAT(
         upscale=scale,
         img_size=TRAIN_LR_SIDE,

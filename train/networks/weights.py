@@ -54,7 +54,9 @@ def load_weights(path: Path) -> Weights:
     Raises `UsageError` when the file is not there, `RunError` when it is not a weights file. Never runs code from it.
     """
     if not path.is_file():
-        raise UsageError(f"no weights file {path}: put one there (.pth in official keys, or .safetensors)")
+        raise UsageError(
+            f"no weights file {path}: put one there (.pth in official keys, or .safetensors), or name a run"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -285,6 +285,7 @@ def test_sizes_are_options() -> None:
         ("swinir", {}, 3, "scale is 3: swinir enlarges by 2, 4 or 8"),
         ("hat", {}, 8, "scale is 8: hat enlarges by 2, 3 or 4"),
         ("swinir", {"embed_dim": 16}, 4, "embed_dim is 16: it must be a multiple of num_heads 6"),
+        ("hat", {"embed_dim": 24}, 4, "embed_dim is 24: it must be at least 30, the larger of compress_ratio and"),
         ("swinir", {"resi_convs": 2}, 4, "resi_convs is 2: it must be 1 or 3"),
     ],
 )
