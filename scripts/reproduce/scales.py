@@ -1,7 +1,7 @@
-"""How large an experiment is: `small` runs on two CPU cores with photographs at hand, `paper` as the paper did."""
+"""How large an experiment is: `small` takes minutes and `medium` hours of two CPU cores, `paper` days of a GPU."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,63 +70,66 @@ class Scale:
         return {"name": name, "options": dict(self.other_networks[name])}
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        Scale(
-            name="small",
-            other_networks={
-                "rrdbnet": {"num_feat": 16, "num_block": 1, "num_grow_ch": 8},
-                "swinir": {"embed_dim": 24, "num_groups": 1, "depth": 2, "num_heads": 2},
-                "hat": {
-                    "embed_dim": 24,
-                    "num_groups": 1,
-                    "depth": 2,
-                    "num_heads": 2,
-                    "window_size": 8,
-                    "squeeze_factor": 6,
-                },
-            },
-            table1=("msrresnet", "rrdbnet"),
-            # after 900 steps it is no better than bicubic on many pictures
-            pretrain=("--lr", "1e-3", "--iterations", "8000", "--interval-steps", "1000"),
-            train_rows=400,
-            val_rows=48,
-            train_patch=96,
-            val_patch=160,
-            settings=10,
-            values=10,
-            fine_tune_steps=300,
-            plans=40,
-            random_tasks=40,
-            # a hundred steps of 8 samples move so small a network little: a quarter of TGSR's thresholds
-            grouping=("--grouping.images", "24", "--grouping.thresholds_db", "[0.2, 0.15, 0.1, 0.05]"),
-            needs="photographs (scikit-image's unless --hr names others) and two CPU cores",
-            step_seconds=(0.05, 0.1),
-            timed="0.09 s of one core a step, tests included, measured over 31,000 steps of the study",
-        ),
-        Scale(
-            name="paper",
-            other_networks={"msrresnet": {}, "swinir": {}, "hat": {}},
-            table1=("rrdbnet", "msrresnet", "swinir", "hat"),
-            pretrain=(),
-            train_rows=20_000,
-            val_rows=100,
-            train_patch=256,
-            val_patch=256,
-            settings=50,
-            values=30,
-            fine_tune_steps=10_000,
-            plans=4_000,
-            random_tasks=100,
-            grouping=(),
-            needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
-            "--init with RealESRNet_x4plus.pth; vgg19-dcbb9e9d.pth in torch's hub folder; a GPU of 40 GB or more",
-            step_seconds=(0.4, 1.1),
-            timed="2 to 5 days for 400,000 steps on one GPU: an estimate, not run here",
-        ),
-    )
-}
+SMALL = Scale(
+    name="small",
+    other_networks={
+        "rrdbnet": {"num_feat": 16, "num_block": 1, "num_grow_ch": 8},
+        "swinir": {"embed_dim": 24, "num_groups": 1, "depth": 2, "num_heads": 2},
+        "hat": {
+            "embed_dim": 24,
+            "num_groups": 1,
+            "depth": 2,
+            "num_heads": 2,
+            "window_size": 8,
+            "squeeze_factor": 6,
+        },
+    },
+    table1=("msrresnet", "rrdbnet"),
+    # after 900 steps it is no better than bicubic on many pictures
+    pretrain=("--lr", "1e-3", "--iterations", "8000", "--interval-steps", "1000"),
+    train_rows=400,
+    val_rows=48,
+    train_patch=96,
+    val_patch=160,
+    settings=10,
+    values=10,
+    fine_tune_steps=300,
+    plans=40,
+    random_tasks=40,
+    # a hundred steps of 8 samples move so small a network little: a quarter of TGSR's thresholds
+    grouping=("--grouping.images", "24", "--grouping.thresholds_db", "[0.2, 0.15, 0.1, 0.05]"),
+    needs="photographs (scikit-image's unless --hr names others) and two CPU cores",
+    step_seconds=(0.05, 0.1),
+    timed="0.09 s of one core a step, tests included, measured over 31,000 steps of the study",
+)
+MEDIUM = replace(
+    SMALL,
+    name="medium",
+    train_rows=3000,
+    fine_tune_steps=1500,
+    needs=f"{SMALL.needs}, for hours",
+)
+PAPER = Scale(
+    name="paper",
+    other_networks={"msrresnet": {}, "swinir": {}, "hat": {}},
+    table1=("rrdbnet", "msrresnet", "swinir", "hat"),
+    pretrain=(),
+    train_rows=20_000,
+    val_rows=100,
+    train_patch=256,
+    val_patch=256,
+    settings=50,
+    values=30,
+    fine_tune_steps=10_000,
+    plans=4_000,
+    random_tasks=100,
+    grouping=(),
+    needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
+    "--init with RealESRNet_x4plus.pth; vgg19-dcbb9e9d.pth in torch's hub folder; a GPU of 40 GB or more",
+    step_seconds=(0.4, 1.1),
+    timed="2 to 5 days for 400,000 steps on one GPU: an estimate, not run here",
+)
+SCALES = {scale.name: scale for scale in (SMALL, MEDIUM, PAPER)}
 
 
 def get_scale(name: str) -> Scale:

@@ -5,11 +5,12 @@ stands beside the smallest one that so many seeds could have found; "not resolve
 """
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
-from scripts.reproduce.lab import Lab
-from shared.errors import run_command
+from scripts.reproduce.lab import Lab, Settings
+from shared.config import option, parse
+from shared.errors import UsageError, run_command
 from train.evaluation.summaries import markdown as table
 from train.policies import POLICIES
 
@@ -18,48 +19,81 @@ FLAGS = {"optimal": ("--moments", "16")}
 """What a policy needs beside its name."""
 TEMPERATURES_DB = (0.3, 0.1, 0.03)
 ROWS = (25, 100)
-PARTS: dict[str, tuple[Arm, ...]] = {  # the first arm of each is what the others are compared with
-    "Policies": (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform")),
-    "Re-sampling against re-weighting": (REWEIGHT, REBALANCE),
-    "The same at a tenth of the temperature": (
-        Arm("reweight, 0.1 dB", "reweight", ("--estimator.temperature", "0.1")),
-        Arm("rebalance, 0.1 dB", "rebalance", ("--estimator.temperature", "0.1")),
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question of the study. The first arm is what the others are compared with."""
+
+    title: str
+    arms: tuple[Arm, ...]
+
+
+PARTS = {
+    "policies": Part(
+        "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform"))
     ),
-    "Temperature of the weights": (
-        UNIFORM,
-        REBALANCE,
-        *(
-            Arm(f"rebalance, {value} dB", "rebalance", ("--estimator.temperature", str(value)))
-            for value in TEMPERATURES_DB
+    "schemes": Part("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
+    "schemes-cold": Part(
+        "The same at a tenth of the temperature",
+        (
+            Arm("reweight, 0.1 dB", "reweight", ("--estimator.temperature", "0.1")),
+            Arm("rebalance, 0.1 dB", "rebalance", ("--estimator.temperature", "0.1")),
         ),
     ),
-    "Groups of frozen plans, against degradations as fresh as theirs": (FRESH, Arm("tgsr", "tgsr")),
-    "Distinct rows of each task": (
-        UNIFORM,
-        *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS),
-        FRESH,
+    "temperatures": Part(
+        "Temperature of the weights",
+        (
+            UNIFORM,
+            REBALANCE,
+            *(
+                Arm(f"rebalance, {value} dB", "rebalance", ("--estimator.temperature", str(value)))
+                for value in TEMPERATURES_DB
+            ),
+        ),
+    ),
+    "groups": Part("Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))),
+    "rows": Part(
+        "Distinct rows of each task", (UNIFORM, *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS), FRESH)
     ),
 }
 
 
+@dataclass(frozen=True)
+class StudySettings(Settings):
+    """What the study can be asked for."""
+
+    parts: list[str] | None = option(None, f"questions to ask: {', '.join(PARTS)} (default: all)")
+
+
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    lab = Lab.of_command("study", argv, __doc__, without=("lpips",))
+    settings = parse(StudySettings, argv, "python -m scripts.reproduce.study", __doc__ or "", without=("lpips",))
+    parts = [part_of(name) for name in settings.parts or PARTS]
+    lab = Lab(settings, "study")
     testsets = lab.testsets()
     names = lab.names(testsets)
-    means = run_arms(lab, [*{arm.name: arm for arms in PARTS.values() for arm in arms}.values()], testsets)
-    judged = [arm for arms in PARTS.values() for arm in arms if arm.policy == "rebalance"]
+    means = run_arms(lab, [*{arm.name: arm for part in parts for arm in part.arms}.values()], testsets)
+    judged = [arm for part in parts for arm in part.arms if arm.policy == "rebalance"]
     gaps = {arm.name: gaps_of(lab, arm) for arm in judged}
-    texts = ["## The gaps\n", gaps_markdown(gaps)]
-    for title, arms in PARTS.items():
-        texts += [f"## {title}\n", markdown({arm.name: means[arm.name] for arm in arms}, names, arms[0].name)]
+    texts = ["## The gaps\n", gaps_markdown(gaps)] if gaps else []
+    for part in parts:
+        chosen = {arm.name: means[arm.name] for arm in part.arms}
+        texts += [f"## {part.title}\n", markdown(chosen, names, part.arms[0].name)]
     numbers = {
         "testsets": names,
         "psnr_db": {name: values.tolist() for name, values in means.items()},
         "gaps": {name: asdict(found) for name, found in gaps.items()},
     }
-    lab.write("study", numbers, "\n".join(texts))
+    lab.write("-".join(["study", *(settings.parts or ())]), numbers, "\n".join(texts))
     return 0
+
+
+def part_of(name: str) -> Part:
+    """The part of that name. Raises `UsageError` for an unknown one."""
+    if name not in PARTS:
+        raise UsageError(f"unknown part {name!r} of the study: choose from {', '.join(PARTS)}")
+    return PARTS[name]
 
 
 def gaps_markdown(gaps: dict[str, Gaps]) -> str:
