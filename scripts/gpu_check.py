@@ -165,6 +165,9 @@ def runs(on_gpu: bool, out: Path) -> list[Step]:
         Step("shards of blur", [*render, "--subspace", "blur", "--count", str(many)], list),
         Step("shards of val", [*render, "--subspace", "all", "--split", "val", "--count", "2"], list),
     ]
+    if on_gpu:
+        device = ["--backend", "gpu", "--subspace", "severe", "--count", str(many), "--out", f"{out}/gpu-shards"]
+        found.append(Step("shards by the device", [*render, *device], lambda: read_shards(out / "gpu-shards/severe")))
     for name, options in {
         "shards": ["--source", "shards"],
         "gpu": ["--source", "gpu", "--hr", "photos"],
@@ -234,6 +237,13 @@ def read_degradation(path: Path) -> list[Row]:
         ratio = found["ratio_to_peer"]
         rows.append(Row("per sample / peer", f"{ratio:.2f}", f">= {TARGET_RATIO}", ratio >= TARGET_RATIO))
     return rows
+
+
+def read_shards(folder: Path) -> list[Row]:
+    """Of a dataset: that it is whole, and equal to what its plans make of its HR crops on the CPU device."""
+    command = [sys.executable, "-m", "gen.verify", str(folder), "--rerender", "16"]
+    found = subprocess.run(command, cwd=ROOT, env=environment() | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True)
+    return [Row("shards by the device", found.stdout.decode().strip().splitlines()[-1], "sound", not found.returncode)]
 
 
 def read_training(name: str, run: Path, measured: bool) -> list[Row]:

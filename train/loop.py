@@ -31,7 +31,7 @@ from train.optimisation.learner import Learner
 from train.optimisation.objective import Pictures
 from train.optimisation.step import NotFiniteError, Readback, backward
 from train.policies import Policy
-from train.processes import Interrupt, killed_workers_named
+from train.processes import Interrupt, shortages_named
 from train.quotas import apportion
 from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
 from train.record.journal import Journal, is_finished
@@ -339,7 +339,7 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
     if is_finished(spec.folder, spec.settings):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return
-    with _sole_writer(spec, accelerator), Interrupt() as interrupt, killed_workers_named():
+    with _sole_writer(spec, accelerator), Interrupt() as interrupt, shortages_named():
         run = Run(spec, accelerator)
         with run.journal, run.feed:
             while run.step < spec.settings.iterations:

@@ -1,10 +1,12 @@
-"""The processes of a run: whether the launcher started all of them, signals as a request, a killed worker in words."""
+"""The processes of a run: whether the launcher started all of them, signals as a request, want of memory in words."""
 
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+
+import torch
 
 from shared.errors import RunError, UsageError
 
@@ -54,10 +56,18 @@ class Interrupt:
 
 
 @contextmanager
-def killed_workers_named() -> Iterator[None]:
-    """Raise a `RunError` when PyTorch finds a loader worker killed, which it does at any moment, also while saving."""
+def shortages_named() -> Iterator[None]:
+    """Raise a `RunError` that names the remedy when a device is out of memory or a loader worker was killed.
+
+    Either happens at any moment, the second also while saving.
+    """
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            "the device is out of memory: give it less at once, in another --run, by more parts of a batch "
+            "(--accumulate), --precision bf16, a smaller --patch or --batch-size"
+        ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) or "killed" not in str(error):
             raise

@@ -14,7 +14,7 @@ from scripts.parity import crops, plans
 from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
 from shared.degradation.space import SPACES
-from train.stream.degrade import Degrader
+from train.stream.degrade import SMALL_BUDGET_BYTES, Degrader
 from train.stream.sources import Batch, Pending
 
 BATCH, SIDE = 48, 256
@@ -119,12 +119,12 @@ def test_out_of_memory_is_survived_with_a_smaller_split(device):
     kept = torch.empty(max(0, free - (400 << 20)), dtype=torch.uint8, device=device)
     degrader = Degrader(4)
     try:
-        with pytest.warns(RuntimeWarning, match="degradation on cuda ran out of memory: its budget is 768 MiB"):
+        with pytest.warns(RuntimeWarning, match="degradation on cuda ran out of memory: its budget is 256 MiB"):
             lr, _ = degrader.images(batch_of(hr, chosen), device)
     finally:
         del kept
     assert torch.equal(lr, expected)
-    assert degrader.budget_bytes == gpu.BUDGET_BYTES // 4
+    assert degrader.budget_bytes == SMALL_BUDGET_BYTES
 
 
 def test_a_batch_takes_less_time_than_the_cpu_backend_would_take_for_its_hundredth(device):

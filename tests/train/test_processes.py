@@ -145,18 +145,30 @@ def test_a_killed_rank_ends_the_run_and_its_last_checkpoint_goes_on(
 
 
 FAULTY = f"""
-import runpy
+import runpy, torch
 from train.loop import Run
-Run.training_step = lambda self, *args: 1 / 0
+def training_step(self, *args):
+    {{}}
+Run.training_step = training_step
 runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
 """
 
 
 def test_a_fault_of_ours_ends_the_run_instead_of_waiting_for_its_loader_workers(shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "faulty.py").write_text(FAULTY)
+    (tmp_path / "faulty.py").write_text(FAULTY.format("1 / 0"))
     words = flags(shards=shards, run="run", policy="uniform", workers=2)
     outcome = run(words, tmp_path, script=tmp_path / "faulty.py")
     assert "ZeroDivisionError" in outcome.stderr
+
+
+def test_a_device_without_memory_for_a_step_is_an_error_with_a_remedy(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY.format("raise torch.OutOfMemoryError('CUDA out of memory.')"))
+    outcome = run(flags(shards=shards, run="run", policy="uniform"), tmp_path, script=tmp_path / "faulty.py")
+    assert outcome.code == 1
+    assert outcome.errors == [
+        "error: the device is out of memory: give it less at once, in another --run, by more parts of a batch "
+        "(--accumulate), --precision bf16, a smaller --patch or --batch-size"
+    ]
 
 
 def test_a_killed_loader_worker_stops_the_run_which_then_goes_on_exactly(shards: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from shared.errors import UsageError
+from shared.errors import RunError, UsageError
 
 ALIGN = 16
 """Tiles begin at multiples of it, so that windows of attention fall on the same pixels as in the whole picture."""
@@ -96,7 +96,10 @@ def enlarge(
     device: torch.device,
     on_tile: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
-    """uint8 or uint16 [h, w, 3] RGB through the network: [scale h, scale w, 3] of the same type, rounded."""
+    """uint8 or uint16 [h, w, 3] RGB through the network: [scale h, scale w, 3] of the same type, rounded.
+
+    Raises `RunError` when the device has no memory for a tile.
+    """
     height, width, _ = lr.shape
     levels = np.iinfo(lr.dtype).max
     output = np.empty((height * scale, width * scale, 3), lr.dtype)
@@ -104,12 +107,24 @@ def enlarge(
         top, bottom = _widen(rows, tiling.overlap, height)
         left, right = _widen(columns, tiling.overlap, width)
         image = torch.from_numpy(lr[top:bottom, left:right].astype(np.float32)).div_(levels).permute(2, 0, 1)[None]
-        large = network(image.to(device))[0].clamp(0, 1).mul(levels).round().permute(1, 2, 0).cpu().numpy()
+        large = _enlarge_tile(network, image.to(device)).mul(levels).round().permute(1, 2, 0).cpu().numpy()
         y, x = (rows.start - top) * scale, (columns.start - left) * scale
         kept = large[y : y + len(rows) * scale, x : x + len(columns) * scale]
         output[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale] = kept
         on_tile()
     return output
+
+
+def _enlarge_tile(network: nn.Module, image: Tensor) -> Tensor:
+    """float [1, 3, h, w] in [0, 1] to [3, scale h, scale w]."""
+    try:
+        return network(image)[0].clamp(0, 1)
+    except torch.OutOfMemoryError as error:
+        height, width = image.shape[2:]
+        raise RunError(
+            f"{image.device} has no memory for a tile of {width} x {height} pixels: "
+            "give a smaller --memory-gb or --tile"
+        ) from error
 
 
 def tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[range, range]]:

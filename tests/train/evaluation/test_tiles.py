@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.errors import UsageError
+from shared.errors import RunError, UsageError
 from train.evaluation.tiles import Footprint, Tiling, choose_tiling, enlarge, footprint, tiles
 from train.networks import build_network
 
@@ -105,3 +105,12 @@ def test_tiles_fit_into_the_memory():
 def test_the_footprint_counts_the_largest_layer():
     net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 3, 3, padding=1))
     assert footprint(net, CPU).bytes_per_pixel == pytest.approx(4 * (3 + 64) * 4)
+
+
+def test_a_device_without_memory_for_a_tile_is_an_error_with_a_remedy():
+    def no_memory(image: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    message = "cpu has no memory for a tile of 43 x 56 pixels: give a smaller --memory-gb or --tile"
+    with pytest.raises(RunError, match=message):
+        enlarge(no_memory, LR, 4, Tiling(64, 16), CPU)

@@ -22,7 +22,7 @@ from tests.train.command import flags, run, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import intervals, metrics, require_same_run
 from train.settings import Settings
-from train.stream.degrade import Degrader
+from train.stream.degrade import SMALL_BUDGET_BYTES, Degrader
 from train.stream.feed import Feed, choose_source
 from train.stream.plans import Box, Frozen
 from train.stream.pool import Pool, find_pool
@@ -150,19 +150,19 @@ def test_out_of_memory_leads_to_a_smaller_split_once_with_a_warning(virtual, poo
 
     def small_device(hr, steps, scale, budget_bytes):
         budgets.append(budget_bytes)
-        if budget_bytes > 300:
+        if budget_bytes > 300 << 20:
             raise torch.OutOfMemoryError("simulated")
         return execute(hr, steps, scale, budget_bytes)
 
     monkeypatch.setattr(gpu, "execute", small_device)
-    degrader, tickets = Degrader(4, budget_bytes=1000), [Ticket(0, i, "gpu") for i in range(3)]
+    degrader, tickets = Degrader(4), [Ticket(0, i, "gpu") for i in range(3)]
     with pytest.warns(RuntimeWarning, match="degradation on cpu ran out of memory: its budget is"):
         lr, _ = degrader.images(batch_of(virtual, pool, tickets), torch.device("cpu"))
     monkeypatch.undo()
     assert torch.equal(lr, Degrader(4).images(batch_of(virtual, pool, tickets), torch.device("cpu"))[0])
     monkeypatch.setattr(gpu, "execute", small_device)
     degrader.images(batch_of(virtual, pool, tickets), torch.device("cpu"))  # no second warning: it stays small
-    assert budgets == [1000, 250, 250]
+    assert budgets == [gpu.BUDGET_BYTES, SMALL_BUDGET_BYTES, SMALL_BUDGET_BYTES]
 
 
 def test_a_device_that_is_too_small_even_so_is_an_error(virtual, pool, monkeypatch) -> None:
@@ -170,11 +170,14 @@ def test_a_device_that_is_too_small_even_so_is_an_error(virtual, pool, monkeypat
         raise torch.OutOfMemoryError("simulated")
 
     monkeypatch.setattr(gpu, "execute", no_device)
+    degrader, batch = Degrader(4), batch_of(virtual, pool, [Ticket(0, 0, "gpu")])
     with (
         pytest.warns(RuntimeWarning, match="ran out of memory"),
         pytest.raises(torch.OutOfMemoryError, match="simulated"),
     ):
-        Degrader(4).images(batch_of(virtual, pool, [Ticket(0, 0, "gpu")]), torch.device("cpu"))
+        degrader.images(batch, torch.device("cpu"))
+    with pytest.raises(torch.OutOfMemoryError, match="simulated"):  # and no second warning
+        degrader.images(batch, torch.device("cpu"))
 
 
 # ---- the pool
