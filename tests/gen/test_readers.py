@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.images import decode
 from shared.manifest import load_manifest
 from shared.shardfile import Dataset
 
@@ -124,3 +125,18 @@ def test_the_snippets_of_the_guide_run(library, rendered, tmp_path, monkeypatch)
     exec(snippet.replace("a1b2c3", load_manifest(rendered).digest), names)
     gc.collect()
     assert names.keys() & {"hr", "rows"}
+
+
+def test_the_commands_of_the_guide_make_folders_with_equal_names(rendered, tmp_path):
+    (commands,) = [
+        code for code in re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL) if "noise/HR" in code
+    ]
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "noise").symlink_to(rendered)
+    subprocess.run(["bash", "-euc", commands], cwd=tmp_path, check=True)
+    hr, lr = (sorted((tmp_path / "noise" / side).iterdir()) for side in ("HR", "LR"))
+    assert [path.name for path in hr] == [path.name for path in lr]
+    assert [path.name for path in hr][3:5] == ["noise-000000-00003.png", "noise-000001-00000.png"]
+    for pair, *paths in zip(Dataset(rendered), hr, lr, strict=True):
+        for image, path in zip((pair.hr, pair.lr), paths, strict=True):
+            assert np.array_equal(decode(path.read_bytes(), path.name), image)
