@@ -49,8 +49,8 @@ def start_server() -> None:
 def interrupts_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM take effect at the end of the block: where they would leave half of something behind."""
     caught: list[int] = []
-    reached = threading.current_thread() is threading.main_thread()  # no signal interrupts another one
-    numbers = (signal.SIGINT, signal.SIGTERM) if reached else ()
+    is_main = threading.current_thread() is threading.main_thread()  # no signal interrupts another thread
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.signal(number, lambda caller, frame: caught.append(caller)) for number in numbers}
     try:
         yield
