@@ -5,10 +5,12 @@ Plans are the same in all of them, noise included, and pictures up to rounding.
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
+import cv2
 import numpy as np
 
 from shared.degradation import cpu
@@ -49,7 +51,17 @@ def get_backend(name: str) -> Backend:
 @lru_cache(maxsize=8)
 def versions(backend: str) -> dict[str, str]:
     """What decides how a pixel is rounded here: library versions and the kind of machine."""
-    return {name: version(name) for name in BACKENDS[backend].libraries} | {"machine": platform.machine()}
+    found = {name: _opencv() if name == OPENCV else version(name) for name in BACKENDS[backend].libraries}
+    return found | {"machine": platform.machine()}
+
+
+def _opencv() -> str:
+    """Its version, whichever package it is from, or none."""
+    for kind in ("", "-headless"):
+        for name in (OPENCV, "opencv-contrib-python"):
+            with suppress(PackageNotFoundError):
+                return version(name + kind)
+    return cv2.__version__
 
 
 def _on_cpu(hr: Images, plans: Sequence[Plan], scale: int) -> list[np.ndarray]:
@@ -69,7 +81,8 @@ def _require_gpu() -> None:
         raise RunError("--backend gpu: torch sees no GPU here; use --backend cpu, or a machine with one")
 
 
-CPU_LIBRARIES = ("numpy", "opencv-python", "turbojpeg", "scipy", "isal", "numba")
+OPENCV = "opencv-python"
+CPU_LIBRARIES = ("numpy", OPENCV, "turbojpeg", "scipy", "isal", "numba")
 BACKENDS: Mapping[str, Backend] = {
     "cpu": Backend(8, CPU_LIBRARIES, _on_cpu, lambda: None),
     "gpu": Backend(48, (*CPU_LIBRARIES, "torch"), _on_gpu, _require_gpu),

@@ -111,7 +111,7 @@ def attempt(step: Step, out: Path, deadline: float) -> list[Row]:
     print(f"   {time.monotonic() - begun:.0f} s", flush=True)
     try:
         rows = step.read()
-    except (OSError, ValueError, KeyError, IndexError, ElementTree.ParseError) as error:
+    except Exception as error:  # whatever a program left half done: the other steps count too
         rows = [Row(step.name, f"left no figures ({type(error).__name__}: {error})", good=False)]
     failed = [Row(step.name, f"failed (exit code {code}): {log.name}", good=False)]
     return rows + (failed if code and all(row.good is not False for row in rows) else [])
@@ -249,7 +249,9 @@ def read_shards(folder: Path) -> list[Row]:
 def read_training(name: str, run: Path, measured: bool) -> list[Row]:
     """Of a run's metrics, over its second interval. measured: whether the speed means anything."""
     lines, intervals = JsonLines(run / "metrics.jsonl").read(), JsonLines(run / "intervals.jsonl").read()
-    late = [line for line in lines if line["step"] > intervals[1]["step"]]
+    late = [line for line in lines if len(intervals) > 1 and line["step"] > intervals[1]["step"]]
+    if not late:
+        raise ValueError("nothing was trained in a second interval")
     rate, wait = (float(np.median([line[key] for line in late])) for key in ("samples_per_second", "data_wait"))
     on_the_fly = sum(value for line in late for key, value in line.items() if key.startswith("data/fallback/"))
     share = on_the_fly / sum(sum(line["counts"]) for line in late)

@@ -1,7 +1,9 @@
 """`--backend gpu` renders with the torch backend: here on torch's CPU device, which gives the same pictures."""
 
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,6 +31,19 @@ def test_without_a_gpu_the_command_says_so_before_it_reads_a_picture(capsys):
 def test_an_unknown_backend_is_refused_with_the_names_there_are():
     with pytest.raises(gen.backends.UsageError, match=r"unknown backend 'tpu': choose one of cpu, gpu"):
         gen.render.main(["--subspace", "noise", "--backend", "tpu"])
+
+
+@pytest.mark.parametrize("package", ["opencv-python", "opencv-python-headless", "opencv-contrib-python", None])
+def test_any_package_of_opencv_will_do(package, monkeypatch):
+    def version(name):
+        if name.startswith("opencv") and name != package:
+            raise PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(gen.backends, "version", version)
+    found = gen.backends.versions.__wrapped__("cpu")
+    assert found["opencv-python"] == ("1.2.3" if package else cv2.__version__)
+    assert found["turbojpeg"] == "1.2.3"
 
 
 def test_a_dataset_of_the_other_backend_has_another_name_and_is_found_good(
