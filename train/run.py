@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # a launcher puts train/ there
+    import_module("train")  # as `python -m train.run` does, before PyTorch
 
 import cv2
 import torch
