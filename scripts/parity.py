@@ -146,7 +146,7 @@ def quiet(plan: Plan) -> Plan:
 
 
 def psnr(square_error: float) -> float:
-    """dB for 8 bits; 100 without an error, as in `shared.metrics`."""
+    """dB for 8 bits; 100 without an error, as everywhere but in `shared.metrics`, which says infinity."""
     return float(min(100.0, 10 * np.log10(255**2 / max(square_error, 1e-9))))
 
 

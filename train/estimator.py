@@ -81,10 +81,10 @@ class Estimate:
 
     gaps_db: DP = PSNR(single) - PSNR(shared), positive where the shared network is behind (Eq. 3). errors_db: standard
     error of each gap: photographs as clusters for the mean, the spread of the bootstrap's gaps for trimmed means and
-    medians; None with one photograph. smoothed_db: the gaps that the weights follow (`logit_ema`). weights: Eq. 4 and
-    its options, sum 1. low, high: 95 % bootstrap interval of each weight. ranking: task numbers by falling weight.
-    ranking_share: share of bootstrap replicates with that ranking. band: what the interval speaks about. inputs: what
-    it was made with. memory: for the next border.
+    medians, times sqrt(G / (G - 1)) for G photographs; None with one photograph. smoothed_db: the gaps that the
+    weights follow (`logit_ema`). weights: Eq. 4 and its options, sum 1. low, high: 95 % bootstrap interval of each
+    weight. ranking: task numbers by falling weight. ranking_share: share of bootstrap replicates with that ranking.
+    band: what the interval speaks about. inputs: what it was made with. memory: for the next border.
     """
 
     gaps_db: list[float]
@@ -184,9 +184,10 @@ def estimate(
     same_ranking = (np.argsort(-replicates, axis=1, kind="stable") == ranking).all(axis=1)
     errors: list[float | None] = [None] * len(gaps)
     if num_photographs > 1 and options.trim:
-        errors = locate(differences, resampled, options.trim).std(axis=0, ddof=1).tolist()
+        spread = locate(differences, resampled, options.trim).std(axis=0, ddof=1)
+        errors = (spread * (num_photographs / (num_photographs - 1)) ** 0.5).tolist()  # a resample has n - 1 parts of n
     elif num_photographs > 1:
-        errors = _standard_errors(differences, clusters, gaps)
+        errors = standard_errors(differences, gaps, clusters).tolist()
     has_past = options.cap < 1 or options.multiplicative > 0
     return Estimate(
         gaps_db=gaps.tolist(),
@@ -239,12 +240,12 @@ def recompute(record: Mapping[str, Any]) -> Estimate:
     )
 
 
-def _standard_errors(differences: np.ndarray, clusters: np.ndarray, gaps: np.ndarray) -> list[float | None]:
-    """Cluster-robust standard error of each mean."""
-    residuals = differences - gaps[:, None]
-    sums = np.stack([np.bincount(clusters, weights=task) for task in residuals])
+def standard_errors(values: np.ndarray, means: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Cluster-robust standard errors of the means, float [n], of values [n, m] over images in two clusters or more."""
+    residuals = values - means[:, None]
+    sums = np.stack([np.bincount(clusters, weights=row) for row in residuals])
     groups = sums.shape[1]
-    return (np.sqrt(groups / (groups - 1) * (sums**2).sum(axis=1)) / len(clusters)).tolist()
+    return np.sqrt(groups / (groups - 1) * (sums**2).sum(axis=1)) / len(clusters)
 
 
 def clusters_of(photographs: Sequence[str]) -> np.ndarray:

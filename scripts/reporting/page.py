@@ -9,16 +9,16 @@ import yaml
 
 from scripts.reporting import tables
 from scripts.reporting.crops import Sample
-from scripts.reporting.plots import Z_95
-from scripts.reporting.runs import RunData
+from scripts.reporting.runs import RunData, gap_reaches
 from scripts.reporting.tables import Table
 from shared.images import encode_png
+from train.evaluation.paired import caution
 
 CAPTIONS = {
     "differences": "Paired by image. Bars: 95 % bootstrap over photographs, without the spread over seeds.",
     "runs": "Averaged weights, on the validation sets.",
     "weights": "Bands: 95 % bootstrap over photographs, without training noise: that is the spread over seeds.",
-    "gaps": "Bars: 1.96 standard errors, photographs as clusters.",
+    "gaps": "Bars: 95 %, Student's t of standard errors with photographs as clusters; none with one photograph.",
     "psnr": "Solid: shared network. Dashed: single-task networks at the same step. Averaged weights.",
     "quotas": "Delivered equals the quotas exactly; the run stops otherwise.",
 }
@@ -151,19 +151,20 @@ def _caution(run: RunData) -> str:
     """How far the figures carry."""
     last = run.last
     images, photographs = len(last["photographs"]), len(set(last["photographs"]))
-    text = f"{images} validation crops from {photographs} photographs per task; one seed."
+    text = (
+        f"{images} validation crops from {photographs} photographs per task; one seed. {caution(photographs)}".rstrip()
+    )
     if "estimate" not in last:
         return f"{text} Without references there are no gaps to judge."
     estimate = last["estimate"]
-    resolved = sum(
-        abs(gap) > Z_95 * error for gap, error in zip(estimate["gaps_db"], estimate["errors_db"], strict=True) if error
-    )
+    reaches = zip(estimate["gaps_db"], gap_reaches(last), strict=True)
+    resolved = sum(abs(gap) > reach for gap, reach in reaches if reach is not None)
     ranked, total = 100 * estimate["ranking_share"], len(estimate["gaps_db"])
     return (
         f"{text} The intervals speak about {estimate['band']}; the order of the weights held in {ranked:.0f} % of "
-        f"bootstrap replicates. {resolved} of {total} gaps exceed 1.96 standard errors, and training noise, the spread "
-        "over seeds, is not in them: no ranking of tasks follows from one small run. Weights were set on these very "
-        "crops."
+        f"bootstrap replicates. {resolved} of {total} gaps have a 95 % interval (Student's t over photographs) without "
+        "0, and training noise, the spread over seeds, is not in them: no ranking of tasks follows from one small run. "
+        "Weights were set on these very crops."
     )
 
 

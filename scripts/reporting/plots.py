@@ -11,14 +11,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts.reporting.runs import Record, RunData, final_psnr
+from scripts.reporting.runs import Record, RunData, final_psnr, gap_reaches
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
 SIZE_INCHES = (5.4, 3.4)
 """Small, so that letters can be read on a narrow window."""
 LEGEND_LETTERS = 56
 LABELLED_SHARE, LABELLED_BARS = 0.05, 12
-Z_95 = 1.96
 
 
 def colour(task: int) -> str:
@@ -64,15 +63,15 @@ def weights(records: Sequence[Record]) -> Figure:
 
 
 def gaps(records: Sequence[Record]) -> Figure:
-    """Gap of every task at every border, with 95 % bars of its standard error."""
+    """Gap of every task at every border, with its 95 % interval."""
     figure, axes = _figure("Gap DP = single - shared (Eq. 3)", "step", "dB; above 0: shared is behind")
     names = records[0]["tasks"]
     for task, name in enumerate(names):
         value = [record["estimate"]["gaps_db"][task] for record in records]
-        errors = [Z_95 * (record["estimate"]["errors_db"][task] or 0) for record in records]
+        reaches = [gap_reaches(record)[task] or 0 for record in records]
         shift = (task - (len(names) - 1) / 2) * 0.012 * records[-1]["step"]  # bars side by side
         steps = np.array([record["step"] for record in records]) + shift
-        axes.errorbar(steps, value, errors, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
+        axes.errorbar(steps, value, reaches, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
     _legend(axes)
     return figure
@@ -133,9 +132,10 @@ def differences(runs: Sequence[RunData]) -> Figure:
     for number, run in enumerate(runs[1:], 1):
         found = final_psnr(run, first)
         places = np.arange(len(names)) + 0.12 * (number - len(runs) / 2)
-        values = np.array([f.value for f in found])
-        arms = np.abs([[f.low for f in found], [f.high for f in found]] - values)
-        axes.errorbar(places, values, arms, color=colour(number), fmt="o", markersize=4, capsize=3, label=run.name)
+        low, high = (np.array([getattr(f, end) for f in found]) for end in ("low", "high"))
+        middle, reach = (low + high) / 2, (high - low) / 2  # the worst task's interval need not hold its value
+        axes.errorbar(places, middle, reach, color=colour(number), fmt="none", capsize=3)
+        axes.plot(places, [f.value for f in found], "o", color=colour(number), markersize=4, label=run.name)
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), names)
     _legend(axes)

@@ -6,11 +6,11 @@ between two arms of one seed holds as little chance as can be. What is left show
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from scripts.reproduce.lab import Job, Lab, borders
 from shared.degradation.partition import partition
@@ -21,6 +21,8 @@ from train.policies import make_policy
 
 CONFIDENCE = 0.95
 POWER = 0.8
+POINTS = 20_000
+"""Of the distribution of a standard deviation, where a mean over it stands for an integral."""
 POOL = "study"
 """Networks of all comparisons lie in this experiment's folder: those that several need are trained once."""
 PSNR = "psnr_db"
@@ -71,8 +73,9 @@ UNIFORM, REWEIGHT, REBALANCE = Arm("uniform"), Arm("reweight", "reweight"), Arm(
 class Difference:
     """Mean over seeds of (arm - baseline) with its 95 % interval (Student's t, paired by seed).
 
-    detectable: the smallest true difference that this many seeds would find with 80 % probability at the 5 % level,
-    given the spread that was seen. None where a single seed says nothing about spread.
+    detectable: the smallest true difference that this many seeds would find with 80 % probability at the 5 % level
+    (noncentral t), if the spread over seeds is the one that was seen. None where a single seed says nothing about
+    spread.
     """
 
     mean: float
@@ -147,10 +150,25 @@ def difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
     if count < 2:
         return Difference(mean, None, None, None)
     error = float(delta.std(ddof=1)) / count**0.5
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
-    return Difference(
-        mean, mean - reach * error, mean + reach * error, (reach + float(stats.t.ppf(POWER, count - 1))) * error
-    )
+    reach = _critical(count) * error
+    return Difference(mean, mean - reach, mean + reach, _detectable(count) * error)
+
+
+def _critical(count: int) -> float:
+    """Standard errors to either side of the mean of `count` differences that hold 95 %."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+
+
+@cache
+def _detectable(count: int) -> float:
+    """Standard errors of a true difference whose interval leaves 0 out, at either side, with probability `POWER`."""
+    freedom, places = count - 1, (np.arange(POINTS) + 0.5) / POINTS
+    thresholds = _critical(count) * np.sqrt(stats.chi2.ppf(places, freedom) / freedom)  # equally likely ones
+
+    def found(true: float) -> float:
+        return float((stats.norm.sf(thresholds - true) + stats.norm.cdf(-thresholds - true)).mean())
+
+    return float(optimize.brentq(lambda true: found(true) - POWER, 0, 100))
 
 
 def compare(means: Means, names: Sequence[str], baseline: str, measure: str = PSNR) -> dict[str, dict[str, Difference]]:
@@ -212,13 +230,14 @@ class Gaps:
     """What an arm's estimator saw at its last border, by task.
 
     gaps_db: mean over seeds. spread_db: standard deviation over seeds, None with one. errors_db: root mean
-    square of the standard errors over photographs. weights: lowest and highest over all borders and seeds.
+    square of the standard errors over photographs, None with one. weights: lowest and highest over all borders and
+    seeds.
     """
 
     tasks: list[str]
     gaps_db: list[float]
     spread_db: list[float] | None
-    errors_db: list[float]
+    errors_db: list[float] | None
     weights: list[tuple[float, float]]
 
 
@@ -226,12 +245,12 @@ def gaps_of(lab: Lab, arm: Arm) -> Gaps:
     """How large the gaps of a judged arm were, and how noisy."""
     logs = [borders(train_arm(lab, arm, seed)) for seed in range(lab.settings.seeds)]
     last = np.array([log[-1]["estimate"]["gaps_db"] for log in logs])
-    errors = np.array([[e or 0.0 for e in log[-1]["estimate"]["errors_db"]] for log in logs])
+    errors = np.array([log[-1]["estimate"]["errors_db"] for log in logs], float)  # None becomes NaN
     weights = np.array([border["estimate"]["weights"] for log in logs for border in log])
     return Gaps(
         tasks=logs[0][-1]["tasks"],
         gaps_db=last.mean(axis=0).tolist(),
         spread_db=last.std(axis=0, ddof=1).tolist() if len(last) > 1 else None,
-        errors_db=np.sqrt((errors**2).mean(axis=0)).tolist(),
+        errors_db=np.sqrt((errors**2).mean(axis=0)).tolist() if np.isfinite(errors).all() else None,
         weights=[*zip(weights.min(axis=0).tolist(), weights.max(axis=0).tolist(), strict=True)],
     )

@@ -5,6 +5,7 @@ fine-tuning on each setting; its variance over settings says how much the operat
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from scripts.reproduce.lab import NO_TESTS, Lab, borders
 from shared.degradation.partition import AXES
 from shared.errors import run_command
+from train.estimator import clusters_of, standard_errors
 from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 
@@ -24,7 +26,8 @@ from train.record.references import load_trace
 class Operator:
     """The settings of one operator in order: gains of fine-tuning and gaps to the shared network, dB.
 
-    variance: of the gains over settings. error_variance: the part of it that the choice of validation images explains.
+    variance: of the gains over settings. error_variance: the part of it that the choice of validation photographs
+    explains, which are the same in all settings.
     """
 
     gains_db: list[float]
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
     lab.initial()
     lab.do([partial(measure, axis=axis) for axis in AXES])
     operators = {axis: measure(lab, axis) for axis in AXES}
-    head = ["operator", "settings", "mean gain, dB", "variance of the gain", "of it validation images", "mean gap, dB"]
+    head = ["operator", "settings", "mean gain, dB", "variance of the gain", "of it photographs", "mean gap, dB"]
     lines = []
     for axis, operator in operators.items():
         gain, gap = (f"{np.mean(values):+.3f}" for values in (operator.gains_db, operator.gaps_db))
@@ -56,7 +59,8 @@ def measure(lab: Lab, axis: str) -> Operator:
     cut, steps = f"{axis}:{lab.scale.settings}", lab.scale.fine_tune_steps
     length = ("--iterations", str(steps), "--interval-steps", str(steps))
     references = lab.references(*length, cut=cut)
-    shared_db = np.array(borders(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]["shared_db"])
+    last = borders(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]
+    shared_db = np.array(last["shared_db"])
     traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.settings)]
     before, after = (np.array([t.psnr_db[str(step)] for t in traces if t]) for step in (0, steps))
     gains = after - before
@@ -64,8 +68,19 @@ def measure(lab: Lab, axis: str) -> Operator:
         gains_db=gains.mean(axis=1).tolist(),
         gaps_db=(after - shared_db).mean(axis=1).tolist(),
         variance=float(gains.mean(axis=1).var(ddof=1)),
-        error_variance=float((gains.var(axis=1, ddof=1) / gains.shape[1]).mean()),
+        error_variance=error_variance(gains, last["photographs"]),
     )
+
+
+def error_variance(gains_db: np.ndarray, photographs: Sequence[str]) -> float:
+    """What other photographs would add to the variance over settings, dB^2, of gains [settings, images].
+
+    Column k shows the same crop of `photographs[k]` in every setting, so what a photograph does to all settings alike
+    adds nothing: errors are those of the gains less their mean over settings, with photographs as clusters.
+    """
+    apart = gains_db - gains_db.mean(axis=0)
+    errors = standard_errors(apart, apart.mean(axis=1), clusters_of(photographs))
+    return float((errors**2).sum() / (len(gains_db) - 1))
 
 
 def figure(operators: dict[str, Operator]) -> Figure:

@@ -34,6 +34,10 @@ from train.settings import GROUPS
 
 TEST_SEED = 1_000_003
 """Test crops are drawn by another seed than the validation crops that weights are set on."""
+SAME_PHOTOGRAPHS = (
+    "Measured on the photographs that weights are set on, other crops of them or whole, since no --test-hr was given; "
+    "sets of --testset are what they are.\n"
+)
 NO_TESTS = ("test_hr", "testset", "lpips")
 """Settings that mean nothing to an experiment that only looks at the validation sets."""
 
@@ -122,7 +126,10 @@ class Lab:
         return folder
 
     def testsets(self) -> dict[str, str]:
-        """Test sets by name: each of the four tasks on pictures that set no weight, then the further ones."""
+        """Test sets by name: each of the four tasks on crops that set no weight, then the further ones.
+
+        They are of other photographs than the validation crops only with --test-hr: see `tested_on`.
+        """
         cut, space, scale = "2x2", "paper", self.scale
         folder = self._shards_folder(cut, space, "test")
         self._render(folder, cut, space, "val", scale.val_rows, scale.val_patch, test=True)
@@ -130,9 +137,10 @@ class Lab:
         return {name: str(folder / f"{name}-val") for name in names} | self.further_testsets()
 
     def whole_images(self, title: str) -> dict[str, str]:
-        """DIV2K4Level or DIV2K-random from whole pictures that set no weight, made by gen.testset, by its title.
+        """DIV2K4Level or DIV2K-random from whole pictures of --test-hr, made by gen.testset, by its title.
 
-        Raises `UsageError` when all pictures are trained on.
+        Without --test-hr they are the validation photographs: see `tested_on`. Raises `UsageError` when all pictures
+        are trained on.
         """
         settings, folder = self.settings, self.shared / "testsets" / title.lower()
         hr = settings.test_hr or settings.val_hr or settings.hr
@@ -140,6 +148,11 @@ class Lab:
             raise UsageError(f"{title} needs pictures that are not trained on: give --test-hr or --val-hr")
         self._command(gen.testset.main, ["--name", title.lower(), "--hr", hr, "--out", str(folder)])
         return {title: str(folder)}
+
+    @property
+    def tested_on(self) -> str:
+        """What a table of test sets has to say of their photographs."""
+        return "" if self.settings.test_hr else SAME_PHOTOGRAPHS
 
     def further_testsets(self) -> dict[str, str]:
         """Those of --testset, by name."""

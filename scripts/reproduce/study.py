@@ -5,6 +5,7 @@ stands beside the smallest one that so many seeds could have found; "not resolve
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
@@ -80,6 +81,7 @@ def main(argv: list[str]) -> int:
     for part in parts:
         chosen = {arm.name: means[arm.name] for arm in part.arms}
         texts += [f"## {part.title}\n", markdown(chosen, names, part.arms[0].name)]
+    texts += [lab.tested_on] * bool(lab.tested_on)
     numbers = {
         "testsets": names,
         "psnr_db": {name: values.tolist() for name, values in means.items()},
@@ -101,13 +103,17 @@ def gaps_markdown(gaps: dict[str, Gaps]) -> str:
     head = ["run", "task", "gap DP, dB", "s.d. over seeds", "s.e. over photographs", "weights over all borders"]
     lines = []
     for name, found in gaps.items():
-        spreads = found.spread_db or [float("nan")] * len(found.tasks)
-        rows = zip(found.tasks, found.gaps_db, spreads, found.errors_db, found.weights, strict=True)
+        spreads, errors = (_numbers(values, len(found.tasks)) for values in (found.spread_db, found.errors_db))
+        rows = zip(found.tasks, found.gaps_db, spreads, errors, found.weights, strict=True)
         lines += [
-            [name, task, f"{gap:+.3f}", f"{spread:.3f}", f"{error:.3f}", f"{low:.3f} to {high:.3f}"]
+            [name, task, f"{gap:+.3f}", spread, error, f"{low:.3f} to {high:.3f}"]
             for task, gap, spread, error, (low, high) in rows
         ]
     return table(head, lines)
+
+
+def _numbers(values: Sequence[float] | None, count: int) -> list[str]:
+    return ["unknown"] * count if values is None else [f"{value:.3f}" for value in values]
 
 
 if __name__ == "__main__":

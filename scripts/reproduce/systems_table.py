@@ -12,6 +12,7 @@ from scripts.reproduce.systems import Evaluated, SystemSettings, arms_of, evalua
 from shared.config import option
 from shared.errors import RunError, UsageError
 from train.compare import Difference, compare
+from train.evaluation.paired import caution
 from train.evaluation.summaries import COLUMNS, by_testset, markdown
 
 
@@ -43,6 +44,7 @@ def write_systems_table(settings: TableSettings, name: str, title: str) -> None:
     texts = [means_markdown(measure, systems, sizes) for measure in MEASURES if _has(measure, systems)]
     texts += [differences_markdown(settings.base, differences, sizes), _missing_markdown(systems)]
     texts.append(paper.beside(name, [system.name for system in systems], means(systems)))
+    texts.append(lab.tested_on)
     numbers = {
         "testsets": sizes,
         "means": [{"system": s, "measure": m, **values} for (s, m), values in means(systems).items()],
@@ -88,7 +90,8 @@ def differences_markdown(base: str, differences: Sequence[Difference], sizes: Ma
     chosen = {(d.system, d.testset): d for d in differences if d.measure == "psnr_db"}
     names = list(dict.fromkeys(system for system, _ in chosen))
     lines = [[name, *(_interval(chosen[name, s]) if (name, s) in chosen else "" for s in sizes)] for name in names]
-    note = f"PSNR-Y less that of {base}, dB, paired by image: mean [95 % bootstrap over photographs]"
+    note = f"PSNR-Y less that of {base}, dB, paired by image: mean [95 % bootstrap over photographs]. "
+    note = (note + caution(min((d.photographs for d in chosen.values()), default=0))).rstrip()
     return f"{note}\n\n{markdown(['', *sizes], lines)}" if lines else ""
 
 

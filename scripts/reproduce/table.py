@@ -25,7 +25,8 @@ def write_tables(lab: Lab, name: str, groups: Sequence[Sequence[Arm]], testsets:
     ]
     texts.append(paper.beside(name, [arm.title for arm in arms], _by_testset(found, names)))
     numbers = {measure: {arm: values.tolist() for arm, values in means.items()} for measure, means in found.items()}
-    lab.write(name, {"testsets": names, **numbers}, "\n".join(texts))
+    texts.append(lab.tested_on)
+    lab.write(name, {"testsets": names, **numbers}, "\n".join(text for text in texts if text))
 
 
 def _by_testset(found: Mapping[str, Means], names: Sequence[str]) -> dict[tuple[str, str], dict[str, float]]:

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from gen.render import main as render
 from scripts.report import main as report
 from scripts.reporting import plots, tables
-from scripts.reporting.runs import final_psnr, names_of, read_run
+from scripts.reporting.runs import Figures, final_psnr, gap_reaches, names_of, read_run
 from shared.errors import run_command
 from shared.images import decode
 from shared.runlog import JsonLines
@@ -160,6 +162,37 @@ def test_final_values_are_means_of_the_images_and_the_worst_task(make_run):
     assert (mean.value, worst.value) == (pytest.approx(means.mean()), pytest.approx(means.min()))
     assert all(found.low < found.value < found.high for found in (mild, severe, mean))
     assert all(f.low == f.value == f.high == 0 for f in final_psnr(run, run))
+
+
+def test_gaps_have_intervals_of_students_t_over_photographs(make_run):
+    folder = make_run("one")
+    record = read_run(folder, "one").last
+    errors = record["estimate"]["errors_db"]
+    assert gap_reaches(record) == pytest.approx([4.302653 * error for error in errors])  # three photographs
+    assert gap_reaches({"photographs": ["a", "a"], "estimate": {"errors_db": [None, None]}}) == [None, None]
+    report([str(folder)])
+    assert "2 of 2 gaps have a 95 % interval (Student's t over photographs) without 0" in unescape(page_of(folder))
+    assert "With fewer than 20 photographs bootstrap intervals are too narrow" in page_of(folder)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_intervals_of_gaps_cover_with_three_photographs(gap):
+    """4,000 borders: .95 with a standard error of .0035, and five of them to either side; 1.96 errors cover .79."""
+    rng, names = np.random.default_rng(3), ["a", "b", "c"]
+    values = rng.normal(gap, 1, (4000, 3))
+    errors = estimate(values, 0 * values, names).errors_db
+    reaches = gap_reaches({"photographs": names, "estimate": {"errors_db": errors}})
+    assert (np.abs(values.mean(axis=1) - gap) <= reaches).mean() == pytest.approx(0.95, abs=0.0175)
+
+
+def test_a_difference_is_drawn_with_its_interval_even_where_that_leaves_it_out(monkeypatch):
+    found = [Figures(0.5, 0.1, 0.4)] * 3  # as of the worst of many tasks that are alike
+    monkeypatch.setattr(plots, "final_psnr", lambda run, base: found)
+    runs = [SimpleNamespace(name=name, tasks=["mild"]) for name in ("base", "other")]
+    axes = plots.differences(runs).axes[0]
+    for segment in axes.collections[0].get_segments():
+        assert segment[:, 1].tolist() == pytest.approx([0.1, 0.4])
+    assert axes.lines[-2].get_ydata().tolist() == [0.5] * 3
 
 
 def test_volumes_and_speed_are_summed_up(make_run):

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from scripts.reproduce import fig1, fig5a, fig5b, fig7, fig8, table1, table5
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, num_steps, run_arms, train_arm
-from scripts.reproduce.lab import Lab, Settings, borders
+from scripts.reproduce.lab import SAME_PHOTOGRAPHS, Lab, Settings, borders
 from scripts.reproduce.linearity import evenly
 from scripts.reproduce.scales import SCALES
 from scripts.reproduce.table import write_tables
@@ -41,6 +42,7 @@ def test_a_table_of_two_arms(lab, tiny, pairs, capsys):
     text = (tiny[1] / "table4" / "table4.md").read_text()
     assert text in capsys.readouterr().out
     assert "| RLW | not known here | |" in text
+    assert text.endswith(f"\n{SAME_PHOTOGRAPHS}")
     log = (tiny[1] / "study" / "rlw" / "seed0" / "metrics.jsonl").read_bytes()
     write_tables(Lab(lab.settings, "table4"), "table4", groups, testsets)
     assert (tiny[1] / "table4" / "table4.md").read_text() == text
@@ -84,6 +86,25 @@ def test_the_papers_scale_asks_for_the_weights_it_starts_from(tmp_path):
     with pytest.raises(RunError, match="name them with --init msrresnet=FILE"):
         table1.main(["--scale", "paper", "--init", "rrdbnet=a.pth", "--out", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("test_hr", [None, "other"])
+def test_tables_say_when_they_speak_of_the_photographs_that_set_the_weights(tmp_path, test_hr):
+    assert Lab(Settings(out=str(tmp_path), test_hr=test_hr), "table4").tested_on == (
+        "" if test_hr else SAME_PHOTOGRAPHS
+    )
+
+
+def test_photographs_add_to_a_variance_over_settings_what_they_do_to_each_alone():
+    """600 studies of 10 settings that do not differ: both means are known to 2 %."""
+    rng, photographs = np.random.default_rng(0), [f"{k % 7}" for k in range(48)]
+    which, seen, said = np.arange(48) % 7, [], []
+    for _ in range(600):
+        alike = rng.normal(0, 0.3, 7)[which] + rng.normal(0, 0.1, 48)  # what photographs and crops do to all settings
+        gains_db = alike + rng.normal(0, 0.05, (10, 7))[:, which] + rng.normal(0, 0.03, (10, 48))
+        seen.append(gains_db.mean(axis=1).var(ddof=1))
+        said.append(fig1.error_variance(gains_db, photographs))
+    assert np.mean(said) == pytest.approx(np.mean(seen), rel=0.1)
 
 
 def test_whole_test_sets_need_pictures_that_are_not_trained_on(tmp_path):

@@ -180,7 +180,11 @@ def test_a_comparison_is_paired_by_image(evaluations, tmp_path, pairs):
     assert psnr["p"] == pytest.approx(2 / 2**6)  # all six of one sign: the least p there is
     sheet = decode((tmp_path / "sheet.png").read_bytes(), "")
     assert sheet.shape[0] > 6 * 192
-    assert "| noisy - bicubic | set | PSNR-Y | 6 (6) |" in (tmp_path / "comparison.md").read_text()
+    text = (tmp_path / "comparison.md").read_text()
+    assert "| noisy - bicubic | set | PSNR-Y | 6 (6) |" in text
+    assert (
+        "not corrected for their number. With fewer than 20 photographs bootstrap intervals are too narrow.\n" in text
+    )
 
 
 def test_the_sheet_shows_where_the_systems_differ(evaluations):

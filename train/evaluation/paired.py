@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
-from train.estimator import clusters_of, interval, resample
+from train.estimator import FEW_PHOTOGRAPHS, clusters_of, interval, resample
 
 
 class Interval(NamedTuple):
@@ -25,6 +25,12 @@ def bootstrap_mean(values: np.ndarray, photographs: Sequence[str], key: Sequence
     counts = resample(clusters_of(photographs), key)
     low, high = interval(counts @ values / counts.sum(axis=1))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def caution(photographs: int) -> str:
+    """What is to be said of bootstrap intervals over so many photographs; empty when there are enough."""
+    few = photographs < FEW_PHOTOGRAPHS
+    return f"With fewer than {FEW_PHOTOGRAPHS} photographs bootstrap intervals are too narrow." if few else ""
 
 
 def wilcoxon_p(differences: np.ndarray, photographs: Sequence[str]) -> float:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from shared.atomic import write_text
-from train.estimator import FEW_PHOTOGRAPHS
-from train.evaluation.paired import Interval, bootstrap_mean
+from train.evaluation.paired import Interval, bootstrap_mean, caution
 
 COLUMNS = {
     "psnr_db": ("PSNR-Y", "{:.3f}"),
@@ -80,8 +79,7 @@ def write_tables(results: Sequence[ImageResult], out: Path, system: str, border:
     only_one = any(row["photographs"] == 1 for row in summary)
     resampled = "photographs, or over images where there is only one photograph" if only_one else "photographs"
     note = f"{system}; border {border}, Y {how['y']}; intervals: bootstrap over {resampled}."
-    if any(row["photographs"] < FEW_PHOTOGRAPHS for row in summary):
-        note += f" With fewer than {FEW_PHOTOGRAPHS} photographs they are too narrow."
+    note = f"{note} {caution(min(row['photographs'] for row in summary))}".rstrip()
     write_text(out / "summary.md", markdown(head, lines) + f"\n{note}\n")
     write_text(out / "summary.tex", latex(head, lines, note))
 
