@@ -34,7 +34,8 @@ CHECKPOINTS = 6
 class Trend:
     """Gaps along an operator at one border, and the straight line through them.
 
-    values: middle of each part of the range. slope_error: standard error of the slope. correlation: Pearson's r.
+    values: middle of each part of the range. slope_error: standard error of the slope by the scatter
+    around the line, without that of seeds and of other photographs. correlation: Pearson's r.
     """
 
     axis: str
@@ -63,7 +64,8 @@ def study(lab: Lab, space: str, name: str) -> None:
         ]
         for t in trends
     ]
-    lab.write(name, [asdict(trend) for trend in trends], markdown(head, lines))
+    note = "s.e.: by the scatter of the parts around the line; other seeds and photographs are not in it.\n"
+    lab.write(name, [asdict(trend) for trend in trends], f"{markdown(head, lines)}\n{note}")
     figure(trends).savefig(lab.folder / f"{name}.png", dpi=150)
 
 
