@@ -7,6 +7,7 @@ ready for docs/benchmarks.md, with all figures and logs beside it. Ends with 1 w
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -71,6 +72,8 @@ def main(argv: list[str]) -> int:
         raise RunError("torch sees no GPU here: nothing was checked (--device cpu tries this script out)")
     out = Path(settings.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
+    for finished in ("runs", "gpu-shards"):  # they would go on where they stopped: nothing would be measured
+        shutil.rmtree(out / finished, ignore_errors=True)
     begun = time.monotonic()
     rows = [row for step in steps(settings, out) for row in attempt(step, out, begun + settings.limit_s)]
     text = table(rows, machine(settings), time.monotonic() - begun)

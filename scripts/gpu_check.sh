@@ -2,7 +2,8 @@
 # All that only a GPU can show, as one table in under 10 minutes: bash scripts/gpu_check.sh [options of scripts/gpu_check.py]
 # It runs on the Python that is active (PYTHON chooses another one) with the torch that this has, and installs nothing
 # into it. Packages that are missing there, without a way to the network, come from a folder of wheels made elsewhere:
-#   pip download --dest wheels --only-binary :all: --python-version 3.12 --platform manylinux_2_28_x86_64 --no-deps PACKAGE ...
+#   pip download --dest wheels --only-binary :all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
+#       --platform manylinux2014_x86_64 --no-deps PACKAGE ...
 #   WHEELS=wheels bash scripts/gpu_check.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,5 +35,10 @@ NEEDED = {
 missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 if missing:
     sys.exit(f"error: {sys.executable} lacks {' '.join(missing)}: install them, or name a folder of their wheels in WHEELS")
+
+import turbojpeg
+
+if not hasattr(turbojpeg, "decompress"):
+    sys.exit(f"error: {turbojpeg.__file__} is PyTurboJPEG's, another package: put turbojpeg in its place")
 PYTHON
 exec "$python" scripts/gpu_check.py "$@"

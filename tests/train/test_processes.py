@@ -40,7 +40,8 @@ def test_two_processes_give_the_quotas_and_losses_of_one(shards: Path, one_proce
     outcomes = [rank.wait() for rank in ranks]
     assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
     assert "shared step 5" in outcomes[0].stdout
-    assert outcomes[1].stdout == ""  # one of them speaks
+    said = [line for line in outcomes[1].stdout.splitlines() if not line.startswith("[Gloo]")]  # torch 2.8's own
+    assert said == []  # one of them speaks
     require_equal_training(tmp_path / "run", one_process)
     for task in ("mild", "noise", "severe"):
         require_equal_training(tmp_path / "run/references" / task, one_process / "references" / task)

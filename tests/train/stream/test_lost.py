@@ -101,6 +101,7 @@ def test_a_lost_row_is_replaced_by_another_of_its_task_and_noted(copy: Path, sha
     assert (image == shown.hr).all() or (image == shown.hr[:, ::-1]).all()
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # 2 workers on 1 core
 @pytest.mark.parametrize(("workers", "ranks"), [(2, 1), (0, 2)])
 def test_any_number_of_workers_and_ranks_replaces_alike(workers: int, ranks: int, damaged: Path) -> None:
     record, again = begin(feed_of(damaged)), begin(feed_of(damaged))
