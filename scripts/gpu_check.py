@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
         raise RunError("torch sees no GPU here: nothing was checked (--device cpu tries this script out)")
     out = Path(settings.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
-    for finished in ("runs", "gpu-shards"):  # they would go on where they stopped: nothing would be measured
+    for finished in ("runs/shards", "runs/gpu", "runs/mixed", "gpu-shards/severe"):  # else they go on
         shutil.rmtree(out / finished, ignore_errors=True)
     begun = time.monotonic()
     rows = [row for step in steps(settings, out) for row in attempt(step, out, begun + settings.limit_s)]

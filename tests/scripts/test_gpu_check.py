@@ -36,10 +36,11 @@ def test_the_command_says_so_before_it_installs_anything(tmp_path):
 
 
 def test_what_an_earlier_check_trained_is_not_taken_for_new(tmp_path, monkeypatch):
-    (tmp_path / "runs" / "shards").mkdir(parents=True)
+    for name in ("mixed", "another"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
     monkeypatch.setattr(gpu_check, "steps", lambda settings, out: [])
     assert gpu_check.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.json", "table.md"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["another"]
 
 
 def test_parity_is_one_row_a_space_with_its_bounds(tmp_path):
