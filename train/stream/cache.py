@@ -118,7 +118,8 @@ class ShardCache:
             self._make_room(entry.filesize, temporary)
             self.patience(lambda: self._verified(tar, entry, temporary))
             write_bytes(path.with_suffix(".idx"), write_index(tar_members(temporary)))
-            temporary.replace(path)
+            with self._locked("room"):  # who counts what is kept must find it under one of its names
+                temporary.replace(path)
             sync_folder(self.folder)
         except FileNotFoundError as error:
             raise LostRowError(f"{tar} is not there, though its manifest lists it: render again") from error
