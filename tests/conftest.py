@@ -1,6 +1,7 @@
 """What all tests share: the `--slow` switch, and that nothing is kept outside their own folders."""
 
 import os
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["REALSR_CACHE"] = ""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, and inherited so
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
