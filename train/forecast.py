@@ -102,8 +102,8 @@ class _Alone:
     def no_sync(self, model: torch.nn.Module) -> Any:
         return nullcontext()
 
-    def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any:
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    def unscale_gradients(self) -> None:
+        pass
 
 
 def measure(

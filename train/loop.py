@@ -89,7 +89,7 @@ class Run:
         self._adopt_datasets()
 
         self.learner = Learner(spec.network, self.settings, spec.initial, self.checkpoint, accelerator.device)
-        self.learner.prepare(accelerator.prepare)
+        self.learner.prepare(accelerator.prepare, accelerator.scaler)
         if self.checkpoint and accelerator.scaler:
             accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 

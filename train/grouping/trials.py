@@ -50,6 +50,8 @@ class Launcher(step.Launcher, Protocol):
     def device(self) -> torch.device: ...
     @property
     def num_processes(self) -> int: ...
+    @property
+    def scaler(self) -> Any: ...
     def prepare(self, *parts: Any) -> Any: ...
     def free_memory(self, *parts: Any) -> Any: ...
 
@@ -89,7 +91,7 @@ class Trials:
         """
         steps = self.settings.grouping.steps * len(members)
         learner = Learner(self.spec, self.settings, self.initial, None, self.accelerator.device)
-        learner.prepare(self.accelerator.prepare)
+        learner.prepare(self.accelerator.prepare, self.accelerator.scaler)
         network = learner.ema.eval()  # with a decay of 0 the weights as they are, and never in half precision
         pairs = [self._pairs(member) for member in members]
         before = self._psnr(network, pairs)

@@ -47,6 +47,7 @@ class Learner:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(states[name])
         self._bare_optimizers = dict(self.optimizers)
+        self._scaler: Any = None
         self.networks = dict(self.plain)
 
     def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -54,8 +55,12 @@ class Learner:
         fused = self.device.type == "cuda"
         return torch.optim.Adam(network.parameters(), lr=self.settings.lr, betas=ADAM_BETAS, fused=fused)
 
-    def prepare(self, wrap: Callable[[Any], Any]) -> None:
-        """Let a launcher wrap networks and optimisers, one by one; compile the networks if that is asked for."""
+    def prepare(self, wrap: Callable[[Any], Any], scaler: Any = None) -> None:
+        """Let a launcher wrap networks and optimisers, one by one; compile the networks if that is asked for.
+
+        scaler: of the gradients of all networks, in half precision.
+        """
+        self._scaler = scaler
         self.networks = {name: wrap(network) for name, network in self.networks.items()}
         self.optimizers = {name: wrap(optimizer) for name, optimizer in self.optimizers.items()}
         if self.settings.compile:
@@ -70,8 +75,13 @@ class Learner:
 
     def step(self) -> None:
         """Step with every network, and move the averaged weights towards the generator's."""
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+        if self._scaler:  # Accelerate's optimisers would each change the scale, before the next one has used it
+            for bare in self._bare_optimizers.values():
+                self._scaler.step(bare)
+            self._scaler.update()
+        else:
+            for optimizer in self.optimizers.values():
+                optimizer.step()
         averaged: list[torch.Tensor] = list(self.ema.parameters())
         current: list[torch.Tensor] = list(self.plain[GENERATOR].parameters())
         with torch.no_grad():

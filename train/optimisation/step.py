@@ -20,7 +20,7 @@ class Launcher(Protocol):
     def backward(self, loss: torch.Tensor) -> None: ...
     def reduce(self, tensor: torch.Tensor, reduction: str) -> Any: ...
     def no_sync(self, model: torch.nn.Module) -> AbstractContextManager: ...
-    def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any: ...
+    def unscale_gradients(self) -> None: ...
 
 
 class NotFiniteError(ValueError):
@@ -83,8 +83,9 @@ def backward(
                 means.setdefault(objective.network, []).append(Readback(launcher.reduce(loss.detach(), "mean")))
                 launcher.backward(loss)
     if settings.clip:
+        launcher.unscale_gradients()  # those of all networks, and once a step only
         for network in learner.networks.values():
-            launcher.clip_grad_norm_(network.parameters(), settings.clip)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     values = {name: sum(one.read().item() for one in parts) for name, parts in means.items()}
     for name, value in values.items():
         if not math.isfinite(value):

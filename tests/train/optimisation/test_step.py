@@ -41,8 +41,8 @@ class OneProcess:
     def no_sync(self, model: nn.Module) -> Any:
         return nullcontext()
 
-    def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any:
-        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    def unscale_gradients(self) -> None:
+        pass
 
 
 def make_learner(**changes: Any) -> Learner:
@@ -177,6 +177,51 @@ def test_gradients_are_clipped_to_a_norm_for_each_network() -> None:
         assert norm > 0.011
         for a, b in zip(moments(free, name), moments(clipped, name), strict=True):
             assert torch.allclose(a * (0.01 / norm), b, rtol=1e-3, atol=1e-9)
+
+
+# ---- half precision
+
+
+class Scaled(OneProcess):
+    """The launcher in half precision: losses are scaled before they go backward."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner, self.scaler = learner, torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=1)
+        learner.prepare(lambda part: part, self.scaler)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
+    def unscale_gradients(self) -> None:
+        for optimizer in self._learner.optimizers.values():
+            self.scaler.unscale_(optimizer)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_one_scale_of_the_gradients_serves_the_step_of_all_networks(clip: float) -> None:
+    plain, half = make_learner(clip=clip), make_learner(clip=clip)
+    launcher = Scaled(half)
+    for number in range(2):  # the scale grows after each
+        step(plain, batch(number))
+        backward(half, launcher, batch(number), TASKS, KEYS, lambda losses, tasks: torch.ones_like(losses))
+        half.step()
+    assert launcher.scaler.get_scale() == 2.0**12
+    for name in plain.plain:
+        for a, b in zip(moments(plain, name), moments(half, name), strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-9)
+
+
+def test_gradients_that_overflow_in_one_network_leave_it_where_it_is() -> None:
+    learner = make_learner()
+    launcher = Scaled(learner)
+    before = weights_digest(learner.plain[GENERATOR].state_dict())
+    backward(learner, launcher, batch(0), TASKS, KEYS, lambda losses, tasks: torch.ones_like(losses))
+    next(learner.plain[GENERATOR].parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+    learner.step()
+    assert weights_digest(learner.plain[GENERATOR].state_dict()) == before
+    assert not learner.optimizers[GENERATOR].state
+    assert learner.optimizers["discriminator"].state
+    assert launcher.scaler.get_scale() == 2.0**9
 
 
 # ---- a loss that is no number
