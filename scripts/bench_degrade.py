@@ -99,6 +99,8 @@ def bench(settings: Settings, device: torch.device, peer: Callable[[Tensor], Any
         todo["peer"] = [lambda: peer(pictures)] * (batches + 1)
     for kind, calls in todo.items():
         milliseconds = _time(calls, device)
+        if on_gpu and kind == "per_sample":  # before anything else has been on the device
+            figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
         figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
         print(
             f"{kind.replace('_', ' '):13s}{milliseconds:9.1f} ms a batch, {1000 * batch / milliseconds:8.0f} pairs/s; "
@@ -117,7 +119,6 @@ def bench(settings: Settings, device: torch.device, peer: Callable[[Tensor], Any
     figures["bound_mib"] = min(bound, settings.budget_bytes) / 2**20
     print(f"working memory: bound {figures['bound_mib']:.0f} MiB", end="")
     if on_gpu:
-        figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
         print(f", peak of all memory {figures['peak_mib']:.0f} MiB", end="")
     print()
     return figures
@@ -156,9 +157,13 @@ def _ours(hr: Tensor, steps: Sequence[Steps], budget_bytes: int) -> Callable[[],
 
 
 def _time(calls: Sequence[Callable[[], Any]], device: torch.device) -> float:
-    """Milliseconds a call, the device's work included, or of CPU time where there is none; the first warms up."""
+    """Milliseconds a call, the device's work included, or of CPU time where there is none.
+
+    The first warms up; on a GPU all do, whose sizes differ, so that its memory is reserved before.
+    """
     clock = time.perf_counter if device.type == "cuda" else time.process_time
-    calls[0]()
+    for call in calls if device.type == "cuda" else calls[:1]:
+        call()
     _finish(device)
     start = clock()
     for call in calls[1:]:

@@ -62,7 +62,7 @@ class Options:
     batch: int = option(0, "samples a step; 0: 48 on an accelerator, 4 on the CPU")
     steps: int = option(0, "steps timed a turn; 0: 30 on an accelerator, 4 on the CPU")
     rounds: int = option(3, "turns of each")
-    workers: int = option(2, "loader workers")
+    workers: int = option(2, "loader workers, of either side; an accelerator may be faster than 2")
     compile: bool = option(False, "also with torch.compile")
 
 
@@ -233,13 +233,13 @@ def _ours(options: Options, settings: Settings, spec: NetworkSpec, tasks: list[T
 
 
 class _Pairs(TorchDataset):
-    """The rows of all tasks, as tensors in [0, 1]."""
+    """`samples` rows of all tasks, again and again, as tensors in [0, 1]: a turn is one epoch, with no wait between."""
 
-    def __init__(self, tasks: list[Task]) -> None:
-        self._rows = [Dataset(task.train) for task in tasks if task.train]
+    def __init__(self, tasks: list[Task], samples: int) -> None:
+        self._rows, self._samples = [Dataset(task.train) for task in tasks if task.train], samples
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._rows)
+        return self._samples
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rows = self._rows[index % len(self._rows)]
@@ -248,22 +248,14 @@ class _Pairs(TorchDataset):
         return lr, hr
 
 
-def _endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from loader
-
-
 def _plain(options: Options, settings: Settings, spec: NetworkSpec, tasks: list[Task]) -> Turn:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clock = _Clock(device)
     network, average = (spec.build().to(device) for _ in range(2))
     adam = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=ADAM_BETAS)
     critic = _Critic(settings, device) if options.stage == "gan" else None
-    workers = options.workers
-    loader = DataLoader(
-        _Pairs(tasks), options.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
-    )
-    stream = _endless(loader)
+    pairs = _Pairs(tasks, (WARM_UP + options.steps) * options.batch)
+    stream = iter(DataLoader(pairs, options.batch, shuffle=True, num_workers=options.workers))
     for number in range(WARM_UP + options.steps):
         if number == WARM_UP:
             clock.start()
