@@ -74,8 +74,8 @@ def main(argv: list[str]) -> int:
         raise RunError("torch sees no GPU here: nothing was checked (--device cpu tries this script out)")
     out = Path(settings.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
-    for finished in ("runs/shards", "runs/gpu", "runs/mixed", "gpu-shards/severe"):  # else they go on
-        shutil.rmtree(out / finished, ignore_errors=True)
+    for finished in (*(f"runs/{name}" for name in sources(settings.device == "cuda")), "gpu-shards/severe"):
+        shutil.rmtree(out / finished, ignore_errors=True)  # else it goes on
     begun = time.monotonic()
     rows = [row for step in steps(settings, out) for row in attempt(step, out, begun + settings.limit_s)]
     text = table(rows, machine(settings), time.monotonic() - begun)
@@ -175,11 +175,7 @@ def runs(on_gpu: bool, out: Path) -> list[Step]:
     if on_gpu:
         device = ["--backend", "gpu", "--subspace", "severe", "--count", str(many), "--out", f"{out}/gpu-shards"]
         found.append(Step("shards by the device", [*render, *device], lambda: read_shards(out / "gpu-shards/severe")))
-    for name, options in {
-        "shards": ["--source", "shards"],
-        "gpu": ["--source", "gpu", "--hr", "photos"],
-        "mixed": ["--max-repeats", "12" if on_gpu else "1"],
-    }.items():
+    for name, options in sources(on_gpu).items():
         run = out / "runs" / name
         command = [python, "train/run.py", "--shards", f"{out}/shards", "--run", str(run), *options, *training(on_gpu)]
         found.append(
@@ -188,12 +184,20 @@ def runs(on_gpu: bool, out: Path) -> list[Step]:
     return found
 
 
+def sources(on_gpu: bool) -> dict[str, list[str]]:
+    """Where the samples of each short run are from: its name, and the options that say so."""
+    return {
+        "shards": ["--source", "shards"],
+        "gpu": ["--source", "gpu", "--hr", "photos"],
+        "mixed": ["--max-repeats", "12" if on_gpu else "1"],
+    }
+
+
 def training(on_gpu: bool) -> list[str]:
     """Options of a run in two intervals, of which the second is measured."""
     values: dict[str, Any] = {"policy": "uniform", "precision": "bf16", "trackers": "none"}
     if on_gpu:
-        values |= {"compile": "true", "iterations": 120, "interval-steps": 60, "log-steps": 20}
-        values |= {"workers": WORKERS}
+        values |= {"compile": "true", "iterations": 120, "interval-steps": 60, "log-steps": 20, "workers": WORKERS}
     else:
         values |= {"batch-size": 4, "workers": 1, "iterations": 8, "interval-steps": 4, "log-steps": 2}
     words = [word for name, value in values.items() for word in (f"--{name}", str(value))]

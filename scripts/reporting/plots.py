@@ -65,10 +65,10 @@ def weights(records: Sequence[Record]) -> Figure:
 def gaps(records: Sequence[Record]) -> Figure:
     """Gap of every task at every border, with its 95 % interval."""
     figure, axes = _figure("Gap DP = single - shared (Eq. 3)", "step", "dB; above 0: shared is behind")
-    names = records[0]["tasks"]
+    names, borders = records[0]["tasks"], [gap_reaches(record) for record in records]
     for task, name in enumerate(names):
         value = [record["estimate"]["gaps_db"][task] for record in records]
-        reaches = [gap_reaches(record)[task] or 0 for record in records]
+        reaches = [border[task] or 0 for border in borders]
         shift = (task - (len(names) - 1) / 2) * 0.012 * records[-1]["step"]  # bars side by side
         steps = np.array([record["step"] for record in records]) + shift
         axes.errorbar(steps, value, reaches, color=colour(task), marker="o", markersize=3, capsize=2, label=name)

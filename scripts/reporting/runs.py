@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-from scipy import stats
 
 from shared.errors import RunError
 from shared.runlog import JsonLines
-from train.estimator import CONFIDENCE, clusters_of, interval, resample
+from train.estimator import clusters_of, interval, resample
+from train.evaluation.paired import student_reach
 
 Record = dict[str, Any]
 
@@ -95,9 +95,9 @@ def gap_reaches(record: Record) -> list[float | None]:
 
     Student's t with one degree of freedom less than photographs: 1.96 standard errors cover .70 with 2 and .90 with 7.
     """
-    freedom = len(set(record["photographs"])) - 1
+    count = len(set(record["photographs"]))
     errors: list[float | None] = record["estimate"]["errors_db"]
-    return [None if e is None else float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * e for e in errors]
+    return [None if e is None else student_reach(count) * e for e in errors]
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,11 +15,11 @@ from scipy import optimize, stats
 from scripts.reproduce.lab import Job, Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
+from train.evaluation.paired import student_reach
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
 from train.evaluation.summaries import markdown as table
 from train.policies import make_policy
 
-CONFIDENCE = 0.95
 POWER = 0.8
 POINTS = 20_000
 """Of the distribution of a standard deviation, where a mean over it stands for an integral."""
@@ -150,20 +150,15 @@ def difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
     if count < 2:
         return Difference(mean, None, None, None)
     error = float(delta.std(ddof=1)) / count**0.5
-    reach = _critical(count) * error
+    reach = student_reach(count) * error
     return Difference(mean, mean - reach, mean + reach, _detectable(count) * error)
-
-
-def _critical(count: int) -> float:
-    """Standard errors to either side of the mean of `count` differences that hold 95 %."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
 
 
 @cache
 def _detectable(count: int) -> float:
     """Standard errors of a true difference whose interval leaves 0 out, at either side, with probability `POWER`."""
     freedom, places = count - 1, (np.arange(POINTS) + 0.5) / POINTS
-    thresholds = _critical(count) * np.sqrt(stats.chi2.ppf(places, freedom) / freedom)  # equally likely ones
+    thresholds = student_reach(count) * np.sqrt(stats.chi2.ppf(places, freedom) / freedom)  # equally likely ones
 
     def found(true: float) -> float:
         return float((stats.norm.sf(thresholds - true) + stats.norm.cdf(-thresholds - true)).mean())

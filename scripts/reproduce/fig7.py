@@ -31,8 +31,7 @@ def main(argv: list[str]) -> int:
     bars = {"single": single, **{name: values[:, : len(tasks)] for name, values in means.items()}}
     lines = [[name, *(f"{value:.3f}" for value in values.mean(axis=0))] for name, values in bars.items()]
     numbers = {name: values.tolist() for name, values in bars.items()}
-    text = "\n".join([markdown(["PSNR-Y, dB", *tasks], lines), lab.tested_on])
-    lab.write("fig7", numbers, text.rstrip() + "\n")
+    lab.write_tested("fig7", numbers, markdown(["PSNR-Y, dB", *tasks], lines))
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for i, name in enumerate(means):
         gain = bars[name] - single

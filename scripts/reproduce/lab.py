@@ -293,6 +293,10 @@ class Lab:
         write_text(self.folder / f"{name}.md", markdown)
         print(markdown)
 
+    def write_tested(self, name: str, numbers: Any, *texts: str) -> None:
+        """`write` the parts, without empty ones, of a page about test sets, and what is to be said of those."""
+        self.write(name, numbers, "\n".join(text for text in (*texts, self.tested_on) if text))
+
 
 def _paths(testsets: Mapping[str, str]) -> list[str]:
     return [f"{name}={path}" for name, path in testsets.items()]

@@ -30,6 +30,11 @@ class Part:
     arms: tuple[Arm, ...]
 
 
+def _cold(policy: str, temperature_db: float) -> Arm:
+    """A policy at another temperature than the paper's."""
+    return Arm(f"{policy}, {temperature_db} dB", policy, ("--estimator.temperature", str(temperature_db)))
+
+
 PARTS = {
     "policies": Part(
         "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform"))
@@ -37,20 +42,14 @@ PARTS = {
     "schemes": Part("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
     "schemes-cold": Part(
         "The same at a tenth of the temperature",
-        (
-            Arm("reweight, 0.1 dB", "reweight", ("--estimator.temperature", "0.1")),
-            Arm("rebalance, 0.1 dB", "rebalance", ("--estimator.temperature", "0.1")),
-        ),
+        (_cold("reweight", 0.1), _cold("rebalance", 0.1)),
     ),
     "temperatures": Part(
         "Temperature of the weights",
         (
             UNIFORM,
             REBALANCE,
-            *(
-                Arm(f"rebalance, {value} dB", "rebalance", ("--estimator.temperature", str(value)))
-                for value in TEMPERATURES_DB
-            ),
+            *(_cold("rebalance", value) for value in TEMPERATURES_DB),
         ),
     ),
     "groups": Part("Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))),
@@ -81,13 +80,12 @@ def main(argv: list[str]) -> int:
     for part in parts:
         chosen = {arm.name: means[arm.name] for arm in part.arms}
         texts += [f"## {part.title}\n", markdown(chosen, names, part.arms[0].name)]
-    texts += [lab.tested_on] * bool(lab.tested_on)
     numbers = {
         "testsets": names,
         "psnr_db": {name: values.tolist() for name, values in means.items()},
         "gaps": {name: asdict(found) for name, found in gaps.items()},
     }
-    lab.write("-".join(["study", *(settings.parts or ())]), numbers, "\n".join(texts))
+    lab.write_tested("-".join(["study", *(settings.parts or ())]), numbers, *texts)
     return 0
 
 

@@ -44,14 +44,13 @@ def write_systems_table(settings: TableSettings, name: str, title: str) -> None:
     texts = [means_markdown(measure, systems, sizes) for measure in MEASURES if _has(measure, systems)]
     texts += [differences_markdown(settings.base, differences, sizes), _missing_markdown(systems)]
     texts.append(paper.beside(name, [system.name for system in systems], means(systems)))
-    texts.append(lab.tested_on)
     numbers = {
         "testsets": sizes,
         "means": [{"system": s, "measure": m, **values} for (s, m), values in means(systems).items()],
         "differences": [asdict(difference) for difference in differences],
         "missing": {system.name: system.missing for system in systems if system.missing},
     }
-    lab.write(name, numbers, "\n".join(text for text in texts if text))
+    lab.write_tested(name, numbers, *texts)
 
 
 def means(systems: Sequence[Evaluated]) -> dict[tuple[str, str], dict[str, float]]:

@@ -25,8 +25,7 @@ def write_tables(lab: Lab, name: str, groups: Sequence[Sequence[Arm]], testsets:
     ]
     texts.append(paper.beside(name, [arm.title for arm in arms], _by_testset(found, names)))
     numbers = {measure: {arm: values.tolist() for arm, values in means.items()} for measure, means in found.items()}
-    texts.append(lab.tested_on)
-    lab.write(name, {"testsets": names, **numbers}, "\n".join(text for text in texts if text))
+    lab.write_tested(name, {"testsets": names, **numbers}, *texts)
 
 
 def _by_testset(found: Mapping[str, Means], names: Sequence[str]) -> dict[tuple[str, str], dict[str, float]]:

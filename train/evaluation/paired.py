@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import t, wilcoxon
 
-from train.estimator import FEW_PHOTOGRAPHS, clusters_of, interval, resample
+from train.estimator import CONFIDENCE, FEW_PHOTOGRAPHS, clusters_of, interval, resample
 
 
 class Interval(NamedTuple):
@@ -25,6 +25,11 @@ def bootstrap_mean(values: np.ndarray, photographs: Sequence[str], key: Sequence
     counts = resample(clusters_of(photographs), key)
     low, high = interval(counts @ values / counts.sum(axis=1))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def student_reach(count: int) -> float:
+    """Standard errors to either side of the mean of `count` values, two or more, that hold 95 % by Student's t."""
+    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1))
 
 
 def caution(photographs: int) -> str:
