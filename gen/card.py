@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from shared.format import extensions
-from shared.licences import NOT_GIVEN
-from shared.manifest import Manifest
+from shared.photos.licences import NOT_GIVEN
+from shared.shards.format import extensions
+from shared.shards.manifest import Manifest
 
 SPLIT_NAMES = {"train": "train", "val": "validation"}
 IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-2.0", "pddl", "mit"}

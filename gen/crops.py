@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from shared.photos import Crop, Photograph
-from shared.pixels import fetch
+from shared.photos.find import Crop, Photograph
+from shared.photos.photo_cache import fetch
 
 
 def cut(crops: Sequence[Crop], patch: int) -> Iterator[np.ndarray]:

@@ -12,12 +12,13 @@ import yaml
 from gen.card import dataset_card
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
-from shared.atomic import write_bytes, write_text
 from shared.errors import RunError, UsageError
-from shared.format import canonical_json, num_shards
-from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
-from shared.photos import Photograph, PhotoSet
-from shared.remote import Place, Remote, listing
+from shared.photos.find import Photograph, PhotoSet
+from shared.records import canonical_json
+from shared.shards.format import num_shards
+from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.storage.atomic import write_bytes, write_text
+from shared.storage.remote import Place, Remote, listing
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,16 @@ from pathlib import Path
 from gen.dataset import DatasetJob, commit, recipe_of
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
-from shared.atomic import locked, sync_folder, temporary_beside, write_bytes
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
-from shared.format import canonical_json, group_rows, read_index, write_index
-from shared.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
-from shared.photos import Photograph, PhotoSet
+from shared.photos.find import Photograph, PhotoSet
 from shared.progress import progress_bar
-from shared.remote import Place, Remote, folders_below, place
-from shared.shardfile import tar_members
+from shared.records import canonical_json
+from shared.shards.format import group_rows, read_index, write_index
+from shared.shards.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
+from shared.shards.reader import tar_members
+from shared.storage.atomic import locked, sync_folder, temporary_beside, write_bytes
+from shared.storage.remote import Place, Remote, folders_below, place
 
 CHUNK = 1 << 20
 

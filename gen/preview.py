@@ -15,16 +15,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gen.preview_html import Shown, draw_page, read_plans
-from shared.atomic import write_bytes
 from shared.config import argument, option, parse
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.format import Pair
 from shared.images import encode_png
-from shared.manifest import MANIFEST, Manifest
 from shared.progress import progress_bar
-from shared.remote import Place, folders_below, place
-from shared.shardfile import Dataset
+from shared.shards.format import Pair
+from shared.shards.manifest import MANIFEST, Manifest
+from shared.shards.reader import Dataset
+from shared.storage.atomic import write_bytes
+from shared.storage.remote import Place, folders_below, place
 
 PICTURE = 256
 """Least side of a picture on the sheet; smaller ones are enlarged by a whole factor, nearest neighbour."""

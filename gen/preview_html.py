@@ -14,11 +14,11 @@ import numpy as np
 
 from shared.degradation.plan import Plan
 from shared.errors import RunError
-from shared.format import Pair
 from shared.images import encode_png
-from shared.manifest import Manifest
-from shared.printable import printable
-from shared.shardfile import Dataset
+from shared.shards.format import Pair
+from shared.shards.manifest import Manifest
+from shared.shards.reader import Dataset
+from shared.text import printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 """One for each dataset (Okabe and Ito's, which the colour-blind can tell apart, and two more), then again."""

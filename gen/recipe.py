@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from shared.codecs import CODECS
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.space import MIN_PATCH, get_space
 from shared.errors import UsageError, require_at_least
-from shared.format import FORMAT, canonical_json
-from shared.records import require_fields
+from shared.records import canonical_json, require_fields
+from shared.shards.codecs import CODECS
+from shared.shards.format import FORMAT
 
 
 @dataclass(frozen=True)

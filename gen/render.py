@@ -23,19 +23,18 @@ from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
 from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
-from shared.atomic import locked
-from shared.codecs import CODECS
 from shared.config import option, parse
-from shared.decoded import cache_bytes, cache_folder
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import SPACES, get_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.licences import read_sources
-from shared.photos import PhotoSet, find_photographs
-from shared.pixels import fetch
+from shared.photos.find import PhotoSet, find_photographs
+from shared.photos.licences import read_sources
+from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
 from shared.progress import progress_bar
-from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
-from shared.remote import place, writable_place
+from shared.shards.codecs import CODECS
+from shared.storage.atomic import locked
+from shared.storage.remote import place, writable_place
+from shared.text import BYTE_UNITS, TIME_UNITS, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
 CALIBRATION_ROWS = 16

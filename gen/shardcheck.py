@@ -13,11 +13,11 @@ import numpy as np
 
 from gen.backends import degrade
 from gen.recipe import Recipe
-from shared.codecs import codec_of
 from shared.degradation.plan import Plan
-from shared.degradation.violations import violations
+from shared.degradation.validation import violations
 from shared.errors import RunError
-from shared.format import (
+from shared.shards.codecs import codec_of
+from shared.shards.format import (
     Member,
     Row,
     check_size,
@@ -28,9 +28,9 @@ from shared.format import (
     row_key,
     write_index,
 )
-from shared.manifest import ShardEntry
-from shared.remote import Place, Remote, info
-from shared.shardfile import tar_members
+from shared.shards.manifest import ShardEntry
+from shared.shards.reader import tar_members
+from shared.storage.remote import Place, Remote, info
 
 CHUNK = 1 << 20
 HEADER_BYTES = 4096

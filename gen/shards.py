@@ -19,14 +19,15 @@ from gen.backends import BACKENDS, degrade, versions
 from gen.crops import cut
 from gen.recipe import Recipe
 from gen.specs import DoneShard, Outcome, ShardSpec, failure, finished
-from shared.atomic import atomic_write, temporary_beside, write_bytes
-from shared.codecs import CODECS
 from shared.degradation.plan import Plan, sample_plan
 from shared.errors import RunError
-from shared.format import TAR_BLOCK, Member, Row, canonical_json, row_key, row_members, write_index
-from shared.manifest import ShardEntry
-from shared.photos import Crop
-from shared.remote import Place, Remote, staging_folder
+from shared.photos.find import Crop
+from shared.records import canonical_json
+from shared.shards.codecs import CODECS
+from shared.shards.format import TAR_BLOCK, Member, Row, row_key, row_members, write_index
+from shared.shards.manifest import ShardEntry
+from shared.storage.atomic import atomic_write, temporary_beside, write_bytes
+from shared.storage.remote import Place, Remote, staging_folder
 
 T = TypeVar("T")
 READ_BYTES = 1 << 18

@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from gen.backends import versions
 from gen.recipe import Recipe
-from shared.atomic import write_bytes
-from shared.format import canonical_json, shard_name
-from shared.manifest import ShardEntry
-from shared.photos import Crop, Photograph, draw_crops
-from shared.remote import Found, Place, info, listing, place, read_files
+from shared.photos.find import Crop, Photograph, draw_crops
+from shared.records import canonical_json
+from shared.shards.format import shard_name
+from shared.shards.manifest import ShardEntry
+from shared.storage.atomic import write_bytes
+from shared.storage.remote import Found, Place, info, listing, place, read_files
 
 DONE_FOLDER = ".done"
 

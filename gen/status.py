@@ -13,10 +13,9 @@ from gen.dataset import PLAN, DatasetPlan
 from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
-from shared.manifest import MANIFEST, load_manifest
-from shared.printable import printable
-from shared.quantities import TIME_UNITS, quantity
-from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place
+from shared.shards.manifest import MANIFEST, load_manifest
+from shared.storage.remote import READ_ONLY, Place, Remote, folders_below, listing, place
+from shared.text import TIME_UNITS, printable, quantity
 
 SHOWN = 10
 """Reasons printed for one dataset; the others are counted."""

@@ -20,22 +20,21 @@ import numpy as np
 
 from gen.backends import versions
 from gen.processes import process_pool, start_process
-from shared.atomic import locked, write_bytes
 from shared.config import option, parse
 from shared.degradation.cpu import render
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
 from shared.degradation.space import MIN_PATCH, SPACES, get_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.format import canonical_json
 from shared.images import encode_png, png_size
-from shared.licences import read_sources
-from shared.photos import Photograph, PhotoSet, find_photographs
-from shared.pixels import read
+from shared.photos.find import Photograph, PhotoSet, find_photographs
+from shared.photos.licences import read_sources
+from shared.photos.photo_cache import read
 from shared.progress import progress_bar
-from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
-from shared.records import require_fields
-from shared.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
+from shared.records import canonical_json, require_fields
+from shared.shards.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
+from shared.storage.atomic import locked, write_bytes
+from shared.text import BYTE_UNITS, TIME_UNITS, quantity
 
 NAMES = {"div2k4level": ("paper", "2x2"), "div2k-random": ("realesrgan", "full")}
 """Space and partition of each set."""

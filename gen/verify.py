@@ -23,13 +23,13 @@ from gen.processes import process_pool, start_process
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
-from shared.atomic import TEMPORARY_PREFIX
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.format import num_shards
-from shared.manifest import MANIFEST, Manifest, dataset_name, load_manifest
-from shared.printable import printable
-from shared.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
+from shared.shards.format import num_shards
+from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.storage.atomic import TEMPORARY_PREFIX
+from shared.storage.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
+from shared.text import printable
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
 """What another processor or library version may change: this many levels, in this share of the values."""

@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader
 from gen.render import main as render
 from shared.config import option, parse
 from shared.errors import run_command
-from shared.format import decode_pair
-from shared.shardfile import ShardFile
-from train.quotas import apportion, order
+from shared.mixing.quotas import apportion, order
+from shared.mixing.sources import Batch
+from shared.mixing.tasks import Task, find_tasks
+from shared.shards.format import decode_pair
+from shared.shards.reader import ShardFile
+from train.feed import Feed
 from train.settings import Settings as RunSettings
-from train.stream.feed import Feed
-from train.stream.sources import Batch
-from train.stream.tasks import Task, find_tasks
 
 WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 WARM_BATCHES = 8

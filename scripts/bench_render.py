@@ -27,7 +27,6 @@ from gen.engines.local import run as run_local
 from gen.processes import one_thread
 from gen.recipe import Recipe
 from gen.shards import render_shard
-from shared.codecs import CODECS
 from shared.config import option, parse
 from shared.degradation.cpu import OPERATORS, from_8bit, render, sharpen
 from shared.degradation.kernels import separable_terms
@@ -35,9 +34,10 @@ from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
 from shared.degradation.space import get_space
 from shared.errors import run_command
-from shared.format import Row, row_members
-from shared.photos import PhotoSet, draw_crops, find_photographs
-from shared.pixels import fetch
+from shared.photos.find import PhotoSet, draw_crops, find_photographs
+from shared.photos.photo_cache import fetch
+from shared.shards.codecs import CODECS
+from shared.shards.format import Row, row_members
 
 WARM_ROWS = 40
 """Rows of each subspace that are rendered unmeasured: they compile loops and fill tables."""

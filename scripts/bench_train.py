@@ -33,19 +33,19 @@ from torch.utils.data import Dataset as TorchDataset
 from gen.render import main as render
 from shared.config import option, parse
 from shared.errors import UsageError, run_command
-from shared.shardfile import Dataset
-from train.evidence import Evidence
+from shared.mixing.tasks import Task, find_tasks
+from shared.rebalance.measurements import Evidence
+from shared.rebalance.policies import make_policy
+from shared.shards.reader import Dataset
 from train.loop import Run, RunSpec
 from train.networks import num_parameters, seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import NetworkSpec
 from train.optimisation.learner import ADAM_BETAS
 from train.optimisation.losses import VGG19, Perceptual
-from train.policies import make_policy
 from train.processes import Interrupt
 from train.run import make_accelerator
 from train.settings import GANSettings, NetworkSettings, Settings
-from train.stream.tasks import Task, find_tasks
 
 WARM_UP = 2
 

@@ -38,4 +38,4 @@ done
 python -m train.evaluate --checkpoint "$run" --testset "${testsets[@]}" --out "$run/evaluation/shared" --overwrite
 
 echo "== 5/5 report"
-python scripts/report.py "$run"
+python -m train.report "$run"

@@ -26,7 +26,7 @@ import torch
 from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, LEAST_WORST_DB, Parity
 from shared.config import option, parse
 from shared.errors import RunError, run_command
-from shared.runlog import JsonLines
+from shared.storage.runlog import JsonLines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET_RATIO, TARGET_WAIT = 3, 0.02

@@ -1,1 +1,35 @@
-"""What the generator and the trainer both need: degradation, shard format, metrics, configuration."""
+"""What the generator, the trainer and other people's programs share. Other programs `import realsr_rebalance`.
+
+The names in `__all__` are public; everything else may change. Each is imported when it is first used, so that
+`import realsr_rebalance` loads neither PyTorch nor OpenCV.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .degradation.cpu import render
+    from .degradation.plan import Plan, sample_plan
+    from .mixing.quotas import apportion, order
+    from .rebalance.estimator import estimate
+
+__all__ = ["Plan", "apportion", "estimate", "order", "render", "sample_plan"]
+_ROOMS = {
+    "Plan": "degradation.plan",
+    "apportion": "mixing.quotas",
+    "estimate": "rebalance.estimator",
+    "order": "mixing.quotas",
+    "render": "degradation.cpu",
+    "sample_plan": "degradation.plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: its names are {', '.join(__all__)}")
+    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

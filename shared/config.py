@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import jsonargparse
 
-from shared.errors import UsageError
+from .errors import UsageError
 
 C = TypeVar("C")
 

@@ -10,7 +10,7 @@ import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
-from shared.compiled import compiled
+from .compiled import compiled
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_FILTER_UP = 2

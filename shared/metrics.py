@@ -18,6 +18,16 @@ STRIP_VALUES, MIN_STRIP_ROWS = 30_000, 16
 """On a CPU, SSIM goes over a picture in strips of about so many values: twice as fast on one thread as all at once."""
 
 
+def to_float(image: torch.Tensor) -> torch.Tensor:
+    """uint8 0 .. 255 to float32 0 .. 1."""
+    return image.float().div_(255)
+
+
+def to_8bit_values(image: torch.Tensor) -> torch.Tensor:
+    """What remains of a picture in [0, 1] after a file of 8 bits, still as float."""
+    return image.clamp(0, 1).mul(255).round().div(255)
+
+
 def luma(image_BCHW: torch.Tensor) -> torch.Tensor:
     """Y of ITU-R BT.601 in [16, 235] from RGB in [0, 1]: float [B, 3, H, W] to [B, H, W]."""
     return _weigh(image_BCHW) + Y_OFFSET

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from shared.errors import RunError, UsageError
+from .errors import RunError, UsageError
 
 
 class Backbone(NamedTuple):

@@ -1,5 +1,6 @@
 """Records from other people's JSON: every field there, none besides, each of its own type."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_origin, get_type_hints
@@ -31,3 +32,8 @@ def _sorted_types(record: type) -> tuple[tuple[str, ...], tuple[type, ...]]:
 def field_types(record: type) -> dict[str, type]:
     """Type of each field; of a generic one, such as `list[str]`, what it is before the brackets."""
     return {name: get_origin(hint) or hint for name, hint in get_type_hints(record).items()}
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: for digests and for files that must be equal byte for byte."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"

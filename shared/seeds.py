@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from shared.compiled import compiled, high_product
+from .compiled import compiled, high_product
 
 Key = int | str
 T = TypeVar("T")

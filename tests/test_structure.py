@@ -1,36 +1,46 @@
 """The house's walls: imports point one way, and each heavy library stays in its room."""
 
 import ast
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"shared": {"shared"}, "gen": {"gen", "shared"}, "train": {"train", "shared"}}
+LIBRARY = {
+    "storage": set(),
+    "photos": {"storage"},
+    "shards": {"storage"},
+    "degradation": set(),
+    "rebalance": set(),
+    "mixing": {"storage", "photos", "shards", "degradation"},
+}
+"""Rooms of the library, and what each may import of the others. All may import the modules directly in shared/."""
 TRAINER = {
     "networks": set(),
-    "policies": set(),
-    "stream": set(),
     "record": {"networks"},
     "optimisation": {"networks", "record"},
     "evaluation": {"networks", "record"},
-    "grouping": {"networks", "record", "optimisation", "stream"},
+    "grouping": {"networks", "record", "optimisation", "evaluation", "feed"},
+    "report": {"record", "evaluation"},
 }
-"""Rooms of train/, and what each may import of the others."""
-METHOD = {"settings", "evidence", "estimator", "moments", "quotas"}
-"""What every room may import beside; the other modules on top of train/ are commands and what conducts the rooms."""
+"""Rooms of the trainer, and what each may import of the others. All may import its settings."""
 FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules that a file imports."""
-    names = set()
+    """Full names of the modules that a file imports; relative imports are resolved."""
+    names, package = set(), list(path.relative_to(ROOT).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            names |= {module} if node.module else {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -38,26 +48,57 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def rooms(path: Path, package: str) -> set[str]:
+    """Rooms of a package, and modules beside them, that a file imports."""
+    return {module.split(".")[1] for module in imported(path) if module.startswith(f"{package}.")}
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_between_packages_point_one_way(path):
-    ours = {module.split(".")[0] for module in imported(path)} & {"gen", "train", "shared", "scripts", "tests"}
+    ours = {module.split(".")[0] for module in imported(path)} & {*MAY_IMPORT, "scripts", "tests", "realsr_rebalance"}
     assert ours <= MAY_IMPORT[path.relative_to(ROOT).parts[0]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared").rglob("*.py")), ids=name)
+def test_the_library_imports_itself_by_relative_names(path):
+    absolute = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert not [node.module for node in absolute if not node.level and f"{node.module}.".startswith("shared.")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared").glob("*/**/*.py")), ids=name)
+def test_imports_between_the_rooms_of_the_library_point_one_way(path):
+    room = path.relative_to(ROOT).parts[1]
+    assert rooms(path, "shared") & LIBRARY.keys() <= {room, *LIBRARY[room]}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared").glob("*.py")), ids=name)
+def test_the_base_of_the_library_knows_no_room(path):
+    if path.stem != "__init__":  # whose names are imported on first use
+        assert not rooms(path, "shared") & LIBRARY.keys()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*/*.py")), ids=name)
 def test_imports_between_the_rooms_of_the_trainer_point_one_way(path):
     room = path.parent.name
-    assert of_the_trainer(path) <= {room, *TRAINER[room], *METHOD}
+    assert rooms(path, "train") <= {room, *TRAINER[room], "settings"}
 
 
-@pytest.mark.parametrize("module", sorted(METHOD))
-def test_the_method_knows_no_room_but_the_policies(module):
-    assert of_the_trainer(ROOT / "train" / f"{module}.py") <= {"policies", *METHOD}
+def test_packages_are_listed_for_installation_under_both_names():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in FILES if path.name == "__init__.py"}
+    library = {package for package in found if package.split(".")[0] == "shared"}
+    assert listed == sorted(found | {package.replace("shared", "realsr_rebalance", 1) for package in library})
 
 
-def of_the_trainer(path: Path) -> set[str]:
-    """Rooms, and modules beside them, that a file imports."""
-    return {module.split(".")[1] for module in imported(path) if module.startswith("train.")}
+@pytest.mark.parametrize("library", ["torch", "cv2", "numba", "numpy"])
+def test_importing_the_library_or_its_errors_loads_nothing_heavy(library):
+    code = f"import sys, shared, shared.errors; sys.exit({library!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared" / "rebalance").rglob("*.py")), ids=name)
+def test_of_the_method_only_the_moments_know_torch(path):
+    assert path.stem == "moments" or "torch" not in {module.split(".")[0] for module in imported(path)}
 
 
 def test_nothing_on_top_of_the_trainer_bears_the_name_of_a_library():

@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError, UsageError
-from train.estimator import EstimatorSettings
+from shared.mixing.pool import Pool
+from shared.mixing.tasks import Task
+from shared.rebalance.estimator import EstimatorSettings
+from shared.rebalance.policies import make_policy
 from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
 from train.grouping.trials import Launcher, Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
-from train.policies import make_policy
 from train.record.checkpoint import begun_with, weights_file
 from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
 from train.record.resume import require_resumable
 from train.settings import GROUPS, GroupingSettings, Settings
-from train.stream.pool import Pool
-from train.stream.tasks import Task
 
 
 class Agenda:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.atomic import write_bytes, write_text
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
+from shared.storage.atomic import write_bytes, write_text
 from train.evaluate import PICTURES, read_config, read_results
 from train.evaluation.paired import bootstrap_mean, caution, wilcoxon_p
 from train.evaluation.sheets import Line, most_different, sheet

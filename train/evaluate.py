@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from shared.atomic import locked, write_bytes
 from shared.config import option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.format import canonical_json
 from shared.images import encode_png
 from shared.metrics import psnr_rgb, psnr_y, ssim_rgb, ssim_y
 from shared.metrics_lpips import Lpips
 from shared.progress import progress_bar
-from shared.runlog import JsonLines
+from shared.records import canonical_json
+from shared.storage.atomic import locked, write_bytes
+from shared.storage.runlog import JsonLines
+from train.evaluation.measure import EQUAL_DB
 from train.evaluation.summaries import COLUMNS, ImageResult, write_tables
 from train.evaluation.systems import System, bicubic, open_system
 from train.evaluation.testsets import TestSet, open_testsets
-from train.evidence import EQUAL_DB
 from train.settings import NetworkSettings
 
 DEFAULT_SCALE = 4

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from shared.errors import RunError
-from shared.quantities import BYTE_UNITS, TIME_UNITS, quantity
+from shared.mixing.tasks import Task
+from shared.text import BYTE_UNITS, TIME_UNITS, quantity
 from train.networks import GENERATOR, num_parameters
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
@@ -22,7 +23,6 @@ from train.optimisation.objective import Pictures
 from train.optimisation.step import NotFiniteError, backward
 from train.record.checkpoint import latest_checkpoint, load_state
 from train.settings import GroupingSettings, Settings
-from train.stream.tasks import Task
 
 WHOLE_STEP_SECONDS = 10.0
 """Where a step of the whole batch would take longer, one sample must tell."""

@@ -17,32 +17,33 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from shared.atomic import locked
 from shared.degradation.gpu_canvas import to_device
 from shared.errors import RunError
-from shared.manifest import Manifest
-from train.estimator import Memory, estimate
-from train.evidence import Evidence, describe, measure, photographs_of, picture
+from shared.mixing.generations import identity_of, is_continued
+from shared.mixing.pool import Pool
+from shared.mixing.quotas import apportion
+from shared.mixing.sources import Batch
+from shared.mixing.tasks import Task
+from shared.rebalance.estimator import Memory, estimate
+from shared.rebalance.measurements import Evidence, describe
+from shared.rebalance.moments import Moments, describe_moments, gradient_moments
+from shared.rebalance.policies import Policy
+from shared.shards.manifest import Manifest
+from shared.storage.atomic import locked
+from train.evaluation.measure import measure, photographs_of, picture
+from train.feed import Feed
 from train.grouping.groups import WHOLE_SPACE, Grouping
-from train.moments import Moments, describe_moments, gradient_moments
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import Pictures
 from train.optimisation.step import NotFiniteError, Readback, backward
-from train.policies import Policy
 from train.processes import Interrupt, shortages_named
-from train.quotas import apportion
 from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
 from train.record.journal import Journal, is_finished
 from train.record.references import References, Trace
 from train.record.resume import require_resumable
 from train.settings import Settings
-from train.stream.feed import Feed
-from train.stream.generations import identity_of, is_continued
-from train.stream.pool import Pool
-from train.stream.sources import Batch
-from train.stream.tasks import Task
 
 HR = "--hr"
 """Under this name the state of a run records the pictures of its HR pool, beside its datasets."""

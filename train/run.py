@@ -21,7 +21,10 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from shared.config import parse
 from shared.errors import UsageError, run_command
-from shared.remote import place
+from shared.mixing.pool import find_pool
+from shared.mixing.tasks import find_tasks
+from shared.shards.cache import ShardCache, default_folder
+from shared.storage.remote import place
 from train.agenda import Agenda
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
@@ -32,9 +35,6 @@ from train.record.journal import is_finished
 from train.record.references import PACK, save_pack
 from train.record.trackers import TENSORBOARD, require_trackers
 from train.settings import Settings
-from train.stream.cache import ShardCache, default_folder
-from train.stream.pool import find_pool
-from train.stream.tasks import find_tasks
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
         later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "shared" and accelerator.is_main_process:
-        print(f"a page about it: python scripts/report.py {settings.run}")
+        print(f"a page about it: python -m train.report {settings.run}")
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(agenda.traces(), agenda.references_folder / PACK)
         print(f"{agenda.references_folder / PACK}: the references of all tasks in one file, for --references elsewhere")

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import yaml
 
-from shared.atomic import write_text
 from shared.config import option
 from shared.degradation.space import MIN_PATCH
 from shared.errors import UsageError, require, require_at_least
-from train.estimator import EstimatorSettings
-from train.policies import POLICIES, describe_options
+from shared.rebalance.estimator import EstimatorSettings
+from shared.rebalance.policies import POLICIES, describe_options
+from shared.storage.atomic import write_text
 
 CONFIG, GROUPS = "config.yaml", "groups.json"
 """Files in a run folder."""

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import torch
 
-from shared.atomic import write_bytes
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.images import read_header
-from shared.photos import MAX_PIXELS, SUFFIXES
+from shared.photos.find import MAX_PIXELS, SUFFIXES
 from shared.progress import progress_bar
+from shared.storage.atomic import write_bytes
 from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint, tiles
 from train.settings import NetworkSettings

@@ -22,11 +22,11 @@ from gen.processes import one_thread
 from gen.recipe import Recipe
 from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec
-from shared.atomic import write_bytes, write_text
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
-from shared.photos import Photograph
-from shared.remote import Place, Remote, lock_folder, place
+from shared.photos.find import Photograph
+from shared.storage.atomic import write_bytes, write_text
+from shared.storage.remote import Place, Remote, lock_folder, place
 
 FOLDER = ".slurm"
 """Beside the datasets: one folder a submission, with `todo.jsonl`, `array.sh`, `job` (its number) and the logs."""

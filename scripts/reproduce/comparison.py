@@ -15,10 +15,10 @@ from scipy import optimize, stats
 from scripts.reproduce.lab import Job, Lab, borders
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
+from shared.rebalance.policies import make_policy
 from train.evaluation.paired import student_reach
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
 from train.evaluation.summaries import markdown as table
-from train.policies import make_policy
 
 POWER = 0.8
 POINTS = 20_000

@@ -18,10 +18,10 @@ from scripts.reproduce.comparison import num_steps
 from scripts.reproduce.lab import Lab
 from scripts.reproduce.panels import Box, Panel, draw
 from scripts.reproduce.systems import NO_ARMS, Evaluated, SystemSettings, arms_of, evaluate_systems, read_systems
-from shared.atomic import write_bytes
 from shared.config import option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
+from shared.storage.atomic import write_bytes
 from train.evaluate import PICTURES
 from train.evaluation.sheets import most_different
 from train.evaluation.testsets import TestSet, open_testsets

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from scripts.reproduce.lab import NO_TESTS, Lab, borders
 from shared.degradation.partition import AXES
 from shared.errors import run_command
-from train.estimator import clusters_of, standard_errors
+from shared.rebalance.estimator import clusters_of, standard_errors
 from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 

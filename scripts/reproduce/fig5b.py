@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from scripts.reporting.plots import colour
 from scripts.reproduce.comparison import REBALANCE, num_steps, references, train_arm
 from scripts.reproduce.lab import NO_TESTS, Lab, borders
 from shared.errors import run_command
 from train.evaluation.summaries import markdown as table
+from train.report.plots import colour
 
 
 def main(argv: list[str]) -> int:

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 from matplotlib import pyplot as plt
 
-from scripts.reporting.plots import colour
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, run_arms
 from scripts.reproduce.lab import Lab
 from shared.errors import run_command
 from train.evaluation.summaries import markdown
+from train.report.plots import colour
 
 ARMS = (UNIFORM, REBALANCE)
 

@@ -22,12 +22,12 @@ import train.run
 import train.settings
 from scripts.reproduce.commands import LOG, command
 from scripts.reproduce.scales import SCALES, get_scale
-from shared.atomic import write_text
 from shared.config import option, parse
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, require_at_least
-from shared.runlog import JsonLines
+from shared.storage.atomic import write_text
+from shared.storage.runlog import JsonLines
 from train.evaluation.testsets import named_path, open_testsets
 from train.networks import NETWORKS
 from train.settings import GROUPS

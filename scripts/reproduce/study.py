@@ -12,8 +12,8 @@ from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps
 from scripts.reproduce.lab import Lab, Settings
 from shared.config import option, parse
 from shared.errors import UsageError, run_command
+from shared.rebalance.policies import POLICIES
 from train.evaluation.summaries import markdown as table
-from train.policies import POLICIES
 
 FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
 FLAGS = {"optimal": ("--moments", "16")}

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import turbojpeg
 
-from shared.compiled import aligned
-from shared.degradation import loops
-from shared.degradation.kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT, separable_terms
-from shared.degradation.noise import normal_table, poisson_deviations
-from shared.degradation.plan import Blur, Noise, Plan, Resize
-from shared.seeds import word_keys
+from ..compiled import aligned
+from ..seeds import word_keys
+from . import loops
+from .kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT, separable_terms
+from .noise import normal_table, poisson_deviations
+from .plan import Blur, Noise, Plan, Resize
 
 MAX_QUANTUM = 256
 """Of Poisson noise: all levels occur, or more than half of them."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import (
+from .gpu_canvas import (
     WASTED_PIXELS,
     WASTED_PIXELS_ELSEWHERE,
     Canvas,
@@ -26,11 +26,11 @@ from shared.degradation.gpu_canvas import (
     to_device,
     to_levels,
 )
-from shared.degradation.gpu_filter import filtered, prepare
-from shared.degradation.gpu_jpeg import jpeg
-from shared.degradation.gpu_noise import noise
-from shared.degradation.gpu_steps import Filter, Steps, steps_of
-from shared.degradation.plan import Plan
+from .gpu_filter import filtered, prepare
+from .gpu_jpeg import jpeg
+from .gpu_noise import noise
+from .gpu_steps import Filter, Steps, steps_of
+from .plan import Plan
 
 Operator = Callable[[Canvas, Sequence[Any]], Canvas]
 OPERATORS: Mapping[str, Operator] = {

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from shared.degradation.gpu import render
-from shared.degradation.plan import Plan
+from .gpu import render
+from .plan import Plan
 
 
 def has_accelerator() -> bool:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, canvas_side, to_device
-from shared.degradation.gpu_steps import Filter
-from shared.degradation.kernels import Terms
+from .gpu_canvas import Canvas, canvas_side, to_device
+from .gpu_steps import Filter
+from .kernels import Terms
 
 PIXEL_STEPS, LINE_STEPS, WEIGHT_STEPS = 2.0**15, 2.0**16, 2.0**26
 """To a level, before the first product and before the second, and to a weight of 1."""

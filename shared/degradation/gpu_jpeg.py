@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, repeat_edges, scaled, to_device
+from .gpu_canvas import Canvas, repeat_edges, scaled, to_device
 
 NARROW = 4
 """Up to this width libjpeg-turbo upsamples chroma by repetition."""

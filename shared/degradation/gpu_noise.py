@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.gpu_canvas import Canvas, from_levels, scaled, to_device
-from shared.degradation.noise import RATE_BITS, normal_table, poisson_table
-from shared.degradation.plan import Noise
-from shared.seeds import word_keys
+from ..seeds import word_keys
+from .gpu_canvas import Canvas, from_levels, scaled, to_device
+from .noise import RATE_BITS, normal_table, poisson_table
+from .plan import Noise
 
 LUMA = (0.2989, 0.587, 0.114)
 NUM_QUANTA = 9

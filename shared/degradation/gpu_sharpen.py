@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.degradation.kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT
+from .kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT
 
 
 def sharpen(hr: Tensor) -> Tensor:

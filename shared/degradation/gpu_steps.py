@@ -6,8 +6,8 @@ A decomposition of a kernel takes .1 to .2 ms; those of a batch of 48 would keep
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shared.degradation.kernels import Terms, separable_terms
-from shared.degradation.plan import Plan, Resize
+from .kernels import Terms, separable_terms
+from .plan import Plan, Resize
 
 Steps = tuple[tuple[str, Any], ...]
 """(operator, parameters) as in `Plan.steps`, but those of a blur or resize are a `Filter`."""

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import j1
 
-from shared.compiled import compiled
-from shared.degradation.plan import Blur
+from ..compiled import compiled
+from .plan import Blur
 
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
 """Real-ESRGAN's unsharp mask of HR pictures, with a Gaussian of this size and sigma."""

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from shared.compiled import aligned, compiled, fma
-from shared.degradation.noise import RATE_BITS
+from ..compiled import aligned, compiled, fma
+from .noise import RATE_BITS
 
 ZERO, ONE, TOP = np.float32(0), np.float32(1), np.float32(255)
 TO_UNIT = np.float32(1 / 255)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from shared.degradation.space import NoiseSpace, Space
-from shared.errors import UsageError
+from ..errors import UsageError
+from .space import NoiseSpace, Space
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.degradation.partition import Subspace
-from shared.degradation.space import BlurSpace, FinalSpace, JpegSpace, NoiseSpace, Range, ResizeSpace
-from shared.seeds import Draws
+from ..seeds import Draws
+from .partition import Subspace
+from .space import BlurSpace, FinalSpace, JpegSpace, NoiseSpace, Range, ResizeSpace
 
 PLAN_VERSION = 2
 

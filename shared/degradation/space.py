@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from shared.errors import UsageError
+from ..errors import UsageError
 
 MIN_PATCH = 74
 """Of an HR image: below it a kernel of 21 pixels has no reflect border after the smallest resize (factor .15)."""

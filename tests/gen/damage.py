@@ -8,8 +8,8 @@ import zlib
 from contextlib import suppress
 
 from gen.verify import check_dataset
-from shared.format import Member, write_index
-from shared.manifest import load_manifest
+from shared.shards.format import Member, write_index
+from shared.shards.manifest import load_manifest
 
 
 def tars(folder):

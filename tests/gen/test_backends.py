@@ -13,8 +13,8 @@ import gen.verify
 from gen.backends import BACKENDS, degrade
 from shared.degradation.gpu_arrays import has_accelerator
 from shared.degradation.plan import Plan
-from shared.manifest import load_manifest
-from shared.shardfile import Dataset
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from gen.card import data_files, digit_patterns
-from shared.manifest import Manifest, ShardEntry
+from shared.shards.manifest import Manifest, ShardEntry
 
 
 @pytest.mark.parametrize(

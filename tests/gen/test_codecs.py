@@ -9,11 +9,11 @@ import pytest
 import gen.preview
 from gen.backends import degrade
 from gen.verify import check_dataset
-from shared.codecs import CODECS
 from shared.degradation.plan import Plan
 from shared.errors import UsageError
-from shared.manifest import load_manifest
-from shared.shardfile import Dataset
+from shared.shards.codecs import CODECS
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 OTHERS = [name for name in CODECS if name != "png"]
 

@@ -2,14 +2,16 @@
 
 import pytest
 
-import shared.pixels
+import shared.photos.photo_cache
 
 
 @pytest.fixture
 def decodings(monkeypatch):
     """Ids of the photographs that are decoded, as a list that fills."""
-    ids, read = [], shared.pixels.read
-    monkeypatch.setattr(shared.pixels, "read", lambda photograph: ids.append(photograph.id) or read(photograph))
+    ids, read = [], shared.photos.photo_cache.read
+    monkeypatch.setattr(
+        shared.photos.photo_cache, "read", lambda photograph: ids.append(photograph.id) or read(photograph)
+    )
     return ids
 
 

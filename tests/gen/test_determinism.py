@@ -7,11 +7,11 @@ import pytest
 
 import gen.render
 from gen.backends import degrade
-from shared.atomic import locked
 from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError
-from shared.manifest import load_manifest
-from shared.shardfile import Dataset
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
+from shared.storage.atomic import locked
 
 
 def test_the_folder_holds_exactly_these_files(rendered, contents):

@@ -19,7 +19,7 @@ from gen.recipe import Recipe
 from gen.shards import render_shard
 from gen.specs import ShardSpec, failed
 from shared.errors import RunError, UsageError, run_command
-from shared.photos import find_photographs
+from shared.photos.find import find_photographs
 from tests.gen.watching import DEADLINE_SECONDS, poll
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 import gen.render
 from shared.errors import RunError, run_command
-from shared.photos import draw_crops, find_photographs
+from shared.photos.find import draw_crops, find_photographs
 
 COUNT = 40
 
@@ -63,7 +63,7 @@ def test_a_photograph_that_changes_fails_its_shards_alone(
 def test_a_failed_growth_leaves_the_dataset_as_it_was(own_hr, render, contents, tmp_path, monkeypatch):
     folder = render(tmp_path / "out", "--hr", str(own_hr))
     before = contents(folder)
-    monkeypatch.setattr("shared.pixels.read", lambda photograph: (_ for _ in ()).throw(RunError("gone")))
+    monkeypatch.setattr("shared.photos.photo_cache.read", lambda photograph: (_ for _ in ()).throw(RunError("gone")))
     monkeypatch.setattr(gen.render, "_calibrate", lambda spec: (0.0, 0.0))
     with pytest.raises(RunError, match="2 of 2 shards failed"):
         render(tmp_path / "out", "--hr", str(own_hr), "--count", "13")
@@ -89,7 +89,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing_half_written(limit, hr, render
     assert contents(render(tmp_path)) == contents(render(tmp_path / "undisturbed"))
 
 
-@pytest.mark.parametrize("function", ["os.fsync", "shared.atomic.os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("function", ["os.fsync", "shared.storage.atomic.os.fsync", "pathlib.Path.replace"])
 def test_a_full_disk_at_any_step_is_a_failure_and_not_a_traceback(function, render, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")

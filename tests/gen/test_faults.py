@@ -17,8 +17,8 @@ import gen.preview
 import gen.status
 from gen.verify import check_dataset
 from shared.errors import run_command
-from shared.manifest import MANIFEST
-from shared.shardfile import Dataset
+from shared.shards.manifest import MANIFEST
+from shared.shards.reader import Dataset
 from tests.gen.watching import DEADLINE_SECONDS, poll, workers_of
 
 ROOT = Path(__file__).parents[2]

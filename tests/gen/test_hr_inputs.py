@@ -12,9 +12,9 @@ from PIL import Image
 
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.manifest import load_manifest
-from shared.photos import Photograph, find_photographs
-from shared.shardfile import Dataset
+from shared.photos.find import Photograph, find_photographs
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 from tests.gen.conftest import texture
 
 PICTURE = texture(1, 90, 110)

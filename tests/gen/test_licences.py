@@ -7,9 +7,9 @@ import yaml
 
 import gen.verify
 from shared.errors import UsageError
-from shared.licences import Terms, read_sources
-from shared.manifest import load_manifest
-from shared.shardfile import Dataset
+from shared.photos.licences import Terms, read_sources
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 SOURCES = [
     {"pattern": "p[0-2].png", "licence": "CC-BY-4.0", "attribution": "A. Painter", "url": "https://example.org/a"},

@@ -11,7 +11,7 @@ import gen.merge
 import gen.render
 import gen.verify
 from shared.errors import RunError, UsageError
-from shared.manifest import load_manifest
+from shared.shards.manifest import load_manifest
 from tests.gen.conftest import SMALL
 
 

@@ -13,10 +13,10 @@ import pytest
 from shared.degradation.plan import sample_plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.licences import NOT_GIVEN
-from shared.manifest import load_manifest
-from shared.photos import Photograph, draw_crops, find_photographs
-from shared.shardfile import Dataset
+from shared.photos.find import Photograph, draw_crops, find_photographs
+from shared.photos.licences import NOT_GIVEN
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 
 def ids(photos):

@@ -10,7 +10,7 @@ from gen.preview import draw_sheet, plan_in_words
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc
 from shared.errors import UsageError
 from shared.images import decode
-from shared.shardfile import Dataset
+from shared.shards.reader import Dataset
 
 PLAN = Plan(
     blur1=Blur("aniso", 13, 1.9, 1.4, math.radians(35)),

@@ -13,7 +13,7 @@ from gen.preview_html import read_plans
 from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.shardfile import Dataset
+from shared.shards.reader import Dataset
 
 
 class Page(HTMLParser):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from shared.images import decode
-from shared.manifest import load_manifest
-from shared.shardfile import Dataset
+from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 INTEGERS = {"seed", "row", "crop_y", "crop_x", "patch", "scale", "hr_crc32", "lr_crc32"}
 STRINGS = {"subspace", "split", "hr_id", "hr_sha256", "plan", "space", "licence", "format"}
@@ -114,7 +114,7 @@ def test_no_file_beside_the_tars_looks_like_data(rendered):
 
 
 @leaks
-@pytest.mark.parametrize("library", ["shared.shardfile", "tarfile", "webdataset as wds", "import datasets"])
+@pytest.mark.parametrize("library", ["shared.shards.reader", "tarfile", "webdataset as wds", "import datasets"])
 def test_the_snippets_of_the_guide_run(library, rendered, tmp_path, monkeypatch):
     snippets = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (snippet,) = [code for code in snippets if library in code]

@@ -23,8 +23,8 @@ from gen.dataset import DatasetPlan
 from gen.specs import failed
 from gen.verify import check_dataset
 from shared.errors import RunError, UsageError, run_command
-from shared.manifest import MANIFEST, load_manifest
-from shared.remote import Remote, listing, place, staging_folder
+from shared.shards.manifest import MANIFEST, load_manifest
+from shared.storage.remote import Remote, listing, place, staging_folder
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4", "--workers", "1")

@@ -13,7 +13,7 @@ from gen.shards import render_shard
 from gen.specs import failure
 from gen.status import Progress
 from shared.errors import RunError, UsageError
-from shared.manifest import MANIFEST, load_manifest
+from shared.shards.manifest import MANIFEST, load_manifest
 
 
 def status(capsys, *options) -> tuple[int, list[str]]:

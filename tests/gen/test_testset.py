@@ -12,7 +12,7 @@ from shared.degradation.cpu import render
 from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError, run_command
 from shared.images import decode, encode_png
-from shared.testset import load_testset
+from shared.shards.testset import load_testset
 
 TASKS = ["mild", "blur", "noise", "severe"]
 

@@ -7,7 +7,7 @@ import pytest
 import gen.shardcheck
 import gen.verify
 from gen.verify import check_dataset
-from shared.manifest import load_manifest
+from shared.shards.manifest import load_manifest
 from tests.gen.damage import problem_of, refresh_sums, rewrite, tars, with_json, with_plan
 
 

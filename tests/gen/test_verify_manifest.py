@@ -8,11 +8,11 @@ import pytest
 import gen.shardcheck
 import gen.verify
 from gen.verify import check_dataset
-from shared.codecs import CODECS
 from shared.errors import RunError, run_command
-from shared.format import Row
 from shared.images import encode_png
-from shared.shardfile import Dataset
+from shared.shards.codecs import CODECS
+from shared.shards.format import Row
+from shared.shards.reader import Dataset
 from tests.gen.damage import edit_manifest, problem_of, rewrite, tars, with_json, with_plan
 
 

@@ -14,8 +14,8 @@ from scripts.parity import crops, plans
 from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
 from shared.degradation.space import SPACES
-from train.stream.degrade import SMALL_BUDGET_BYTES, Degrader
-from train.stream.sources import Batch, Pending
+from shared.mixing.degrade import SMALL_BUDGET_BYTES, Degrader
+from shared.mixing.sources import Batch, Pending
 
 BATCH, SIDE = 48, 256
 

@@ -8,7 +8,7 @@ import torch
 import gen.render
 from shared.degradation import gpu
 from shared.degradation.plan import Plan
-from shared.shardfile import Dataset
+from shared.shards.reader import Dataset
 
 
 def test_workers_share_the_device_and_their_shards_are_those_of_the_cpu_device(tmp_path: Path, monkeypatch) -> None:

@@ -14,7 +14,7 @@ import torch
 from scripts import bench_degrade, gpu_check, parity
 from scripts.gpu_check import ROOT, Row, Step, attempt, read_degradation, read_parity, read_tests, read_training, table
 from shared.errors import RunError, UsageError
-from shared.runlog import JsonLines
+from shared.storage.runlog import JsonLines
 from train.record.progress import Window
 from train.settings import Settings
 

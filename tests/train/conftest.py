@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gen.render import main as render
+from shared.mixing.tasks import Task, find_tasks
 from tests.train.command import flags, succeed
 from train.networks import build_network
-from train.stream.tasks import Task, find_tasks
 
 TASKS = ["mild", "noise", "severe"]
 PATCH, ROWS, VAL_ROWS, ROWS_PER_SHARD = 76, 28, 8, 8

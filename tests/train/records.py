@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from shared.runlog import JsonLines
+from shared.storage.runlog import JsonLines
 from train.networks.weights import load_weights, weights_digest
 from train.record.checkpoint import latest_checkpoint
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from train.evidence import measure, photographs_of, to_8bit_values
-from train.stream.tasks import Task
+from shared.metrics import to_8bit_values
+from shared.mixing.tasks import Task
+from train.evaluation.measure import measure, photographs_of
 
 CPU = torch.device("cpu")
 

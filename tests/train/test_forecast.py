@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.errors import RunError
+from shared.mixing.tasks import Task
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, ROWS, TASKS, VAL_ROWS
 from tests.train.records import require_same_run
@@ -19,7 +20,6 @@ from train.networks.weights import NetworkSpec, weights_digest
 from train.optimisation.learner import Learner
 from train.record.checkpoint import State, latest_checkpoint
 from train.settings import GANSettings, GroupingSettings, Settings
-from train.stream.tasks import Task
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)

@@ -1,7 +1,7 @@
 """Shards, manifests, packs, checkpoints and run folders of people who mean harm (design.md section 7).
 
 Further examples: tests/gen/test_verify.py (members, links, plans), tests/shared/test_format.py (index, entries),
-tests/train/networks/test_weights.py, tests/train/record/test_references.py (packs), tests/train/stream/test_cache.py
+tests/train/networks/test_weights.py, tests/train/record/test_references.py (packs), tests/train/test_cache.py
 (downloads).
 """
 
@@ -22,11 +22,13 @@ import pytest
 import torch
 
 from shared.errors import RunError, UsageError
-from shared.format import MAX_PATCH, Row, row_key
 from shared.images import PNG_END, PNG_RGB, PNG_SIGNATURE, encode_png
-from shared.manifest import MAX_MANIFEST_BYTES, Manifest, load_manifest
-from shared.remote import Patience, place
-from shared.shardfile import LostRowError
+from shared.mixing.tasks import find_tasks, read_manifest
+from shared.shards.cache import ShardCache
+from shared.shards.format import MAX_PATCH, Row, row_key
+from shared.shards.manifest import MAX_MANIFEST_BYTES, Manifest, load_manifest
+from shared.shards.reader import LostRowError
+from shared.storage.remote import Patience, place
 from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
@@ -34,8 +36,6 @@ from train.record.checkpoint import latest_checkpoint, load_optimizers, load_sta
 from train.record.references import load_pack, load_trace
 from train.record.resume import require_resumable
 from train.settings import Settings
-from train.stream.cache import ShardCache
-from train.stream.tasks import find_tasks, read_manifest
 
 
 class Malicious:

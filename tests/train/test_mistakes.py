@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.format import group_rows, read_index
+from shared.shards.format import group_rows, read_index
 from tests.train.command import Command, Outcome, flags, run, start_ranks
 from tests.train.conftest import pretend_other_rows
 from tests.train.records import metrics

@@ -12,13 +12,13 @@ import pytest
 import torch
 import yaml
 
-from shared.runlog import JsonLines
+from shared.mixing.quotas import apportion
+from shared.rebalance.estimator import softmax
+from shared.storage.runlog import JsonLines
 from tests.train.command import SCRIPT, TINY, flags, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import final_weights, intervals, metrics, require_same_run
-from train.estimator import softmax
 from train.networks.weights import weights_digest
-from train.quotas import apportion
 from train.record.checkpoint import latest_checkpoint, load_state
 from train.record.references import load_trace
 

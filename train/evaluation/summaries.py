@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.atomic import write_text
+from shared.storage.atomic import write_text
 from train.evaluation.paired import Interval, bootstrap_mean, caution
 
 COLUMNS = {

@@ -19,12 +19,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from shared.errors import RunError, UsageError
-from shared.format import canonical_json
 from shared.images import decode, read_header
-from shared.manifest import MANIFEST
-from shared.photos import SUFFIXES
-from shared.shardfile import Dataset
-from shared.testset import TESTSET, hr_path, load_testset, lr_path
+from shared.photos.find import SUFFIXES
+from shared.records import canonical_json
+from shared.shards.manifest import MANIFEST
+from shared.shards.reader import Dataset
+from shared.shards.testset import TESTSET, hr_path, load_testset, lr_path
 
 PAIRED = (("test_LR", "test_HR"), ("LR", "HR"), ("lq", "gt"))
 """Names of the folders of LR and HR pictures."""

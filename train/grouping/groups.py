@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError
-from shared.format import canonical_json
-from shared.printable import short
-from shared.records import require_fields
+from shared.mixing.plans import Frozen
+from shared.mixing.tasks import Task
+from shared.records import canonical_json, require_fields
+from shared.text import short
 from train.record.packs import read_pack, write_pack
 from train.settings import GroupingSettings
-from train.stream.plans import Frozen
-from train.stream.tasks import Task
 
 FORMAT = "realsr-groups-v1"
 WHOLE_SPACE = 0

@@ -13,12 +13,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from shared.atomic import locked
 from shared.degradation import cpu
 from shared.errors import RunError, UsageError
+from shared.mixing.pool import Pool
+from shared.mixing.quotas import apportion
+from shared.mixing.tasks import Task
 from shared.progress import progress_bar
-from shared.runlog import JsonLines
-from train.evidence import measure
+from shared.storage.atomic import locked
+from shared.storage.runlog import JsonLines
+from train.evaluation.measure import measure
+from train.feed import Feed
 from train.grouping.groups import Grouping, draw_tasks, frozen, group_by_gain, most_improved
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
@@ -26,11 +30,7 @@ from train.optimisation import step
 from train.optimisation.learner import Learner
 from train.optimisation.objective import Pictures
 from train.optimisation.step import NotFiniteError, backward
-from train.quotas import apportion
 from train.settings import Settings
-from train.stream.feed import Feed
-from train.stream.pool import Pool
-from train.stream.tasks import Task
 
 AVERAGED_STEPS = 10
 

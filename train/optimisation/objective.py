@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from shared.degradation.gpu_sharpen import sharpen
-from train.evidence import to_float
+from shared.metrics import to_float
 
 
 class Pictures(NamedTuple):

@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from shared.atomic import TEMPORARY_PREFIX, sync_folder, write_text
 from shared.errors import RunError, UsageError
-from shared.remote import read_bounded
+from shared.storage.atomic import TEMPORARY_PREFIX, sync_folder, write_text
+from shared.storage.remote import read_bounded
 from train.networks.weights import NetworkSpec, Weights
 
 STATE_FORMAT = 2
@@ -37,7 +37,7 @@ class State:
     step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
     decided at the interval's beginning (quotas, coefficients, sources, evidence); None at a border. datasets: identity
     of each task's rows. memory: what the estimator and the policy remember of earlier borders. feed: what the supply of
-    data must remember (`train/stream/feed.py`).
+    data must remember (`train/feed.py`).
     """
 
     step: int

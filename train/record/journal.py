@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.runlog import JsonLines
+from shared.storage.runlog import JsonLines
 from train.record.progress import Pace, Progress, describe_shares
 from train.record.trackers import Tracker, open_trackers
 from train.settings import Settings

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from shared.atomic import write_bytes
-from shared.format import canonical_json
-from shared.printable import short
+from shared.records import canonical_json
+from shared.storage.atomic import write_bytes
+from shared.text import short
 
 MAX_BYTES = 64 << 20
 """Larger files are refused unread: references of 4 tasks x 81 borders x 100 images are less than 1 MB."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from shared.progress import progress_bar
-from shared.quantities import TIME_UNITS, quantity
+from shared.text import TIME_UNITS, quantity
 from train.networks import GENERATOR
 from train.settings import Settings
 

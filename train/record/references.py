@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.atomic import write_bytes
 from shared.errors import RunError
-from shared.format import canonical_json
-from shared.printable import short
-from shared.records import require_fields
+from shared.records import canonical_json, require_fields
+from shared.storage.atomic import write_bytes
+from shared.text import short
 from train.record.packs import read_json, read_pack, write_pack
 
 TRACE = "trace.json"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from shared.errors import RunError, UsageError
-from shared.remote import read_bounded
+from shared.storage.remote import read_bounded
 from train.settings import CONFIG, Settings
 
 MAX_CONFIG_BYTES = 1 << 20

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from accelerate import tracking
 
-from shared.atomic import write_text
 from shared.errors import RunError, UsageError
+from shared.storage.atomic import write_text
 from train.settings import Settings
 
 PROJECT = "realsr-rebalance"

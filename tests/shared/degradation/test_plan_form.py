@@ -14,7 +14,7 @@ from shared.degradation import cpu
 from shared.degradation.partition import partition
 from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
 from shared.degradation.space import SPACES, get_space
-from shared.degradation.violations import violations
+from shared.degradation.validation import violations
 
 MILD, BLUR, NOISE, SEVERE = partition(get_space("paper"))
 KEY = {"seed": 0, "split": "train", "row": 7, "height": 256, "width": 256}

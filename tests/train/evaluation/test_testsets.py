@@ -8,7 +8,7 @@ import pytest
 from gen.testset import main as build_testset
 from shared.errors import RunError, UsageError
 from shared.images import encode_png
-from shared.shardfile import Dataset
+from shared.shards.reader import Dataset
 from train.evaluation.testsets import open_testsets
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from shared.errors import RunError, UsageError
-from shared.format import canonical_json
+from shared.mixing.plans import FLY
+from shared.mixing.tasks import Task
+from shared.records import canonical_json
 from tests.train.command import Command, flags, run, succeed
 from train.grouping.groups import (
     Grouping,
@@ -27,8 +29,6 @@ from train.grouping.groups import (
 )
 from train.grouping.trials import cost_samples
 from train.settings import GroupingSettings, Settings
-from train.stream.plans import FLY
-from train.stream.tasks import Task
 
 SEARCH: dict[str, Any] = {
     "grouping.plans": 5,

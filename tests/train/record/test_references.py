@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared.errors import RunError
-from shared.format import canonical_json
+from shared.records import canonical_json
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import pretend_other_rows
 from tests.train.records import require_same_run

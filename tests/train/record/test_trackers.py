@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shared.errors import RunError, UsageError
-from shared.shardfile import Dataset
+from shared.shards.reader import Dataset
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, TASKS
 from tests.train.records import intervals, metrics, require_same_run

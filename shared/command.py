@@ -1,0 +1,33 @@
+"""The console command `realsr VERB`: every command of the project by one name, from any folder."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "render": ("gen.render", "render LR-HR pairs of a subspace into shards"),
+    "verify": ("gen.verify", "check shards: hashes, structure, rows rendered again"),
+    "preview": ("gen.preview", "draw rows of a dataset, with their plans in words"),
+    "status": ("gen.status", "show which shards are done, failed or pending"),
+    "merge": ("gen.merge", "join parts that were rendered apart"),
+    "testset": ("gen.testset", "make a whole-image test set"),
+    "train": ("train.run", "train references and the shared network"),
+    "evaluate": ("train.evaluate", "evaluate a network on test sets"),
+    "compare": ("train.compare", "compare evaluations, paired by image"),
+    "upscale": ("train.upscale", "upscale images with a trained network"),
+    "report": ("train.report.__main__", "write an HTML page about a run"),
+}
+"""Module and one-line description of each verb. Modules are imported by name, since the library may not import them."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb with the remaining arguments. Returns its exit code."""
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in ("-h", "--help"):
+        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        print("usage: realsr VERB [options]\n\n" + "\n".join(lines) + "\n\n`realsr VERB --help` describes a verb.")
+        return 0
+    if verb not in COMMANDS:
+        print(f"error: unknown verb {verb!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = import_module(COMMANDS[verb][0])
+    return import_module("shared.errors").run_command(module.main, rest)

@@ -1,0 +1,77 @@
+"""The HR pool: photographs from which samples on the fly are cut, beside or instead of the HR images of shards."""
+
+import hashlib
+import itertools
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import RunError
+from ..photos.find import Photograph, draw_crop, find_photographs
+from ..photos.photo_cache import fetch
+from ..seeds import Draws
+from .plans import FLY
+from .tasks import Task
+
+POOL_BYTES = 512 << 20
+"""Decoded photographs that one loader worker holds in memory: those that could not be kept on the disk."""
+
+
+class Pool:
+    """Photographs of one folder, visited in proportion to their area.
+
+    Their pixels are kept on the disk where there is room (`photos/photo_cache.py`), else in memory, within a budget.
+    """
+
+    def __init__(self, photographs: Sequence[Photograph], patch: int, seed: int) -> None:
+        self._arguments = (photographs, patch, seed)
+        self._photographs, self._patch, self._seed = photographs, patch, seed
+        self._ends = list(itertools.accumulate(p.weight for p in photographs))
+        self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def identity(self) -> str:
+        """Equal for equal pictures of equal weight, wherever they lie."""
+        listing = [(p.id, p.sha256, p.height, p.width, p.weight) for p in self._photographs]
+        return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+    def crop(self, task: str, ordinal: int) -> np.ndarray:
+        """The HR crop of a task's `ordinal`-th sample, uint8 [patch, patch, 3], RGB.
+
+        Raises `RunError` when its photograph is not the one that was found at the beginning.
+        """
+        draws = Draws(self._seed, "crop", FLY, task, ordinal)
+        photograph, y, x = draw_crop(self._photographs, self._ends, self._patch, draws)
+        return self._pixels(photograph)[y : y + self._patch, x : x + self._patch]
+
+    def _pixels(self, photograph: Photograph) -> np.ndarray:
+        if photograph.id in self._decoded:
+            self._decoded.move_to_end(photograph.id)
+            return self._decoded[photograph.id]
+        image, is_kept = fetch(photograph)
+        if not is_kept:
+            self._decoded[photograph.id] = image
+            while sum(other.nbytes for other in self._decoded.values()) > POOL_BYTES and len(self._decoded) > 1:
+                self._decoded.popitem(last=False)
+        return image
+
+    def __reduce__(self) -> tuple:
+        """Decoded pictures stay behind when a worker process is started."""
+        return Pool, self._arguments
+
+
+def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> Pool:
+    """The training photographs of a folder (`photos`: scikit-image's), as `gen.render` finds them.
+
+    The pictures that it would hold out for validation, and all that the val sets of the tasks show, are left out.
+    Raises `UsageError` for a folder that is not there, `RunError` when no picture is left.
+    """
+    patch = tasks[0].patch
+    held_out = {photograph["sha256"] for task in tasks for photograph in task.val_manifest.photographs}
+    photographs = [p for p in find_photographs(hr, "train", patch).photographs if p.sha256 not in held_out]
+    if not photographs:
+        raise RunError(f"every picture in {hr} is in the validation sets: give others to train on")
+    return Pool(photographs, patch, seed)

@@ -1,0 +1,202 @@
+"""Tasks: what there is to train on. A task is a kind of degradation, with a val dataset and perhaps a train dataset."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..degradation.partition import get_subspace, partition
+from ..degradation.space import get_space
+from ..errors import RunError, UsageError
+from ..records import canonical_json
+from ..shards.cache import ShardCache
+from ..shards.format import MAX_PATCH
+from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
+from ..storage.remote import READ_ONLY, Patience, Place, Remote, folders_below
+from ..text import short
+from .plans import Box, Plans
+
+MAX_SHARD_ROWS = 100_000
+"""Keys number the rows of a shard with five digits."""
+RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "partition": str, "photographs": str}
+"""What training needs to know of how a dataset was made."""
+RENDER = "python -m gen.render --subspace all"
+RENDER_VAL = f"{RENDER} --split val"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    plans: its degradations, for samples that are made on the fly. patch: HR side of its samples, pixels. usm: LR is
+    made from the sharpened HR. train: its shards, None for a task that has none and is always served on the fly.
+    cache: where shards behind a url are kept; without, they are read in place.
+    """
+
+    name: str
+    plans: Plans
+    patch: int
+    scale: int
+    usm: bool
+    val: Place
+    val_manifest: Manifest
+    train: Place | None = None
+    train_manifest: Manifest | None = None
+    cache: ShardCache | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of its shards."""
+        return self.train_manifest.rows if self.train_manifest else 0
+
+    def identity(self) -> str:
+        """What its samples are: equal for equal shards, and without shards for equal degradations."""
+        if self.train_manifest:
+            return self.train_manifest.identity()
+        fields = [asdict(self.plans), self.patch, self.scale, self.usm]  # type: ignore[call-overload]
+        return hashlib.sha256(canonical_json(fields)).hexdigest()
+
+    def val_rows(self) -> Dataset:
+        """The validation rows; row r shows the same HR crop in every task."""
+        return self._rows(self.val, self.val_manifest)
+
+    def train_rows(self, max_open: int = OPEN_SHARDS) -> Dataset | None:
+        """Its shards, so many of them open at a time."""
+        return self._rows(self.train, self.train_manifest, max_open) if self.train else None
+
+    def _rows(self, folder: Place, manifest: Manifest | None, max_open: int = OPEN_SHARDS) -> Dataset:
+        return Dataset(folder, manifest, self.cache.open if self.cache else open_in_place, max_open)
+
+
+def find_tasks(
+    shards: Place,
+    names: list[str] | None = None,
+    *,
+    on_the_fly: bool = False,
+    patch: int | None = None,
+    cache: ShardCache | None = None,
+) -> list[Task]:
+    """The tasks below a shards folder or url, in the order of their partition; `names` restricts them.
+
+    A named task needs no train dataset. on_the_fly: neither do others, every val dataset is a task.
+    patch: HR side of samples on the fly where no shards say it, pixels (default: as the val sets).
+    Raises `RunError` when there are none, when one lacks its val dataset, or when scales, patches or val crops differ;
+    `UsageError` for a name that is not there, for a patch that the shards do not have, and for a url that cannot be
+    listed without names.
+    """
+    found = _manifests(shards, names, cache.patience if cache else Patience())
+    _require_one_each(found)
+    train = {m.subspace: (folder, m) for folder, m in found if m.split == "train"}
+    val = {m.subspace: (folder, m) for folder, m in found if m.split == "val"}
+    offered = {**val, **train} if on_the_fly or names else train
+    if not offered:
+        if isinstance(shards, Path) and (shards / MANIFEST).is_file():
+            raise UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
+        needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
+        hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
+        raise RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
+    for name in names or ():
+        if name not in offered:
+            raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
+    chosen = [name for name in _partition_order(offered) if not names or name in names]
+    for name in chosen:
+        if name not in val:
+            folder = shards / dataset_name(name, "val")
+            raise RunError(
+                f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val "
+                f"--out {shards}, and --hr and the rest as for the shards"
+            )
+    patches = {train[name][1].recipe["patch"] for name in chosen if name in train}
+    if patch and patches - {patch}:
+        raise UsageError(f"patch is {patch}: the shards in {shards} have {patches.pop()}, leave it out")
+    side = max(patches) if patches else patch or val[chosen[0]][1].recipe["patch"]
+    tasks = [_task(name, side, val[name], train.get(name), cache) for name in chosen]
+    _check_alike(tasks)
+    return tasks
+
+
+def _task(
+    name: str,
+    patch: int,
+    val: tuple[Place, Manifest],
+    train: tuple[Place, Manifest] | None,
+    cache: ShardCache | None,
+) -> Task:
+    recipe = (train or val)[1].recipe
+    box = get_subspace(get_space(recipe["space"]), recipe["partition"], name)
+    task = Task(name, Box(box), patch, recipe["scale"], recipe["usm"], *val, cache=cache)
+    return replace(task, train=train[0], train_manifest=train[1]) if train else task
+
+
+def _manifests(shards: Place, names: list[str] | None, patience: Patience) -> list[tuple[Place, Manifest]]:
+    if isinstance(shards, Remote) and shards.protocol in READ_ONLY:
+        if not names:
+            raise UsageError(f"shards is {shards}: {shards.protocol} cannot be listed, so name the tasks (--tasks)")
+        folders: list[Place] = [shards / dataset_name(name, split) for name in names for split in ("train", "val")]
+    else:
+        folders = patience(lambda: folders_below(shards)) if shards.is_dir() else []
+    found = []
+    for folder in folders:
+        try:
+            found.append((folder, read_manifest(folder, patience)))
+        except RunError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+    return found
+
+
+def read_manifest(folder: Place, patience: Patience) -> Manifest:
+    """The manifest of a dataset to train on. Raises `RunError` when it is none, or promises what cannot be."""
+    manifest = patience(lambda: load_manifest(folder))
+    for key, kind in RECIPE.items():
+        if type(manifest.recipe.get(key)) is not kind:
+            raise RunError(f"{folder}: its recipe has {key} = {short(manifest.recipe.get(key))}, no {kind.__name__}")
+    patch, scale = manifest.recipe["patch"], manifest.recipe["scale"]
+    if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
+        raise RunError(f"{folder}: its recipe has patch {short(patch)} and scale {short(scale)}, which cannot be")
+    if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in manifest.photographs):
+        raise RunError(f"{folder}: the photographs in its manifest have no sha256")
+    for entry in manifest.shardlist:
+        if entry.nsamples > MAX_SHARD_ROWS:
+            raise RunError(
+                f"{folder}: {entry.url} is said to hold {short(entry.nsamples)} rows, above {MAX_SHARD_ROWS}"
+            )
+    return manifest
+
+
+def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:
+    """Names in the order in which their partition lists them, names of other partitions after it."""
+    recipe = next(iter(offered.values()))[1].recipe
+    listed = [subspace.name for subspace in partition(get_space(recipe["space"]), recipe["partition"])]
+    return sorted(offered, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
+
+
+def _require_one_each(found: list[tuple[Place, Manifest]]) -> None:
+    """Raises `RunError` when two folders hold the same task's train or val set: which of them is meant?"""
+    seen: dict[tuple[str, str], Place] = {}
+    for folder, manifest in found:
+        other = seen.setdefault((manifest.subspace, manifest.split), folder)
+        if other is not folder:
+            raise RunError(f"{other} and {folder} both hold {manifest.subspace}, {manifest.split}: move one elsewhere")
+
+
+def _check_alike(tasks: list[Task]) -> None:
+    first = tasks[0]
+    for task in tasks:
+        for manifest in filter(None, (task.train_manifest, task.val_manifest)):
+            if manifest.recipe["scale"] != first.scale:
+                raise RunError(
+                    f"{task.name} has scale {manifest.recipe['scale']}, {first.name} another: render them alike"
+                )
+        if task.usm != first.usm:
+            raise RunError(f"LR of {task.name} and {first.name} differ in sharpening: render all or none with --usm")
+        if task.train_manifest and task.train_manifest.recipe["patch"] != task.patch:
+            raise RunError(f"train patches of {task.name} and {first.name} differ: render them with one --patch")
+        same = ("photographs", "patch", "seed")
+        if any(task.val_manifest.recipe[k] != first.val_manifest.recipe[k] for k in same) or (
+            task.val_manifest.rows != first.val_manifest.rows
+        ):
+            raise RunError(
+                f"val sets of {task.name} and {first.name} show different crops, so gaps cannot be paired: "
+                "render all of them with one --hr, --patch, --seed and --count"
+            )

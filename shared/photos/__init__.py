@@ -1,0 +1,1 @@
+"""HR images: where they are found, their licences, the crops of them, their decoded pixels."""

@@ -1,0 +1,176 @@
+"""Decoded photographs, kept once a machine as raw pixels: a crop is then a few pages of a file.
+
+Decoding a photograph of 3 megapixels takes as long as rendering a dozen pairs. Its pixels are kept under the hash of
+its file, so a changed file is another photograph, and with a checksum that is compared when a process first uses them:
+what a crash or a disk has damaged is decoded again. No byte of a shard depends on what is kept.
+
+REALSR_CACHE names the folder (default: realsr-rebalance/photographs in the user's cache folder; empty: nothing is
+kept), REALSR_CACHE_GB the space it may take (default 16). The last tenth of a disk is left alone.
+"""
+
+import hashlib
+import mmap
+import os
+import shutil
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from isal import isal_zlib
+from PIL import __version__ as pillow_version
+
+from ..errors import RunError, UsageError
+from ..images import decode
+from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
+
+if TYPE_CHECKING:
+    from .find import Photograph
+
+DEFAULT_GB = 16.0
+DECODER = f"1-{cv2.__version__}-{pillow_version}"
+"""Raise the first number when `images.decode` gives other pixels."""
+TRAILER = struct.Struct("<III")
+"""After the pixels: height, width, CRC-32 of the pixels."""
+ABANDONED_SECONDS = 3600.0
+"""A temporary of that age belongs to a writer that was killed."""
+_started = time.time()
+_verified: set[str] = set()
+
+
+def cache_folder() -> Path | None:
+    """Where decoded photographs are kept, or None."""
+    folder = os.environ.get("REALSR_CACHE")
+    if folder is None:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(base, "realsr-rebalance", "photographs").expanduser()
+    return Path(folder).expanduser() if folder else None
+
+
+def cache_bytes() -> int:
+    """How much may be kept. Raises `UsageError` for what is not a number of gigabytes."""
+    text = os.environ.get("REALSR_CACHE_GB", str(DEFAULT_GB))
+    try:
+        gigabytes = float(text)
+        if gigabytes < 0:
+            raise ValueError
+        return int(gigabytes * 1e9)
+    except (ValueError, OverflowError):
+        raise UsageError(f"REALSR_CACHE_GB is {text!r}: it must be a number of gigabytes, 0 for none") from None
+
+
+def kept(key: str) -> np.ndarray | None:
+    """The kept pixels of a photograph, uint8 [h, w, 3] RGB, read-only, mapped from the disk; None when there are none.
+
+    key: names the pixels (`Photograph.key`). A map is part of a process's memory while it is held: copy what you need.
+    """
+    path = _path(key)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            os.utime(file.fileno())
+    except (OSError, ValueError):  # not there, or empty
+        return None
+    return _image(key, pages)
+
+
+def keep(key: str, image: np.ndarray) -> bool:
+    """Keep the pixels of a photograph if there is room; says whether they are kept. A full disk is no error."""
+    path = _path(key)
+    if path is None:
+        return False
+    temporary = temporary_beside(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _make_room(path.parent, image.nbytes + TRAILER.size):
+            return False
+        try:
+            pixels = np.ascontiguousarray(image).reshape(-1).data
+            with temporary.open("wb") as file:
+                file.write(pixels)
+                file.write(TRAILER.pack(*image.shape[:2], isal_zlib.crc32(pixels)))
+            temporary.replace(path)
+            return True
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return False
+
+
+def _path(key: str) -> Path | None:
+    folder = cache_folder()
+    return folder / f"{key}-{DECODER}.rgb" if folder else None
+
+
+def _image(key: str, pages: mmap.mmap) -> np.ndarray | None:
+    """The picture in a file, or None for a damaged one."""
+    if len(pages) < TRAILER.size:
+        return None
+    height, width, checksum = TRAILER.unpack_from(pages, len(pages) - TRAILER.size)
+    if len(pages) != height * width * 3 + TRAILER.size:
+        return None
+    pixels = np.frombuffer(pages, np.uint8, height * width * 3)
+    if key not in _verified:
+        if isal_zlib.crc32(pixels) != checksum:
+            return None
+        _verified.add(key)
+    return pixels.reshape(height, width, 3)
+
+
+def _make_room(folder: Path, size: int) -> bool:
+    """Whether `size` more bytes may be kept, if need be in the place of what was last used before this process."""
+    found = []
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            status = entry.stat()
+            if entry.name.startswith(TEMPORARY_PREFIX) and status.st_mtime < time.time() - ABANDONED_SECONDS:
+                Path(entry.path).unlink()
+            else:
+                found.append((status.st_mtime, status.st_size, entry.path))
+    disk = shutil.disk_usage(folder)
+    surplus = max(sum(bytes for _, bytes, _ in found) + size - cache_bytes(), size + disk.total // 10 - disk.free)
+    for used, bytes, path in sorted(found):
+        if surplus <= 0 or used >= _started:
+            break
+        Path(path).unlink(missing_ok=True)
+        surplus -= bytes
+    return surplus <= 0
+
+
+def fetch(photograph: "Photograph") -> tuple[np.ndarray, bool]:
+    """A photograph, uint8 [h, w, 3] RGB, and whether its pixels are kept, so that it can be had again for nothing.
+
+    Kept pixels are mapped and read-only; their file is not looked at. Raises `RunError` as `read` does.
+    """
+    image = kept(photograph.key)
+    if image is not None:
+        return image, True
+    image = read(photograph)
+    mapped = kept(photograph.key) if keep(photograph.key, image) else None
+    return (image, False) if mapped is None else (mapped, True)
+
+
+def read(photograph: "Photograph") -> np.ndarray:
+    """A photograph from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
+    path = photograph.path
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise RunError(
+            f"HR picture {path} was listed but cannot be read now ({error.strerror}): "
+            "put it back and run the same command again"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != photograph.sha256:
+        raise RunError(
+            f"HR picture {path} has changed since it was listed: pictures must stay as they are while a command "
+            "works; run it again"
+        )
+    try:
+        return photograph.fit(decode(data, path))
+    except ValueError as error:
+        raise RunError(f"HR picture {error}, although it could be when it was listed: is memory short?") from error

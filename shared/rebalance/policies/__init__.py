@@ -1,0 +1,79 @@
+"""Policies: from evidence to sampling shares p and loss coefficients c. A new policy is one file and one line below.
+
+One rule holds for all: p_j c_j = w_j, so that the gradient is unbiased for the weights w (`policy.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ...errors import UsageError
+from . import (
+    achievement,
+    defensive,
+    dwa,
+    gls,
+    hybrid,
+    optimal,
+    rebalance,
+    reweight,
+    rlw,
+    tgsr,
+    uniform,
+)
+from .policy import Decision, Policy
+
+__all__ = ["POLICIES", "Decision", "Policy", "describe_options", "make_policy"]
+
+POLICIES: dict[str, type[Policy]] = {
+    "rebalance": rebalance.Rebalance,
+    "uniform": uniform.Uniform,
+    "reweight": reweight.Reweight,
+    "hybrid": hybrid.Hybrid,
+    "optimal": optimal.Optimal,
+    "defensive": defensive.Defensive,
+    "rlw": rlw.RLW,
+    "dwa": dwa.DWA,
+    "gls": gls.GLS,
+    "achievement": achievement.Achievement,
+    "tgsr": tgsr.TGSR,
+}
+
+
+def make_policy(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> Policy:
+    """The policy of that name. Raises `UsageError` for an unknown one, or an option it does not have or take."""
+    if name not in POLICIES:
+        raise UsageError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
+    known, values = _options(POLICIES[name]), {}
+    for key, value in (options or {}).items():
+        if key not in known:
+            raise UsageError(f"policy {name} has no option {key!r}: it has {', '.join(known) or 'none'}")
+        values[key] = _typed(f"policy_options.{key}", value, get_type_hints(POLICIES[name])[key])
+    policy = POLICIES[name](**values)
+    policy.seed = seed
+    return policy
+
+
+def describe_options() -> str:
+    """A line for --help: the options of every policy that has some."""
+    parts = []
+    for name, policy in POLICIES.items():
+        options = [f"{key} ({each.metadata['help']}; default {each.default})" for key, each in _options(policy).items()]
+        parts += [f"{name}: {', '.join(options)}"] if options else []
+    return "; ".join(parts)
+
+
+def _options(policy: type[Policy]) -> dict[str, Field]:
+    return {each.name: each for each in fields(policy) if each.init}
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{name} is {value!r}: choose one of {', '.join(map(str, get_args(kind)))}")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{name} is {value!r}: it must be of type {kind.__name__}")
+    return value

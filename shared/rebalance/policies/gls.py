@@ -1,0 +1,39 @@
+"""Geometric loss strategy: minimise the geometric mean of the task losses, exp(mean_j log L_j).
+
+Chennupati, Sistu, Yogamani, Rawashdeh, "MultiNet++", CVPR workshops 2019: https://arxiv.org/abs/1904.08492
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..measurements import Evidence
+from .policy import Decision, Policy
+
+SMALLEST_LOSS = 1e-6
+"""A batch of flat black pictures has no loss, and no logarithm."""
+
+
+@dataclass
+class GLS(Policy):
+    """The gradient of GM = (prod_j L_j)^(1/n) is sum_j GM / (n L_j) grad L_j: implied weights ~ 1 / L_j.
+
+    It favours the *easy* tasks. With the losses as numbers these weights are coefficients, and the gradient is exactly
+    that of the geometric mean: c_j n_j / B = GM / (n L_j) for n_j samples of task j in a batch of B.
+    """
+
+    every_step = True
+
+    def interval(self, evidence: Evidence) -> Decision:
+        """Equal volumes; the coefficients follow the losses of each step."""
+        return [1 / len(evidence.tasks)] * len(evidence.tasks), [1.0] * len(evidence.tasks)
+
+    def step(self, number: int, losses: Sequence[float], counts: Sequence[int]) -> list[float]:
+        """Coefficients of the tasks in the batch; the mean is over those."""
+        present = {task: max(losses[task], SMALLEST_LOSS) for task, count in enumerate(counts) if count}
+        n, batch_size = len(present), sum(counts)
+        geometric_mean = math.exp(sum(math.log(loss) for loss in present.values()) / n)
+        c = [0.0] * len(counts)
+        for task, loss in present.items():
+            c[task] = geometric_mean / (n * loss) * batch_size / counts[task]
+        return c

@@ -1,0 +1,40 @@
+"""The sampling distribution of least variance, from measured gradient moments (method notes, Section 5).
+
+Alain, Lamb, Sankar, Courville, Bengio, "Variance reduction in SGD by distributed importance sampling", 2015:
+https://arxiv.org/abs/1511.06481; for stratified counts it is Neyman's allocation, https://doi.org/10.2307/2342192
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ...config import option
+from ..measurements import Evidence
+from .policy import Decision, Policy, estimated_weights, normalised
+
+SMALLEST_SPREAD = 1e-3
+"""Of the largest one: no coefficient gets beyond a thousand times another by an unlucky measurement."""
+
+
+@dataclass
+class Optimal(Policy):
+    """p_j ~ w_j s_j, c_j = w_j / p_j: s = sqrt(Var) for the counts of this trainer, which are stratified.
+
+    sum w_j^2 s_j^2 / p_j is then (sum w_j s_j)^2, the least that any p gives. With random draws s would be sqrt(E).
+    """
+
+    needs_references = True
+    needs_moments = True
+    draws: Literal["stratified", "random"] = option(
+        "stratified", "stratified: s = sqrt(Var), which fits exact counts; random: s = sqrt(E)"
+    )
+
+    def interval(self, evidence: Evidence) -> Decision:
+        """More samples where the weighted gradient is noisy."""
+        w, moments = estimated_weights(evidence), evidence.moments
+        if moments is None:
+            raise ValueError("optimal needs the moments of the tasks' gradients")
+        spreads = [math.sqrt(m) for m in (moments.variance if self.draws == "stratified" else moments.second)]
+        smallest = SMALLEST_SPREAD * max(spreads) or 1.0
+        p = normalised([weight * max(s, smallest) for weight, s in zip(w, spreads, strict=True)])
+        return p, [weight / share if share else 1.0 for weight, share in zip(w, p, strict=True)]

@@ -1,0 +1,60 @@
+"""What a policy is, and the rule that all of them keep: p_j c_j = w_j (method notes, Section 5).
+
+One draw J ~ p of a task with gradient G_J gives Z = (w_J / p_J) G_J; E[Z] is the gradient of sum_j w_j L_j if p_j > 0
+wherever w_j > 0. So a weight w_j may become a volume p_j, a coefficient c_j, or both in any split.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ..measurements import Evidence
+
+Decision = tuple[list[float], list[float]]
+"""(p, c): the share of samples of each task, sum 1, and the coefficient of its loss."""
+Form = Literal["loss", "sampling"]
+
+
+@dataclass
+class Policy:
+    """Decides how much of each task an interval trains. Its options are the fields that a subclass adds.
+
+    needs_references, needs_moments: whether the evidence must hold single-task networks' PSNR, and the moments of the
+    tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. every_step: whether `step`
+    gives the coefficients instead of `interval`. seed: the run's. memory: all that it remembers from border to border,
+    plain data that the checkpoint holds.
+    """
+
+    needs_references: ClassVar[bool] = False
+    needs_moments: ClassVar[bool] = False
+    needs_groups: ClassVar[bool] = False
+    every_step: ClassVar[bool] = False
+    seed: int = field(default=0, init=False)
+    memory: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def interval(self, evidence: Evidence) -> Decision:
+        """Shares and coefficients of the interval that begins."""
+        raise NotImplementedError
+
+    def step(self, number: int, losses: Sequence[float], counts: Sequence[int]) -> list[float]:
+        """Coefficients of step `number`, from each task's mean loss (NaN without samples) and samples in its batch."""
+        raise NotImplementedError
+
+
+def estimated_weights(evidence: Evidence) -> list[float]:
+    """w of Eq. 4. Raises ValueError when nothing was estimated."""
+    if evidence.estimate is None:
+        raise ValueError("this policy needs the PSNR of single-task references")
+    return evidence.estimate.weights
+
+
+def split(weights: Sequence[float], form: Form) -> Decision:
+    """Weights as coefficients over equal volumes (`loss`), or as volumes (`sampling`)."""
+    n = len(weights)
+    return ([1 / n] * n, [n * w for w in weights]) if form == "loss" else (list(weights), [1.0] * n)
+
+
+def normalised(values: Sequence[float]) -> list[float]:
+    """Values divided by their sum; equal ones when they are all zero."""
+    total = sum(values)
+    return [value / total for value in values] if total else [1 / len(values)] * len(values)

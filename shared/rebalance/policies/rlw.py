@@ -1,0 +1,39 @@
+"""Random loss weighting: softmax of independent normal numbers, fresh at every step.
+
+Lin, Ye, Zhang, Tsang, "Reasonable effectiveness of random weighting", TMLR 2022: https://arxiv.org/abs/2111.10603
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from ...config import option
+from ...seeds import Draws, Key
+from ..measurements import Evidence
+from .policy import Decision, Form, Policy, normalised, split
+
+
+@dataclass
+class RLW(Policy):
+    """w = softmax(N(0, I)): c = n w at every step, or p = w for an interval."""
+
+    every_step = True
+    form: Form = option("loss", "loss: fresh coefficients every step, the paper's; sampling: fresh volumes an interval")
+
+    def interval(self, evidence: Evidence) -> Decision:
+        """Equal volumes under changing coefficients, or the interval's own volumes."""
+        n = len(evidence.tasks)
+        if self.form == "sampling":
+            return split(_weights(n, self.seed, "rlw interval", evidence.interval), "sampling")
+        return [1 / n] * n, [1.0] * n
+
+    def step(self, number: int, losses: Sequence[float], counts: Sequence[int]) -> list[float]:
+        """c = n w, keyed by seed and step."""
+        n = len(losses)
+        return [1.0] * n if self.form == "sampling" else split(_weights(n, self.seed, "rlw", number), "loss")[1]
+
+
+def _weights(n: int, *key: Key) -> list[float]:
+    draws, normal = Draws(*key), NormalDist()
+    return normalised([math.exp(normal.inv_cdf(draws.unit() + 2.0**-54)) for _ in range(n)])

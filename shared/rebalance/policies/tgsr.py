@@ -1,0 +1,27 @@
+"""TGSR-style task grouping: a group is drawn uniformly, then a task within it. Static over the run.
+
+Zhang et al., "Real-world image super-resolution as multi-task learning", NeurIPS 2023:
+https://proceedings.neurips.cc/paper_files/paper/2023/file/42806406dd99e30c3796bc98b2670fa2-Paper-Conference.pdf
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ..measurements import Evidence
+from .policy import Decision, Policy
+
+
+@dataclass
+class TGSR(Policy):
+    """p_j = 1 / (groups x tasks in the group of j), c = 1. Group 0, the whole space, are the run's own tasks.
+
+    A threshold that no plan exceeds makes no group; without any, this is uniform.
+    """
+
+    needs_groups = True
+
+    def interval(self, evidence: Evidence) -> Decision:
+        """Shares by group."""
+        groups = evidence.groups or [0] * len(evidence.tasks)
+        sizes = Counter(groups)
+        return [1 / (len(sizes) * sizes[group]) for group in groups], [1.0] * len(groups)

@@ -1,0 +1,46 @@
+"""Append-only logs of a run: one JSON object a line, readable while the run is going on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from .atomic import write_bytes
+
+
+class JsonLines:
+    """A log file of JSON objects. A line cut by a crash is dropped when the log is next opened or read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line. Values that are not finite are written as null: JSON has no word for them."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(_finite(record)) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole records; none when there is no file. Raises `RunError` for a line that is no JSON object."""
+        try:
+            lines = self.path.read_text().split("\n") if self.path.is_file() else []
+            records = [json.loads(line) for line in lines[:-1] if line]
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path} is no log of this program: restore or delete it ({error})") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise RunError(f"{self.path} is no log of this program: restore or delete it")
+        return records
+
+    def rewind(self, key: str, limit: int) -> None:
+        """Drop the records after the first `limit` of `key`, so that a resumed run does not log a step twice."""
+        kept = [record for record in self.read() if record[key] <= limit]
+        write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

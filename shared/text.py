@@ -1,0 +1,22 @@
+"""Numbers and foreign strings as text that a person reads."""
+
+BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+TIME_UNITS = {"days": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
+
+
+def quantity(value: float, units: dict[str, float]) -> str:
+    """A number of three digits in the largest unit of which there are two at least, or else in the smallest."""
+    name = next((name for name, size in units.items() if value >= 2 * size), [*units][-1])
+    number = value / units[name]
+    return f"{number:.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
+
+
+def printable(text: str) -> str:
+    """The text with an escape for what cannot be seen, or moves what can."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def short(value: object) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,285 @@
+"""The cache of a node: every shard is fetched once, verified, and the longest unused one makes room."""
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import RunError
+from shared.shards.cache import FORGIVEN_SECONDS, Prefetch, ShardCache, Wanted
+from shared.shards.manifest import ShardEntry, load_manifest
+from shared.shards.reader import Dataset, LostRowError
+from shared.storage.remote import Patience, Remote
+from tests.train.web import Answer, Web, cut_off, endless, flipped, gone, serving, slow, unavailable
+
+
+@pytest.fixture
+def folder(shards: Path, tmp_path: Path) -> Path:
+    """A copy of one dataset: three shards of eight rows and a short one."""
+    shutil.copytree(shards / "noise", tmp_path / "web/noise")
+    return tmp_path / "web/noise"
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[Web]:
+    with serving(folder.parent) as web:
+        yield web
+
+
+@pytest.fixture
+def entries(folder: Path) -> list[ShardEntry]:
+    return load_manifest(folder).shardlist
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """How long was waited before each further attempt, instead of waiting."""
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, waits: list[float]) -> ShardCache:
+    return ShardCache(tmp_path / "cache", 1 << 30, Patience(sleep=waits.append))
+
+
+def tar(web: Web, entry: ShardEntry) -> Remote:
+    return Remote(f"{web.url}/noise/{entry.url}")
+
+
+def kept(cache: ShardCache) -> set[str]:
+    return {path.stem for path in cache.folder.glob("*.tar")}
+
+
+def leftovers(cache: ShardCache) -> list[str]:
+    return [path.name for path in cache.folder.iterdir() if path.name.startswith(".tmp")]
+
+
+def test_rows_through_the_cache_are_those_of_the_folder(cache, web, folder) -> None:
+    local, remote = Dataset(folder), Dataset(Remote(f"{web.url}/noise"), open_shard=cache.open)
+    for row in (0, 27, 9, 8, 20):
+        mine, expected = remote[row], local[row]
+        assert (mine.hr == expected.hr).all()
+        assert (mine.lr == expected.lr).all()
+        assert mine.row == expected.row
+    tars = [name for name in web.gets if name.endswith(".tar")]
+    assert sorted(tars) == sorted(entry.url for entry in local.manifest.shardlist)  # each once
+    assert not [name for name in web.gets if name.endswith(".idx")]  # made anew from the verified tar
+
+
+def test_what_is_kept_is_the_file_with_its_index_and_asks_for_nothing(cache, web, folder, entries) -> None:
+    for _ in range(3):
+        path = cache.fetch(tar(web, entries[0]), entries[0])
+    assert web.gets == [entries[0].url]
+    assert path.read_bytes() == (folder / entries[0].url).read_bytes()
+    assert path.with_suffix(".idx").read_bytes() == (folder / entries[0].url).with_suffix(".idx").read_bytes()
+    assert path.name == f"{entries[0].sha256}.tar"
+
+
+def test_equal_shards_of_different_names_are_one_file(cache, web, folder, entries) -> None:
+    shutil.copy(folder / entries[0].url, folder / "other.tar")
+    cache.fetch(tar(web, entries[0]), entries[0])
+    cache.fetch(tar(web, replace(entries[0], url="other.tar")), replace(entries[0], url="other.tar"))
+    assert web.gets == [entries[0].url]
+
+
+def test_equal_names_of_different_shards_are_two_files(cache, web, folder, entries) -> None:
+    first = cache.fetch(tar(web, entries[0]), entries[0])
+    shutil.copy(folder / entries[1].url, folder / entries[0].url)
+    second = cache.fetch(tar(web, entries[0]), replace(entries[1], url=entries[0].url))
+    assert first.read_bytes() != second.read_bytes()
+
+
+@pytest.mark.parametrize("trouble", [unavailable, cut_off, flipped])
+def test_trouble_on_the_way_is_waited_out(trouble: Answer, cache, web, entries, waits) -> None:
+    web.answers[entries[0].url] = [trouble, trouble]
+    assert cache.open(tar(web, entries[0]), entries[0])[3].row.row == 3
+    assert waits == [0.5, 1.0]
+    assert leftovers(cache) == []
+
+
+def test_a_slow_server_is_waited_for(cache, web, entries, waits) -> None:
+    web.answers[entries[0].url] = [slow]
+    assert cache.open(tar(web, entries[0]), entries[0])[3].row.row == 3
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        (unavailable, r"could not be had in up to 6 attempts: .*503"),
+        (cut_off, "could not be had in up to 6 attempts"),
+        (flipped, "has sha256 [0-9a-f]{64}, its manifest says [0-9a-f]{64}"),
+        (endless, "more bytes are sent than the [0-9]+ that it may have"),
+    ],
+)
+def test_trouble_that_stays_loses_the_shard_by_its_url(trouble: Answer, message, cache, web, entries, waits) -> None:
+    web.answers[entries[0].url] = [trouble] * 6
+    with pytest.raises(LostRowError, match=message) as caught:
+        cache.fetch(tar(web, entries[0]), entries[0])
+    assert str(tar(web, entries[0])) in str(caught.value)
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert kept(cache) == set()
+    assert leftovers(cache) == []
+
+
+def test_an_absent_shard_is_not_asked_for_again(cache, web, folder, entries, waits) -> None:
+    (folder / entries[0].url).unlink()
+    for _ in range(2):
+        with pytest.raises(LostRowError, match=rf"{entries[0].url} is not there, though its manifest lists it"):
+            cache.fetch(tar(web, entries[0]), entries[0])
+    assert waits == []
+    assert len(web.gets) == 1
+
+
+def test_a_shard_that_could_not_be_had_is_asked_for_again_after_a_while(cache, web, entries) -> None:
+    web.answers[entries[0].url] = [gone]
+    with pytest.raises(LostRowError, match="is not there"):
+        cache.fetch(tar(web, entries[0]), entries[0])
+    before = time.time() - FORGIVEN_SECONDS - 1
+    os.utime(cache.folder / f"{entries[0].sha256}.lost", (before, before))
+    cache.fetch(tar(web, entries[0]), entries[0])
+    assert kept(cache) == {entries[0].sha256}
+
+
+@pytest.mark.parametrize("sha256", ["", "../../escaped", "A" * 64, "0" * 63])
+def test_a_hash_that_is_none_names_no_file(sha256: str, cache, web, entries) -> None:
+    with pytest.raises(LostRowError, match="gives no sha256, so it cannot be verified"):
+        cache.fetch(tar(web, entries[0]), replace(entries[0], sha256=sha256))
+    assert web.gets == []
+
+
+@pytest.mark.parametrize("change", [-512, 512])
+def test_a_size_that_the_manifest_lies_about_is_found(change: int, cache, web, entries) -> None:
+    entry = replace(entries[0], filesize=entries[0].filesize + change)
+    with pytest.raises(LostRowError, match=r"more bytes are sent than|bytes, its manifest says"):
+        cache.fetch(tar(web, entry), entry)
+    assert kept(cache) == set()
+
+
+def test_a_whole_file_that_is_no_shard_is_refused(cache, web, folder, entries) -> None:
+    data = b"#!/bin/sh\n" * 200
+    (folder / "evil.tar").write_bytes(data)
+    entry = ShardEntry("evil.tar", 8, len(data), "", hashlib.sha256(data).hexdigest())
+    with pytest.raises(LostRowError, match=r"evil\.tar is not a shard of this format"):
+        cache.open(tar(web, entry), entry)
+    assert kept(cache) == set()
+
+
+# ---- room
+
+
+def test_the_longest_unused_shard_makes_room(cache, web, entries) -> None:
+    sizes = [entry.filesize for entry in entries]
+    cache = replace(cache, budget_bytes=sizes[0] + sizes[1] + sizes[2])
+    for number, entry in enumerate(entries[:3]):
+        path = cache.fetch(tar(web, entry), entry)
+        os.utime(path, (number, number))
+    assert cache.touch(entries[0])  # used again
+    cache.fetch(tar(web, entries[3]), entries[3])
+    assert kept(cache) == {entries[number].sha256 for number in (0, 2, 3)}
+    assert {path.stem for path in cache.folder.glob("*.idx")} == kept(cache)
+    cache.fetch(tar(web, entries[1]), entries[1])
+    assert sum(path.stat().st_size for path in cache.folder.glob("*.tar")) <= cache.budget_bytes
+
+
+def test_a_shard_that_was_dropped_while_it_is_read_stays_readable(cache, web, entries) -> None:
+    cache = replace(cache, budget_bytes=entries[0].filesize + 1)
+    opened = cache.open(tar(web, entries[0]), entries[0])
+    cache = replace(cache, budget_bytes=entries[1].filesize)
+    cache.open(tar(web, entries[1]), entries[1])
+    assert kept(cache) == {entries[1].sha256}
+    assert opened[7].row.row == 7
+
+
+def test_a_shard_larger_than_the_cache_is_refused_with_the_remedy(cache, web, entries) -> None:
+    with pytest.raises(RunError, match="more than the 100 of the cache: raise --cache-gb"):
+        replace(cache, budget_bytes=100).fetch(tar(web, entries[0]), entries[0])
+
+
+def test_a_full_disk_is_no_lost_shard(cache, web, entries, waits, monkeypatch) -> None:
+    def download(self: Remote, file: Path, limit: int | None = None) -> None:
+        raise OSError(f"{self}: full") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Remote, "download", download)
+    with pytest.raises(RunError, match=r"no room for shards in .*cache: free some space or lower --cache-gb") as caught:
+        cache.fetch(tar(web, entries[0]), entries[0])
+    assert not isinstance(caught.value, LostRowError)
+    assert waits == []
+
+
+def test_what_a_killed_process_left_is_swept_and_its_claim_ends(cache, web, entries) -> None:
+    cache.folder.mkdir()
+    leftover = cache.folder / f".tmp-node-1-{entries[1].sha256}.{1 << 40}"
+    leftover.touch()
+    os.utime(leftover, (0, 0))
+    for entry in entries:
+        cache.fetch(tar(web, entry), entry)
+    assert len(kept(cache)) == 4
+    assert leftovers(cache) == []
+
+
+def test_a_shard_that_a_disk_has_cut_is_fetched_again(cache, web, entries) -> None:
+    path = cache.fetch(tar(web, entries[0]), entries[0])
+    os.truncate(path, 5000)
+    assert cache.open(tar(web, entries[0]), entries[0])[0].row.row == 0
+    assert web.gets == [entries[0].url] * 2
+
+
+# ---- many processes
+
+
+def test_processes_and_threads_share_one_download(cache, web, folder, entries) -> None:
+    context = multiprocessing.get_context("fork")
+    cache = ShardCache(cache.folder, cache.budget_bytes)
+    web.answers[entries[0].url] = [slow]
+    processes = [context.Process(target=cache.fetch, args=(tar(web, entries[0]), entries[0])) for _ in range(3)]
+    threads = [threading.Thread(target=cache.fetch, args=(tar(web, entries[0]), entries[0])) for _ in range(3)]
+    for each in (*processes, *threads):
+        each.start()
+    for each in (*processes, *threads):
+        each.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert web.gets == [entries[0].url]
+    assert cache.fetch(tar(web, entries[0]), entries[0]).read_bytes() == (folder / entries[0].url).read_bytes()
+
+
+# ---- ahead of the training
+
+
+def wanted(web: Web, entries: list[ShardEntry], *spans: tuple[int, int]) -> list[Wanted]:
+    return [Wanted(tar(web, entry), entry, *span) for entry, span in zip(entries, spans, strict=True)]
+
+
+def test_shards_are_fetched_ahead_in_the_order_of_their_use(cache, web, entries) -> None:
+    Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=1).join()
+    assert web.gets == [entry.url for entry in entries]
+
+
+def test_fetching_ahead_never_displaces_what_is_in_use(cache, web, entries) -> None:
+    cache = replace(cache, budget_bytes=sum(entry.filesize for entry in entries[:2]))
+    prefetch = Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=1)
+    while len(kept(cache)) < 2:
+        prefetch.advance(3)  # until the first is done with, there is no room for the third
+    prefetch.stop()
+    prefetch.join()
+    assert web.gets == [entries[0].url, entries[1].url]
+    prefetch = Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9))[1:], step=4, threads=1)
+    prefetch.advance(6)
+    prefetch.advance(9)
+    prefetch.advance(10)
+    prefetch.join()
+    assert web.gets[-2:] == [entries[2].url, entries[3].url]
+
+
+def test_what_cannot_be_had_does_not_stop_what_follows(cache, web, folder, entries) -> None:
+    (folder / entries[1].url).unlink()
+    Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=2).join()
+    assert kept(cache) == {entries[number].sha256 for number in (0, 2, 3)}

@@ -1,0 +1,1 @@
+"""A page about a run: tables, curves and crops of its results."""

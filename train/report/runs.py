@@ -1,0 +1,117 @@
+"""What a run folder says of itself."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from shared.errors import RunError
+from shared.rebalance.estimator import clusters_of, interval, resample
+from shared.storage.runlog import JsonLines
+from train.evaluation.paired import student_reach
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run: its settings, the records of its borders and of its steps. bicubic_db: of each task, if evaluated."""
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    borders: list[Record]
+    metrics: list[Record]
+    bicubic_db: dict[str, float]
+
+    @property
+    def intervals(self) -> list[Record]:
+        """The finished intervals; the last border has none after it."""
+        return [record for record in self.borders if "delivered" in record]
+
+    @property
+    def last(self) -> Record:
+        """The last border."""
+        return self.borders[-1]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in the run's order."""
+        return self.last["tasks"]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether the run was measured against references."""
+        return all("estimate" in record for record in self.borders)
+
+    def is_paired_with(self, other: "RunData") -> bool:
+        """Whether both were measured on the same tasks and images."""
+        return all(self.last[key] == other.last[key] for key in ("tasks", "photographs"))
+
+
+def read_run(folder: Path, name: str) -> RunData:
+    """Raises `RunError` when the folder is no run or has no finished interval."""
+    borders = JsonLines(folder / "intervals.jsonl").read()
+    if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in borders):
+        raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
+    summary = folder / "evaluation" / "shared" / "summary.json"
+    testsets = json.loads(summary.read_text())["testsets"] if summary.is_file() else []
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    bicubic_db = {row["testset"]: row["bicubic_db"] for row in testsets}
+    return RunData(name, folder, settings, borders, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
+
+
+class Figures(NamedTuple):
+    """A figure with its 95 % bootstrap interval, dB."""
+
+    value: float
+    low: float
+    high: float
+
+
+def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
+    """PSNR at the last border: of every task, the mean of the tasks, the worst task; photographs as clusters.
+
+    With a `base` that is paired with the run, the differences to it, of the same resamples.
+    """
+    counts = resample(clusters_of(run.last["photographs"]), ("report",))
+    once = np.ones((1, counts.shape[1]))
+    value, replicates = (_levels(run, weights) - (_levels(base, weights) if base else 0) for weights in (once, counts))
+    return [Figures(*map(float, row)) for row in zip(value[0], *interval(replicates), strict=True)]
+
+
+def _levels(run: RunData, counts: np.ndarray) -> np.ndarray:
+    """PSNR of the tasks, their mean and their minimum, float [R, n + 2], with image k counted counts[r, k] times."""
+    tasks = counts @ np.array(run.last["shared_db"]).T / counts.sum(axis=1)[:, None]
+    return np.column_stack([tasks, tasks.mean(axis=1), tasks.min(axis=1)])
+
+
+def gap_reaches(record: Record) -> list[float | None]:
+    """How far the 95 % interval of each gap of a border goes to either side, dB; None with one photograph.
+
+    Student's t with one degree of freedom less than photographs: 1.96 standard errors cover .70 with 2 and .90 with 7.
+    """
+    count = len(set(record["photographs"]))
+    errors: list[float | None] = record["estimate"]["errors_db"]
+    return [None if e is None else student_reach(count) * e for e in errors]
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What runs are called on the page: their folders, without what all have in common; of one the last two parts."""
+    if len(folders) == 1:
+        return ["/".join(folders[0].resolve().parts[-2:]).lstrip("/")]
+    parts = [folder.resolve().parts for folder in folders]
+    common = next(i for i in range(len(min(parts, key=len)) + 1) if len({p[: i + 1] for p in parts}) > 1)
+    return ["/".join(p[common:]) or p[-1] for p in parts]

@@ -1,0 +1,98 @@
+"""The tables of the report, as lines of text."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from shared.text import TIME_UNITS, quantity
+from train.record.resume import FREE
+from train.report.runs import Figures, RunData, final_psnr, flatten
+
+SHOWN = {"iterations", "groups"}
+"""Of the settings in which a run may be resumed differently, those that make another network from its beginning."""
+
+
+class Table(NamedTuple):
+    """A heading and lines. bold: how many lines at the end are summaries."""
+
+    head: list[str]
+    lines: list[list[str]]
+    bold: int = 0
+
+
+def differing_settings(runs: Sequence[RunData]) -> Table:
+    """The settings in which the runs are not alike."""
+    flat = [flatten(run.settings) for run in runs]
+    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if key not in FREE - SHOWN]
+    differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
+    return Table(
+        ["setting", *(run.name for run in runs)],
+        [[key, *(_setting(one.get(key)) for one in flat)] for key in differing],
+    )
+
+
+def _setting(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def comparison(runs: Sequence[RunData]) -> Table:
+    """PSNR of every run on every task at its end, and the paired differences to the first run."""
+    first = runs[0]
+    same = [run for run in runs if run.tasks == first.tasks]
+    paired = [run for run in same[1:] if run.is_paired_with(first)]
+    head = ["PSNR-Y, dB", *(run.name for run in same), *(f"{run.name} - {first.name}" for run in paired)]
+    columns = [[_with_interval(f) for f in final_psnr(run)] for run in same]
+    columns += [[_with_interval(f, "+") for f in final_psnr(run, first)] for run in paired]
+    names = [*first.tasks, "mean of the tasks", "worst task"]
+    return Table(head, [[name, *cells] for name, *cells in zip(names, *columns, strict=True)], bold=2)
+
+
+def ending(run: RunData) -> Table:
+    """Bicubic, single, shared, gap, weight and volume of every task at the last border."""
+    last, found = run.last, final_psnr(run)
+    columns: dict[str, list[str]] = {}
+    if run.bicubic_db:
+        columns["bicubic, dB"] = _numbers([run.bicubic_db.get(task) for task in run.tasks], mean=True)
+    if "reference_db" in last:
+        columns["single, dB"] = _numbers([float(np.mean(values)) for values in last["reference_db"]], mean=True)
+    columns["shared, dB [95 %]"] = [_with_interval(f) for f in found]
+    if "estimate" in last:
+        columns["gap DP, dB"] = _numbers(last["estimate"]["gaps_db"], mean=True)
+        columns["s.e."] = _numbers(last["estimate"]["errors_db"])
+        columns["weight"] = _numbers(last["estimate"]["weights"])
+    delivered = np.sum([record["delivered"] for record in run.intervals], axis=0)
+    columns["samples"] = [f"{count:,}" for count in delivered[: len(run.tasks)]] + [f"{delivered.sum():,} in all", ""]
+    names = [*run.tasks, "mean of the tasks", f"worst task: {run.tasks[int(np.argmin([f.value for f in found[:-2]]))]}"]
+    lines = [[name, *(column[i] for column in columns.values())] for i, name in enumerate(names)]
+    return Table(["task", *columns], lines, bold=2)
+
+
+def throughput(runs: Sequence[RunData]) -> Table:
+    """Speed and waiting, the median over the lines of metrics.jsonl."""
+    head = ["run", "steps", "samples", "samples/s", "ms a step", "data wait", "training time"]
+    lines = []
+    for run in runs:
+        steps = run.last["step"]
+        samples = f"{steps * run.settings['batch_size']:,}"
+        if not run.metrics:
+            lines.append([run.name, f"{steps:,}", samples, "", "", "", ""])
+            continue
+        rate, seconds, wait = (
+            float(np.median([line[key] for line in run.metrics]))
+            for key in ("samples_per_second", "step_seconds", "data_wait")
+        )
+        times = [f"{rate:,.1f}", f"{1000 * seconds:.1f}", f"{100 * wait:.1f} %", quantity(seconds * steps, TIME_UNITS)]
+        lines.append([run.name, f"{steps:,}", samples, *times])
+    return Table(head, lines)
+
+
+def _with_interval(found: Figures, sign: str = "") -> str:
+    return f"{found.value:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
+
+
+def _numbers(values: Sequence[float | None], mean: bool = False) -> list[str]:
+    """The values, their mean if it has a meaning, and an empty cell for the worst task."""
+    known = [value for value in values if value is not None]
+    cells = ["" if value is None else f"{value:.3f}" for value in values]
+    return [*cells, f"{np.mean(known):.3f}" if mean and known else "", ""]
