@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from shared.photos.find import Crop, Photograph
+from shared.photos.find import Crop, HRImage
 from shared.photos.photo_cache import fetch
 
 
@@ -15,7 +15,7 @@ def cut(crops: Sequence[Crop], patch: int) -> Iterator[np.ndarray]:
     Raises `RunError` as `fetch` does.
     """
     waiting: dict[int, np.ndarray] = {}
-    mapped: dict[Photograph, np.ndarray] = {}  # until the shard ends: a page is looked up once
+    mapped: dict[HRImage, np.ndarray] = {}  # until the shard ends: a page is looked up once
     for position, crop in enumerate(crops):
         if position not in waiting:
             image, places = mapped.get(crop.photograph), [position]

@@ -13,7 +13,7 @@ from gen.card import dataset_card
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
 from shared.errors import RunError, UsageError
-from shared.photos.find import Photograph, PhotoSet
+from shared.photos.find import HRImage, HRImageSet
 from shared.records import canonical_json
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
@@ -27,7 +27,7 @@ class DatasetJob:
 
     folder: Place
     recipe: Recipe
-    photos: PhotoSet
+    photos: HRImageSet
     rows: int
     generation: int
     specs: tuple[ShardSpec, ...]
@@ -56,7 +56,7 @@ class DatasetPlan:
     rows: int
     first_row: int = 0
 
-    def specs(self, folder: Place, photographs: Sequence[Photograph] = ()) -> tuple[ShardSpec, ...]:
+    def specs(self, folder: Place, photographs: Sequence[HRImage] = ()) -> tuple[ShardSpec, ...]:
         """All shards in order. Without photographs they can be named and looked up, not rendered."""
         per_shard, given, end = self.recipe.rows_per_shard, tuple(photographs), self.first_row + self.rows
         return tuple(
@@ -95,7 +95,7 @@ class DatasetPlan:
         return None
 
 
-def plan_dataset(out: Place, recipe: Recipe, photos: PhotoSet, count: int, first_row: int = 0) -> DatasetJob:
+def plan_dataset(out: Place, recipe: Recipe, photos: HRImageSet, count: int, first_row: int = 0) -> DatasetJob:
     """What has to be done so that the dataset holds `count` rows, or as many as it holds already.
 
     first_row: of a part that is to be merged with others; a multiple of the rows per shard.

@@ -17,7 +17,7 @@ from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
-from shared.photos.find import Photograph, PhotoSet
+from shared.photos.find import HRImage, HRImageSet
 from shared.progress import progress_bar
 from shared.records import canonical_json
 from shared.shards.format import group_rows, read_index, write_index
@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class MergeSettings:
     """What `gen.merge` can be asked for."""
 
     out: str = argument("dataset folder to make")
@@ -57,8 +57,8 @@ class Part:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.merge", __doc__ or "")
+    """The command; see `MergeSettings`. Returns the exit code."""
+    settings = parse(MergeSettings, argv, "python -m gen.merge", __doc__ or "")
     out = place(settings.out)
     if isinstance(out, Remote):
         raise UsageError(f"out is {settings.out!r}: parts are joined in a folder; copy it to the url afterwards")
@@ -200,7 +200,7 @@ def _index(tar: Path) -> bytes:
     return data
 
 
-def _photographs(parts: Sequence[Part]) -> PhotoSet:
+def _photographs(parts: Sequence[Part]) -> HRImageSet:
     """The photographs as the manifests tell them; of pictures passed over, the most that any part met."""
     manifest, skipped = parts[0].manifest, dict[str, int]()
     for part in parts:
@@ -212,10 +212,10 @@ def _photographs(parts: Sequence[Part]) -> PhotoSet:
             for entry in manifest.attributions
             for name in entry["photographs"]
         }
-        photographs = tuple(Photograph(path="", weight=0, **p, **named.get(p["id"], {})) for p in manifest.photographs)
+        photographs = tuple(HRImage(path="", weight=0, **p, **named.get(p["id"], {})) for p in manifest.photographs)
     except (KeyError, TypeError) as error:
         raise RunError(f"{parts[0].folder / MANIFEST}: its photographs are not of this format: {error}") from error
-    return PhotoSet(photographs, dict(sorted(skipped.items())))
+    return HRImageSet(photographs, dict(sorted(skipped.items())))
 
 
 if __name__ == "__main__":

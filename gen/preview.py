@@ -1,4 +1,4 @@
-"""Draw a sheet of rows: the HR crop, its LR enlarged to the same size, and the degradation in plain words.
+"""Draw a sheet of rows: the HR crop, its LR upscaled to the same size, and the degradation in plain words.
 
 A name that ends in .html gives a page, with histograms of everything that was drawn; several datasets share one page.
 """
@@ -27,7 +27,7 @@ from shared.storage.atomic import write_bytes
 from shared.storage.remote import Place, folders_below, place
 
 PICTURE = 256
-"""Least side of a picture on the sheet; smaller ones are enlarged by a whole factor, nearest neighbour."""
+"""Least side of a picture on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""
 MARGIN, GAP, INDENT, LABEL, TEXT_WIDTH = 44, 22, 14, 62, 450
 TITLE, HEADING, BODY, LINE = 32, 17, 15, 22
 INK, GREY, RULE, PAPER = "#1a1a1a", "#707070", "#dcdcdc", "#ffffff"
@@ -42,7 +42,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class PreviewSettings:
     """What `gen.preview` can be asked for."""
 
     path: list[str] = argument("dataset folders, folders of datasets, or urls of either")  # noqa: RUF009 -- a field, not a list
@@ -51,8 +51,8 @@ class Settings:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.preview", __doc__ or "")
+    """The command; see `PreviewSettings`. Returns the exit code."""
+    settings = parse(PreviewSettings, argv, "python -m gen.preview", __doc__ or "")
     require_at_least(1, settings, "rows")
     datasets = [Dataset(folder) for path in settings.path for folder in _folders(place(path))]
     for dataset in datasets:
@@ -176,7 +176,7 @@ def _draw_title(pen: ImageDraw.ImageDraw, manifest: Manifest, side: int) -> None
     pen.text((MARGIN, top), _plain(manifest.name), INK, _font(TITLE))
     pen.text((MARGIN, top + TITLE + 12), _plain(made), GREY, _font(BODY))
     top += TITLE + 52
-    pairs = (("HR", MARGIN), ("LR, enlarged", MARGIN + side + GAP), ("degradation, in order", _text_column(side)))
+    pairs = (("HR", MARGIN), ("LR, upscaled", MARGIN + side + GAP), ("degradation, in order", _text_column(side)))
     for heading, x in pairs:
         pen.text((x, top), heading, GREY, _font(BODY))
 

@@ -27,7 +27,7 @@ from shared.config import option, parse
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import SPACES, get_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.photos.find import PhotoSet, find_photographs
+from shared.photos.find import HRImageSet, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
 from shared.progress import progress_bar
@@ -41,7 +41,7 @@ CALIBRATION_ROWS = 16
 
 
 @dataclass(frozen=True)
-class Settings:
+class RenderSettings:
     """What `gen.render` can be asked for."""
 
     subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
@@ -76,14 +76,14 @@ class Settings:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.render", __doc__ or "")
+    """The command; see `RenderSettings`. Returns the exit code."""
+    settings = parse(RenderSettings, argv, "python -m gen.render", __doc__ or "")
     _check(settings)
     _rows(settings)
     if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
         start_server()  # it loads what the workers need while this process looks at the pictures
     recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
-    photos = find_photographs(
+    photos = find_hr_images(
         settings.hr,
         settings.split,
         settings.patch,
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _advice(settings: Settings, num_missing: int, unfinished: list[Outcome]) -> str:
+def _advice(settings: RenderSettings, num_missing: int, unfinished: list[Outcome]) -> str:
     """What is to be done about shards that failed or were handed on."""
     waits = [outcome.waits_for for outcome in unfinished if outcome.waits_for]
     texts = []
@@ -130,7 +130,7 @@ def _advice(settings: Settings, num_missing: int, unfinished: list[Outcome]) -> 
     return "; ".join(texts)
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: RenderSettings) -> None:
     require_at_least(1, settings, "count", "workers", "scale")
     get_engine(settings.engine)
     get_backend(settings.backend).require()
@@ -139,14 +139,14 @@ def _check(settings: Settings) -> None:
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
 
-def _subspaces(settings: Settings) -> list[str]:
+def _subspaces(settings: RenderSettings) -> list[str]:
     space = get_space(settings.space)
     if settings.subspace == "all":
         return [subspace.name for subspace in partition(space, settings.partition)]
     return [get_subspace(space, settings.partition, settings.subspace).name]
 
 
-def _recipes(settings: Settings) -> list[Recipe]:
+def _recipes(settings: RenderSettings) -> list[Recipe]:
     """The recipe of each dataset, still without the photographs."""
     return [
         Recipe(
@@ -167,12 +167,12 @@ def _recipes(settings: Settings) -> list[Recipe]:
     ]
 
 
-def _plan(settings: Settings, recipes: list[Recipe], photos: PhotoSet) -> list[DatasetJob]:
+def _plan(settings: RenderSettings, recipes: list[Recipe], photos: HRImageSet) -> list[DatasetJob]:
     rows = _rows(settings)
     return [plan_dataset(place(settings.out), recipe, photos, len(rows), rows.start) for recipe in recipes]
 
 
-def _rows(settings: Settings) -> range:
+def _rows(settings: RenderSettings) -> range:
     """The rows to render. Raises `UsageError` for a part that does not begin with a shard."""
     if settings.rows is None:
         return range(settings.count or DEFAULT_COUNT[settings.split])
@@ -187,7 +187,7 @@ def _rows(settings: Settings) -> range:
     return rows
 
 
-def _announce(settings: Settings, photos: PhotoSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:
+def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:
     """Say what will be done before it is done."""
     for note in photos.notes:
         print(note)
@@ -243,7 +243,7 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     return max(seconds, 0.0) / sample.rows + decoding * len(of_shard) / spec.rows, stream.size / sample.rows
 
 
-def _render(settings: Settings, missing: list[ShardSpec]) -> list[Outcome]:
+def _render(settings: RenderSettings, missing: list[ShardSpec]) -> list[Outcome]:
     """Let the engine render; what became of the shards that are not finished."""
     unfinished, run = [], get_engine(settings.engine).run
     with progress_bar(sum(spec.rows for spec in missing), "pair", disable=not missing) as bar:

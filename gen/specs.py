@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gen.backends import versions
 from gen.recipe import Recipe
-from shared.photos.find import Crop, Photograph, draw_crops
+from shared.photos.find import Crop, HRImage, draw_crops
 from shared.records import canonical_json
 from shared.shards.format import shard_name
 from shared.shards.manifest import ShardEntry
@@ -24,7 +24,7 @@ class ShardSpec:
 
     folder: str
     recipe: Recipe
-    photographs: tuple[Photograph, ...]
+    photographs: tuple[HRImage, ...]
     index: int
     rows: int
 

@@ -22,7 +22,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Settings:
+class StatusSettings:
     """What `gen.status` can be asked for."""
 
     path: str = argument("dataset folder, or a folder of datasets, or the url of either")
@@ -31,7 +31,7 @@ class Settings:
 
 
 @dataclass
-class Progress:
+class DatasetProgress:
     """How far one dataset is. Looking again costs what is new, not what is there.
 
     started: time of the latest render command. done: record and time of each finished shard, by name. failed: by name.
@@ -46,13 +46,13 @@ class Progress:
     committed: bool = False
 
     @staticmethod
-    def of(folder: Place) -> "Progress | None":
+    def of(folder: Place) -> "DatasetProgress | None":
         """Progress of a folder that a render was planned for, else None. Raises `RunError` for an unreadable plan."""
         plan, records = DatasetPlan.load(folder), listing(folder / DONE_FOLDER)
         if plan is None:
             return None
         started = records[PLAN].time if PLAN in records else 0.0
-        progress = Progress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
+        progress = DatasetProgress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
         if not records:
             progress._take_listed()
         progress.look()
@@ -129,8 +129,8 @@ class Progress:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.status", __doc__ or "")
+    """The command; see `StatusSettings`. Returns the exit code."""
+    settings = parse(StatusSettings, argv, "python -m gen.status", __doc__ or "")
     if settings.interval <= 0:
         raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
     datasets = find_progress(place(settings.path))
@@ -146,7 +146,7 @@ def main(argv: list[str]) -> int:
     return 0 if all(progress.committed for progress in datasets) else 1
 
 
-def find_progress(path: Place) -> list[Progress]:
+def find_progress(path: Place) -> list[DatasetProgress]:
     """Progress of the dataset at `path`, or of those directly below it. Raises `UsageError` when there is none."""
     if isinstance(path, Remote) and path.protocol in READ_ONLY:
         raise UsageError(
@@ -154,14 +154,14 @@ def find_progress(path: Place) -> list[Progress]:
         )
     if not path.is_dir():
         raise UsageError(f"path is {str(path)!r}: no such folder")
-    if progress := Progress.of(path):
+    if progress := DatasetProgress.of(path):
         return [progress]
-    if found := [progress for folder in folders_below(path) if (progress := Progress.of(folder))]:
+    if found := [progress for folder in folders_below(path) if (progress := DatasetProgress.of(folder))]:
         return found
     raise UsageError(f"{path} holds no dataset that was begun: give a folder that gen.render writes to")
 
 
-def _look_again(datasets: list[Progress], interval_seconds: float) -> None:
+def _look_again(datasets: list[DatasetProgress], interval_seconds: float) -> None:
     """Wait, look, and show the table in the place of the one before, or below it in a log file."""
     height = _table(datasets).count("\n") + 1
     time.sleep(interval_seconds)
@@ -172,7 +172,7 @@ def _look_again(datasets: list[Progress], interval_seconds: float) -> None:
     print(_table(datasets), flush=True)
 
 
-def _table(datasets: list[Progress]) -> str:
+def _table(datasets: list[DatasetProgress]) -> str:
     return "\n".join(map(str, datasets))
 
 

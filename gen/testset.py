@@ -27,7 +27,7 @@ from shared.degradation.plan import PLAN_VERSION, sample_plan
 from shared.degradation.space import MIN_PATCH, SPACES, get_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import encode_png, png_size
-from shared.photos.find import Photograph, PhotoSet, find_photographs
+from shared.photos.find import HRImage, HRImageSet, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import read
 from shared.progress import progress_bar
@@ -43,7 +43,7 @@ CALIBRATION_SIDE = 512
 
 
 @dataclass(frozen=True)
-class Settings:
+class TestsetSettings:
     """What `gen.testset` can be asked for."""
 
     name: str = option("div2k4level", f"which set: {', '.join(NAMES)}")
@@ -60,7 +60,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TestsetRecipe:
     """Everything that decides a set's pictures. photographs: hash of the list of HR pictures with their hashes."""
 
     name: str
@@ -82,8 +82,8 @@ class Work:
     """One photograph to render in all tasks, into `folder` under `name`."""
 
     folder: str
-    recipe: Recipe
-    photograph: Photograph
+    recipe: TestsetRecipe
+    photograph: HRImage
     name: str
 
     @property
@@ -98,8 +98,8 @@ class Work:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.testset", __doc__ or "")
+    """The command; see `TestsetSettings`. Returns the exit code."""
+    settings = parse(TestsetSettings, argv, "python -m gen.testset", __doc__ or "")
     if settings.name not in NAMES:
         raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
     require_at_least(1, settings, "scale", "workers")
@@ -107,14 +107,14 @@ def main(argv: list[str]) -> int:
     cut = settings.partition or (get_space(settings.space).default_partition if settings.space else cut)
     partition(get_space(settings.space or space), cut)
     least = -(-MIN_PATCH // settings.scale) * settings.scale
-    photos = find_photographs(
+    photos = find_hr_images(
         settings.hr,
         "val",
         least,
         None if settings.hr == "photos" else settings.hr,
         sources=read_sources(settings.sources, settings.licence),
     )
-    recipe = Recipe(settings.name, settings.space or space, cut, settings.scale, settings.seed, photos.digest())
+    recipe = TestsetRecipe(settings.name, settings.space or space, cut, settings.scale, settings.seed, photos.digest())
     folder = Path(settings.out or f"testsets/{settings.name}")
     works = [Work(str(folder), recipe, photo, name) for name, photo in _names(photos.photographs).items()]
     _refuse_mixture(folder, recipe)
@@ -132,9 +132,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _names(photographs: Sequence[Photograph]) -> dict[str, Photograph]:
+def _names(photographs: Sequence[HRImage]) -> dict[str, HRImage]:
     """The photographs by the name of their files. Raises `UsageError` when two would have the same."""
-    named: dict[str, Photograph] = {}
+    named: dict[str, HRImage] = {}
     for photo in photographs:
         name = os.path.splitext(photo.id)[0].replace("/", "-").lstrip(".")  # noqa: PTH122 - an id, not a path here
         if name in named:
@@ -143,18 +143,18 @@ def _names(photographs: Sequence[Photograph]) -> dict[str, Photograph]:
     return named
 
 
-def _subfolders(recipe: Recipe) -> list[str]:
+def _subfolders(recipe: TestsetRecipe) -> list[str]:
     return ["HR", *(f"{kind}/{task.name}" for kind in ("LR", "plans") for task in recipe.tasks())]
 
 
-def _refuse_mixture(folder: Path, recipe: Recipe) -> None:
+def _refuse_mixture(folder: Path, recipe: TestsetRecipe) -> None:
     """Raises `UsageError` that names what differs when the folder holds a set of another recipe."""
     path = folder / RECIPE
     if not path.is_file():
         return
     try:
         values = json.loads(path.read_bytes())
-        require_fields(Recipe, values, "recipe field")
+        require_fields(TestsetRecipe, values, "recipe field")
     except (ValueError, AttributeError) as error:
         raise RunError(f"{path} was made by another version of this program: {error}") from error
     changed = [f"{name}: {values[name]} -> {value}" for name, value in asdict(recipe).items() if values[name] != value]
@@ -162,7 +162,7 @@ def _refuse_mixture(folder: Path, recipe: Recipe) -> None:
         raise UsageError(f"{folder} holds another test set ({'; '.join(changed)}): choose another --out, or delete it")
 
 
-def _announce(photos: PhotoSet, works: Sequence[Work], missing: Sequence[Work], settings: Settings) -> None:
+def _announce(photos: HRImageSet, works: Sequence[Work], missing: Sequence[Work], settings: TestsetSettings) -> None:
     """Say what will be done before it is done."""
     for note in photos.notes:
         print(note)
@@ -231,7 +231,7 @@ def attempt(work: Work) -> str:
     return ""
 
 
-def _read(photograph: Photograph, scale: int) -> np.ndarray:
+def _read(photograph: HRImage, scale: int) -> np.ndarray:
     """The photograph, cropped at the right and the bottom to a multiple of the scale."""
     height, width = (side // scale * scale for side in (photograph.height, photograph.width))
     return read(photograph)[:height, :width]
@@ -245,7 +245,7 @@ def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, st
     return render(hr, plan, recipe.scale), plan.to_json()
 
 
-def _record(folder: Path, recipe: Recipe, photos: PhotoSet, works: Sequence[Work]) -> TestSetRecord:
+def _record(folder: Path, recipe: TestsetRecipe, photos: HRImageSet, works: Sequence[Work]) -> TestSetRecord:
     tasks = [task.name for task in recipe.tasks()]
     images = []
     for work in works:

@@ -41,7 +41,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class VerifySettings:
     """What `gen.verify` can be asked for."""
 
     path: str = argument("dataset folder (one with a manifest.json), or a folder of datasets, or the url of either")
@@ -85,8 +85,8 @@ class Report:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.verify", __doc__ or "")
+    """The command; see `VerifySettings`. Returns the exit code."""
+    settings = parse(VerifySettings, argv, "python -m gen.verify", __doc__ or "")
     require_at_least(0, settings, "rerender")
     require_at_least(1, settings, "workers")
     folders = find_datasets(place(settings.path))

@@ -39,7 +39,7 @@ from shared.errors import UsageError, run_command
 
 
 @dataclass(frozen=True)
-class Settings:
+class DegradeBenchSettings:
     """What to time."""
 
     space: str = option("realesrgan", "degradation space, taken whole")
@@ -53,7 +53,7 @@ class Settings:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(Settings, argv, "python scripts/bench_degrade.py", __doc__ or "")
+    settings = parse(DegradeBenchSettings, argv, "python scripts/bench_degrade.py", __doc__ or "")
     peer = load_peer(settings.peer) if settings.peer else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     figures = bench(settings, device, peer)
@@ -71,7 +71,9 @@ def load_peer(name: str) -> Callable[[Tensor], Any]:
         raise UsageError(f"--peer {name}: {error}; it must be MODULE:FUNCTION, the module on PYTHONPATH") from error
 
 
-def bench(settings: Settings, device: torch.device, peer: Callable[[Tensor], Any] | None = None) -> dict[str, Any]:
+def bench(
+    settings: DegradeBenchSettings, device: torch.device, peer: Callable[[Tensor], Any] | None = None
+) -> dict[str, Any]:
     """Print and return the figures."""
     on_gpu = device.type == "cuda"
     if not on_gpu:

@@ -33,7 +33,7 @@ from shared.mixing.tasks import Task, find_tasks
 from shared.shards.format import decode_pair
 from shared.shards.reader import ShardFile
 from train.feed import Feed
-from train.settings import Settings as RunSettings
+from train.settings import TrainSettings as RunSettings
 
 WEIGHTS = (0.4, 0.3, 0.2, 0.1)
 WARM_BATCHES = 8
@@ -41,7 +41,7 @@ BATCH = 48
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """What to time."""
 
     shards: str | None = option(None, "datasets of four tasks (default: rendered for the purpose)")
@@ -62,26 +62,26 @@ class Cost(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(Settings, argv, "python scripts/bench_loader.py", __doc__ or "")
+    settings = parse(TrainSettings, argv, "python scripts/bench_loader.py", __doc__ or "")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         shards = Path(settings.shards or _render(settings, Path(folder)))
         tasks = find_tasks(shards)
         _report(_take_turns(tasks, settings))
-        _bench_border(tasks, settings)
+        _bench_boundary(tasks, settings)
         _bench_wait(tasks, settings)
         _bench_memory(tasks, settings.memory_samples)
     return 0
 
 
-def _render(settings: Settings, folder: Path) -> Path:
+def _render(settings: TrainSettings, folder: Path) -> Path:
     words = ["--subspace", "all", "--hr", settings.hr, "--out", str(folder), "--rows-per-shard", "64"]
     render([*words, "--count", str(settings.rows)])
     render([*words, "--count", "2", "--split", "val"])
     return folder
 
 
-def _take_turns(tasks: Sequence[Task], settings: Settings) -> dict[str, list[Cost]]:
+def _take_turns(tasks: Sequence[Task], settings: TrainSettings) -> dict[str, list[Cost]]:
     """What each side costs, turn by turn. Their workers end with this call."""
     ours = {"ours, no worker": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
     streams = {name: _batches(_feed(tasks, workers), 200) for name, workers in ours.items()}
@@ -191,10 +191,10 @@ def _cpu_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-# ---- borders, waiting, memory
+# ---- boundaries, waiting, memory
 
 
-def _bench_border(tasks: Sequence[Task], settings: Settings) -> None:
+def _bench_boundary(tasks: Sequence[Task], settings: TrainSettings) -> None:
     quotas = apportion(WEIGHTS, 240_000)
     start = time.process_time()
     order(quotas, 0, 0)
@@ -208,7 +208,7 @@ def _bench_border(tasks: Sequence[Task], settings: Settings) -> None:
     print(f"first batch of an interval {of_one:.0f} ms, others {1000 * statistics.mean(others):.0f} ms (2 workers)")
 
 
-def _bench_wait(tasks: Sequence[Task], settings: Settings) -> None:
+def _bench_wait(tasks: Sequence[Task], settings: TrainSettings) -> None:
     """Share of the time that a training step which leaves the CPU alone waits for its batch."""
     stream, waited = _batches(_feed(tasks, 2), 200), 0.0
     for _ in range(WARM_BATCHES):

@@ -34,7 +34,7 @@ from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
 from shared.degradation.space import get_space
 from shared.errors import run_command
-from shared.photos.find import PhotoSet, draw_crops, find_photographs
+from shared.photos.find import HRImageSet, draw_crops, find_hr_images
 from shared.photos.photo_cache import fetch
 from shared.shards.codecs import CODECS
 from shared.shards.format import Row, row_members
@@ -44,7 +44,7 @@ WARM_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Settings:
+class RenderBenchSettings:
     """What to time."""
 
     hr: str = option("photos", "folder of HR pictures, or photos")
@@ -57,11 +57,11 @@ class Settings:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(Settings, argv, "python scripts/bench_render.py", __doc__ or "")
+    settings = parse(RenderBenchSettings, argv, "python scripts/bench_render.py", __doc__ or "")
     one_thread()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["REALSR_CACHE"] = str(Path(folder, "cache"))
-        photos = find_photographs(settings.hr, "train", settings.patch)
+        photos = find_hr_images(settings.hr, "train", settings.patch)
         _bench_decoding(photos)
         _bench_stages(settings, photos)
         for codec in CODECS:
@@ -105,7 +105,7 @@ def _timed(function: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def _bench_decoding(photos: PhotoSet) -> None:
+def _bench_decoding(photos: HRImageSet) -> None:
     first, again = (sum(_timed(lambda p=p: fetch(p)) for p in photos.photographs) for _ in range(2))
     unit, count = _unit(), len(photos.photographs)
     megapixels = sum(p.height * p.width for p in photos.photographs) / count / 1e6
@@ -115,7 +115,7 @@ def _bench_decoding(photos: PhotoSet) -> None:
     _line("the same, kept", 1000 * again / count, unit)
 
 
-def _bench_stages(settings: Settings, photos: PhotoSet) -> None:
+def _bench_stages(settings: RenderBenchSettings, photos: HRImageSet) -> None:
     """Milliseconds a pair, mean over the subspaces, by operator and kind."""
     clock, sizes, pairs = Clock(), defaultdict(float), 0
     before = _unit()
@@ -158,7 +158,7 @@ def _bench_stages(settings: Settings, photos: PhotoSet) -> None:
     print("bytes a pair: " + ", ".join(f"{name} {size / pairs:.0f}" for name, size in sizes.items()))
 
 
-def _bench_shards(settings: Settings, photos: PhotoSet, folder: Path, codec: str) -> None:
+def _bench_shards(settings: RenderBenchSettings, photos: HRImageSet, folder: Path, codec: str) -> None:
     """Whole shards with everything: crops, plans, degradation, encoding, tar, hashes, read-back, fsync."""
     milliseconds, wall, units = [], [], [_unit()]
     for job in _jobs(settings, photos, folder, codec, settings.rows):
@@ -172,7 +172,7 @@ def _bench_shards(settings: Settings, photos: PhotoSet, folder: Path, codec: str
     _line(f"whole shards, {codec}", mean, unit, rest)
 
 
-def _bench_memory(settings: Settings, photos: PhotoSet, folder: Path) -> None:
+def _bench_memory(settings: RenderBenchSettings, photos: HRImageSet, folder: Path) -> None:
     """What this process holds after each of many shards, and its peak within each."""
     held, peaks = [], []
     for job in _jobs(settings, photos, folder, "png", settings.rows * settings.shards):
@@ -196,7 +196,7 @@ def _status_megabytes(name: str) -> float:
     return int(found[1]) / 1024
 
 
-def _bench_workers(settings: Settings, photos: PhotoSet, folder: Path) -> None:
+def _bench_workers(settings: RenderBenchSettings, photos: HRImageSet, folder: Path) -> None:
     """Pairs a second of wall time, with the start of the workers and from their first rows on."""
     rates, steady = [], []
     for workers in sorted({1, settings.workers}):
@@ -218,7 +218,7 @@ def _watch(seen: list[tuple[float, int]]) -> Callable[[int], None]:
     return lambda rows: seen.append((time.perf_counter(), seen[-1][1] + rows))
 
 
-def _jobs(settings: Settings, photos: PhotoSet, out: Path, codec: str, rows: int) -> list[DatasetJob]:
+def _jobs(settings: RenderBenchSettings, photos: HRImageSet, out: Path, codec: str, rows: int) -> list[DatasetJob]:
     """One dataset a subspace."""
     space, digest = get_space(settings.space), photos.digest()
     options = {"rows_per_shard": settings.rows, "codec": codec}

@@ -34,7 +34,7 @@ from gen.render import main as render
 from shared.config import option, parse
 from shared.errors import UsageError, run_command
 from shared.mixing.tasks import Task, find_tasks
-from shared.rebalance.measurements import Evidence
+from shared.rebalance.measurements import Measurements
 from shared.rebalance.policies import make_policy
 from shared.shards.reader import Dataset
 from train.loop import Run, RunSpec
@@ -45,7 +45,7 @@ from train.optimisation.learner import ADAM_BETAS
 from train.optimisation.losses import VGG19, Perceptual
 from train.processes import Interrupt
 from train.run import make_accelerator
-from train.settings import GANSettings, NetworkSettings, Settings
+from train.settings import GANSettings, NetworkSettings, TrainSettings
 
 WARM_UP = 2
 
@@ -118,7 +118,7 @@ def _write_vgg19(path: Path) -> None:
     torch.save({f"features.{name}": value for name, value in features.state_dict().items()}, path)
 
 
-def _settings(options: Options, vgg19: Path, **changes: object) -> Settings:
+def _settings(options: Options, vgg19: Path, **changes: object) -> TrainSettings:
     """Of our side. A turn is one interval."""
     steps = WARM_UP + options.steps
     values = {
@@ -133,7 +133,7 @@ def _settings(options: Options, vgg19: Path, **changes: object) -> Settings:
         "workers": options.workers,
         "trackers": ["none"],
     }
-    return Settings(**{**values, **changes})
+    return TrainSettings(**{**values, **changes})
 
 
 def _take_turns(options: Options, spec: NetworkSpec, tasks: list[Task], folder: Path) -> dict[str, list[Turn]]:
@@ -208,13 +208,13 @@ class _Clock:
 # ---- ours
 
 
-def _ours(options: Options, settings: Settings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Turn:
+def _ours(options: Options, settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Turn:
     AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision, unless it forgets
     accelerator, interrupt = make_accelerator(settings), Interrupt()
     clock = _Clock(accelerator.device)
     weights = spec.build().state_dict()
     run = Run(RunSpec(folder / "run", "bench", settings, tasks, spec, weights, make_policy("uniform")), accelerator)
-    nothing_known = Evidence(0, [task.name for task in tasks], np.zeros((len(tasks), 1)), [""])
+    nothing_known = Measurements(0, [task.name for task in tasks], np.zeros((len(tasks), 1)), [""])
     run.state.record = record = run.decide(nothing_known)
     stream = run.feed.interval(record, run.state.consumed, 0, 0)
     for number in range(WARM_UP + options.steps):
@@ -248,7 +248,7 @@ class _Pairs(TorchDataset):
         return lr, hr
 
 
-def _plain(options: Options, settings: Settings, spec: NetworkSpec, tasks: list[Task]) -> Turn:
+def _plain(options: Options, settings: TrainSettings, spec: NetworkSpec, tasks: list[Task]) -> Turn:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clock = _Clock(device)
     network, average = (spec.build().to(device) for _ in range(2))
@@ -281,7 +281,7 @@ def _plain(options: Options, settings: Settings, spec: NetworkSpec, tasks: list[
 class _Critic:
     """The discriminator's side, and the losses that it and VGG19 add to the generator's."""
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
+    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         self._weights = settings.gan
         self._network = UNetDiscriminator(settings.gan.num_feat).to(device)
         self._perceptual = Perceptual(settings.vgg19).to(device) if settings.gan.perceptual else None

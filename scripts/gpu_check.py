@@ -26,7 +26,7 @@ import torch
 from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, LEAST_WORST_DB, Parity
 from shared.config import option, parse
 from shared.errors import RunError, run_command
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET_RATIO, TARGET_WAIT = 3, 0.02
@@ -39,7 +39,7 @@ WANTED_PARITY = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class GpuCheckSettings:
     """What to check."""
 
     out: str = option("runs/gpu_check", "folder for table.md, table.json, logs and runs")
@@ -49,7 +49,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """One line of the table. good: whether what is wanted was reached; None where nothing is."""
 
     check: str
@@ -64,12 +64,12 @@ class Step:
 
     name: str
     command: Sequence[str]
-    read: Callable[[], list[Row]]
+    read: Callable[[], list[CheckRow]]
 
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(Settings, argv, "bash scripts/gpu_check.sh", __doc__ or "")
+    settings = parse(GpuCheckSettings, argv, "bash scripts/gpu_check.sh", __doc__ or "")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise RunError("torch sees no GPU here: nothing was checked (--device cpu tries this script out)")
     out = Path(settings.out).absolute()
@@ -85,14 +85,14 @@ def main(argv: list[str]) -> int:
     return 1 if any(row.good is False for row in rows) else 0
 
 
-def machine(settings: Settings) -> str:
+def machine(settings: GpuCheckSettings) -> str:
     """Where the figures are from."""
     name = torch.cuda.get_device_name() if settings.device == "cuda" else "no GPU (tiny sizes, a trial of the script)"
     versions = f"torch {torch.__version__}, Python {sys.version.split()[0]}"
     return f"{name}, {versions}, {len(os.sched_getaffinity(0))} CPU cores"
 
 
-def table(rows: Sequence[Row], where: str, seconds: float) -> str:
+def table(rows: Sequence[CheckRow], where: str, seconds: float) -> str:
     """Markdown."""
     marks = {True: "yes", False: "**no**", None: ""}
     lines = [f"| {row.check} | {row.result} | {row.wanted} | {marks[row.good]} |" for row in rows]
@@ -100,11 +100,11 @@ def table(rows: Sequence[Row], where: str, seconds: float) -> str:
     return "\n".join([f"`bash scripts/gpu_check.sh` on {where}, {seconds:.0f} s:", "", *head, *lines, ""])
 
 
-def attempt(step: Step, out: Path, deadline: float) -> list[Row]:
+def attempt(step: Step, out: Path, deadline: float) -> list[CheckRow]:
     """Run a step and read its rows; what went wrong is a row of its own."""
     left = deadline - time.monotonic()
     if left < 1:
-        return [Row(step.name, "not reached within the time limit", good=False)]
+        return [CheckRow(step.name, "not reached within the time limit", good=False)]
     print(f"== {step.name}", flush=True)
     log, begun = out / f"{step.name.replace(' ', '-').replace('/', '-')}.log", time.monotonic()
     try:
@@ -117,8 +117,8 @@ def attempt(step: Step, out: Path, deadline: float) -> list[Row]:
     try:
         rows = step.read()
     except Exception as error:  # whatever a program left half done: the other steps count too
-        rows = [Row(step.name, f"left no figures ({type(error).__name__}: {error})", good=False)]
-    failed = [Row(step.name, f"failed (exit code {code}): {log.name}", good=False)]
+        rows = [CheckRow(step.name, f"left no figures ({type(error).__name__}: {error})", good=False)]
+    failed = [CheckRow(step.name, f"failed (exit code {code}): {log.name}", good=False)]
     return rows + (failed if code and all(row.good is not False for row in rows) else [])
 
 
@@ -127,7 +127,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
-def steps(settings: Settings, out: Path) -> list[Step]:
+def steps(settings: GpuCheckSettings, out: Path) -> list[Step]:
     """In the order of what matters most, should time run out."""
     bench = [sys.executable, "scripts/bench_train.py"]
     if settings.device == "cuda":
@@ -138,7 +138,7 @@ def steps(settings: Settings, out: Path) -> list[Step]:
     return [*checks(settings, out), *runs(settings.device == "cuda", out), step]
 
 
-def checks(settings: Settings, out: Path) -> list[Step]:
+def checks(settings: GpuCheckSettings, out: Path) -> list[Step]:
     """Of the torch backend alone."""
     on_gpu, python, patch = settings.device == "cuda", sys.executable, "256" if settings.device == "cuda" else "80"
     operators = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/shared/degradation").glob("test_gpu*.py"))
@@ -207,7 +207,7 @@ def training(on_gpu: bool) -> list[str]:
 # ---- what the programs leave
 
 
-def read_tests(path: Path) -> list[Row]:
+def read_tests(path: Path) -> list[CheckRow]:
     """Of a JUnit file."""
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
@@ -216,10 +216,10 @@ def read_tests(path: Path) -> list[Row]:
     failed = counts["failures"] + counts["errors"]
     passed = counts["tests"] - failed - counts["skipped"]
     result = f"{passed} passed, {failed} failed, {counts['skipped']} skipped"
-    return [Row(f"tests: {path.stem}", result, "none fails", failed == 0)]
+    return [CheckRow(f"tests: {path.stem}", result, "none fails", failed == 0)]
 
 
-def read_parity(path: Path) -> list[Row]:
+def read_parity(path: Path) -> list[CheckRow]:
     """Of `parity.py`."""
     rows = []
     for found in (Parity(**values) for values in json.loads(path.read_text())):
@@ -227,11 +227,11 @@ def read_parity(path: Path) -> list[Row]:
             f"{found.identical:.1%} identical, worst {found.worst_db:.1f} dB, all errors {found.pooled_db:.1f} dB, "
         )
         result += f"{found.within_one:.2%} within 1 level, largest {found.largest}"
-        rows.append(Row(f"parity, {found.space}, {found.plans} plans", result, WANTED_PARITY, found.holds()))
+        rows.append(CheckRow(f"parity, {found.space}, {found.plans} plans", result, WANTED_PARITY, found.holds()))
     return rows
 
 
-def read_degradation(path: Path) -> list[Row]:
+def read_degradation(path: Path) -> list[CheckRow]:
     """Of `bench_degrade.py`."""
     found = json.loads(path.read_text())
     rows = []
@@ -239,26 +239,28 @@ def read_degradation(path: Path) -> list[Row]:
         if kind in found:
             name = f"degradation, {kind.replace('_', ' ')}, batch {found['batch']} of {found['patch']} px"
             effort = "{ms:.1f} ms, {launches:.0f} launches, {gigabytes:.1f} GB".format(**found[kind])
-            rows.append(Row(name, f"{found[kind]['pairs_per_s']:.0f} pairs/s ({effort})"))
+            rows.append(CheckRow(name, f"{found[kind]['pairs_per_s']:.0f} pairs/s ({effort})"))
     floor = f"{found['floor_ms']:.1f} ms at {found['copy_gb_per_s']:.0f} GB/s; host, ahead: {found['host_ms']:.1f} ms"
-    rows.append(Row("its floor: bytes at the speed of a copy", floor))
+    rows.append(CheckRow("its floor: bytes at the speed of a copy", floor))
     if "peak_mib" in found:
         memory = f"peak {found['peak_mib']:.0f} MiB of all memory, bound {found['bound_mib']:.0f} MiB of working memory"
-        rows.append(Row("its memory", memory))
+        rows.append(CheckRow("its memory", memory))
     if "ratio_to_peer" in found:
         ratio = found["ratio_to_peer"]
-        rows.append(Row("per sample / peer", f"{ratio:.2f}", f">= {TARGET_RATIO}", ratio >= TARGET_RATIO))
+        rows.append(CheckRow("per sample / peer", f"{ratio:.2f}", f">= {TARGET_RATIO}", ratio >= TARGET_RATIO))
     return rows
 
 
-def read_shards(folder: Path) -> list[Row]:
+def read_shards(folder: Path) -> list[CheckRow]:
     """Of a dataset: that it is whole, and equal to what its plans make of its HR crops on the CPU device."""
     command = [sys.executable, "-m", "gen.verify", str(folder), "--rerender", "16"]
     found = subprocess.run(command, cwd=ROOT, env=environment() | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True)
-    return [Row("shards by the device", found.stdout.decode().strip().splitlines()[-1], "sound", not found.returncode)]
+    return [
+        CheckRow("shards by the device", found.stdout.decode().strip().splitlines()[-1], "sound", not found.returncode)
+    ]
 
 
-def read_training(name: str, run: Path, measured: bool) -> list[Row]:
+def read_training(name: str, run: Path, measured: bool) -> list[CheckRow]:
     """Of a run's metrics, over its second interval. measured: whether the speed means anything."""
     lines, intervals = JsonLines(run / "metrics.jsonl").read(), JsonLines(run / "intervals.jsonl").read()
     late = [line for line in lines if len(intervals) > 1 and line["step"] > intervals[1]["step"]]
@@ -269,13 +271,13 @@ def read_training(name: str, run: Path, measured: bool) -> list[Row]:
     share = on_the_fly / sum(sum(line["counts"]) for line in late)
     result = f"{rate:.0f} samples/s, data wait {wait:.1%}, {share:.0%} made on the fly"
     good = wait < TARGET_WAIT if measured else None
-    return [Row(f"training from {name}", result, f"data wait < {TARGET_WAIT:.0%}" if measured else "", good)]
+    return [CheckRow(f"training from {name}", result, f"data wait < {TARGET_WAIT:.0%}" if measured else "", good)]
 
 
-def read_log(name: str, log: Path) -> list[Row]:
+def read_log(name: str, log: Path) -> list[CheckRow]:
     """The lines that a program has printed, but its bars, for those who make a table of their own."""
     lines = [line.strip() for line in log.read_text().splitlines() if line.strip() and "%|" not in line]
-    return [Row(name, "<br>".join(lines[-12:]).replace("|", "/"))]
+    return [CheckRow(name, "<br>".join(lines[-12:]).replace("|", "/"))]
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Settings:
+class ParitySettings:
     """What to compare."""
 
     spaces: list[str] = option(lambda: list(SPACES), "degradation spaces")
@@ -67,7 +67,7 @@ class Parity:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code: 1 when a bound does not hold."""
-    settings = parse(Settings, argv, "python scripts/parity.py", __doc__ or "")
+    settings = parse(ParitySettings, argv, "python scripts/parity.py", __doc__ or "")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no GPU here")
     wanted = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device

@@ -29,7 +29,7 @@ NOTE = "Differences to the base, paired by image; p of each line alone, not corr
 
 
 @dataclass(frozen=True)
-class Settings:
+class CompareSettings:
     """What `train.compare` can be asked for."""
 
     evaluations: list[str] = argument("two evaluation folders or more, as NAME=PATH or PATH; the first is the base")  # noqa: RUF009 -- a field, not a list
@@ -62,8 +62,8 @@ class Difference:
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m train.compare", __doc__ or "")
+    """The command; see `CompareSettings`. Returns the exit code."""
+    settings = parse(CompareSettings, argv, "python -m train.compare", __doc__ or "")
     require_at_least(1, settings, "rows", "crop")
     folders = dict(map(named_path, settings.evaluations))
     if len(folders) < 2 or len(folders) < len(settings.evaluations):
@@ -154,7 +154,7 @@ def _sheet(
     folders: dict[str, Path],
     results: dict[str, list[ImageResult]],
     testsets: dict[str, TestSet],
-    settings: Settings,
+    settings: CompareSettings,
 ) -> bytes | None:
     """Crops where the systems differ most in PSNR-Y, one image a line; None when outputs were not kept."""
     tables = [{(r.testset, r.image): r.values["psnr_db"] for r in found} for found in results.values()]

@@ -26,7 +26,7 @@ from shared.metrics_lpips import Lpips
 from shared.progress import progress_bar
 from shared.records import canonical_json
 from shared.storage.atomic import locked, write_bytes
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.evaluation.measure import EQUAL_DB
 from train.evaluation.summaries import COLUMNS, ImageResult, write_tables
 from train.evaluation.systems import System, bicubic, open_system
@@ -38,7 +38,7 @@ CONFIG, RESULTS, PICTURES = "evaluation.json", "images.jsonl", "images"
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluateSettings:
     """What `train.evaluate` can be asked for."""
 
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file, or 'bicubic'")
@@ -61,8 +61,8 @@ class MissingPicturesError(RunError):
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m train.evaluate", __doc__ or "")
+    """The command; see `EvaluateSettings`. Returns the exit code."""
+    settings = parse(EvaluateSettings, argv, "python -m train.evaluate", __doc__ or "")
     if not settings.testset:
         raise UsageError("give --testset NAME=PATH ... (see --help)")
     require_at_least(0, settings, "border")
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def identity(system: System, settings: Settings, testsets: Sequence[TestSet]) -> dict[str, Any]:
+def identity(system: System, settings: EvaluateSettings, testsets: Sequence[TestSet]) -> dict[str, Any]:
     """What must be equal for two evaluations to be one."""
     return {
         "system": system.words,
@@ -134,7 +134,7 @@ def _check_scales(system: System, testsets: Sequence[TestSet]) -> None:
     scales = {testset.name: testset.scale for testset in testsets if testset.scale}
     for name, scale in scales.items():
         if system.scale not in (None, scale):
-            raise UsageError(f"{system.words} enlarges by {system.scale}, test set {name} by {scale}")
+            raise UsageError(f"{system.words} upscales by {system.scale}, test set {name} by {scale}")
 
 
 def _announce(system: System, testsets: Sequence[TestSet], device: torch.device) -> None:
@@ -153,7 +153,7 @@ def _picture_folders(testsets: Sequence[TestSet]) -> list[str]:
 class Measures:
     """What is measured of an output against its HR picture; float64 on the CPU, LPIPS on the device."""
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
+    def __init__(self, settings: EvaluateSettings, device: torch.device) -> None:
         self.border, self.rounded, self.device = settings.border, settings.rounded, device
         self.lpips = {net: Lpips(net).to(device) for net in settings.lpips or ()}
 

@@ -1,6 +1,6 @@
 """The feed: everything that supplies batches, between the quotas of an interval and the images on the device.
 
-Which source serves a task, and from how many rows, is decided at a border and frozen for the interval. A row that is
+Which source serves a task, and from how many rows, is decided at a boundary and frozen for the interval. A row that is
 lost within an interval is replaced by another of the same dataset: the first of the ticket's candidates that is not in
 the logged list of lost rows and can be read. The list is part of the state, so a resumed run goes on exactly.
 """
@@ -20,10 +20,10 @@ from shared.mixing.pool import Pool
 from shared.mixing.sources import Batch, Lost, TicketDataset, batches, make_loader
 from shared.mixing.tasks import Task, read_manifest
 from shared.mixing.tickets import Supply, Ticket, TicketSampler
-from shared.shards.cache import Prefetch, Wanted
+from shared.shards.cache import Prefetch, ShardRequest
 from shared.shards.manifest import MANIFEST, Manifest
-from shared.storage.remote import Found, Patience, Remote, info
-from train.settings import Settings
+from shared.storage.remote import Found, Remote, RetryPolicy, info
+from train.settings import TrainSettings
 
 NAMED = 20
 """Missing shards of a task that a record names."""
@@ -48,7 +48,7 @@ class Feed:
     def __init__(
         self,
         tasks: Sequence[Task],
-        settings: Settings,
+        settings: TrainSettings,
         device: torch.device,
         rank: int = 0,
         num_ranks: int = 1,
@@ -57,7 +57,7 @@ class Feed:
     ) -> None:
         """pool: HR pictures for samples on the fly; without, they take the HR images of shards.
 
-        state: what the feed must remember at a border, plain data that it keeps up to date: `read`, the samples that
+        state: what the feed must remember at a boundary, plain data that it keeps up to date: `read`, the samples that
         each task has taken from its shards so far; `generations`, when it took up which rows of its dataset.
         Raises `RunError` when some task can have no samples at all.
         """
@@ -119,24 +119,24 @@ class Feed:
         options = manifest, self.settings.seed, f"{name} HR" if hr else name, self.settings.window_shards
         return GrowingOrder(generations[-1:] if hr else generations, *options)
 
-    # ---- at a border
+    # ---- at a boundary
 
     def look(self) -> list[Manifest | None]:
         """For each task the manifest of its shards, if they have grown since. Any other change is a `RunError`.
 
-        What cannot be read now is looked for at the next border.
+        What cannot be read now is looked for at the next boundary.
         """
         return [self._grown(number) if number in self._stored else None for number in range(len(self.tasks))]
 
     def _grown(self, number: int) -> Manifest | None:
         task = self.tasks[number]
         assert task.train is not None
-        patience = task.cache.patience if task.cache else Patience()
+        retry = task.cache.retry if task.cache else RetryPolicy()
         try:
-            found = patience(lambda: info(task.train / MANIFEST))  # type: ignore[operator]
+            found = retry(lambda: info(task.train / MANIFEST))  # type: ignore[operator]
             if found == self._seen.get(task.name):
                 return None
-            now = read_manifest(task.train, patience)
+            now = read_manifest(task.train, retry)
         except (RunError, OSError):
             return None
         self._seen[task.name] = found
@@ -207,9 +207,9 @@ class Feed:
         wanted += self._beyond(record)
         return self._fetching(stream, wanted, first_step) if wanted else stream
 
-    def _beyond(self, record: dict[str, Any]) -> list[Wanted]:
+    def _beyond(self, record: dict[str, Any]) -> list[ShardRequest]:
         """The shards of the next windows, which the coming interval will want first."""
-        wanted: list[Wanted] = []
+        wanted: list[ShardRequest] = []
         never = sum(record["quotas"]) // self.settings.batch_size
         for number in self._stored:
             task, source = self.tasks[number], record["sources"][number]
@@ -221,7 +221,7 @@ class Feed:
                 wanted += [each._replace(first=never, last=never) for each in coming]
         return wanted
 
-    def _fetching(self, stream: Iterator[Batch], wanted: list[Wanted], step: int) -> Iterator[Batch]:
+    def _fetching(self, stream: Iterator[Batch], wanted: list[ShardRequest], step: int) -> Iterator[Batch]:
         """The same batches, while their shards are fetched ahead of them."""
         cache = next(task.cache for task in self.tasks if task.cache)
         self._prefetch = prefetch = Prefetch(cache, [each for each in wanted if each.last >= step], step)

@@ -19,10 +19,10 @@ from shared.text import BYTE_UNITS, TIME_UNITS, quantity
 from train.networks import GENERATOR, num_parameters
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
-from train.optimisation.objective import Pictures
+from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
 from train.record.checkpoint import latest_checkpoint, load_state
-from train.settings import GroupingSettings, Settings
+from train.settings import GroupingSettings, TrainSettings
 
 WHOLE_STEP_SECONDS = 10.0
 """Where a step of the whole batch would take longer, one sample must tell."""
@@ -35,7 +35,7 @@ FLOATS_BESIDE = 4
 LINE_BYTES, VALUE_BYTES, POINT_BYTES = 400, 20, 60
 """About: a line of metrics.jsonl, a number in intervals.jsonl, a point of a curve in a tracker's file."""
 CURVES = 8
-"""About so many curves of steps, and as many for each task of borders."""
+"""About so many curves of steps, and as many for each task of boundaries."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ class _Alone:
 def measure(
     spec: NetworkSpec,
     initial: Weights,
-    settings: Settings,
+    settings: TrainSettings,
     task: Task,
     num_ranks: int,
     device: torch.device,
     autocast: Callable[[], Any],
 ) -> Cost:
-    """Train steps and enlarge a validation picture a few times, with weights that are then thrown away.
+    """Train steps and upscale a validation picture a few times, with weights that are then thrown away.
 
     Raises `RunError` when the initial weights give no finite loss.
     """
@@ -125,7 +125,7 @@ def measure(
     part = settings.batch_size // num_ranks // settings.accumulate
     side = task.val_manifest.recipe["patch"] // spec.scale
 
-    def enlarge() -> None:
+    def upscale() -> None:
         with torch.no_grad():
             learner.ema(torch.zeros(1, 3, side, side, device=device))
 
@@ -133,10 +133,12 @@ def measure(
         lr = torch.zeros(samples, 3, task.patch // spec.scale, task.patch // spec.scale, device=device)
         hr = torch.zeros(samples, 3, task.patch, task.patch, device=device)
         keys, tasks = [(0, i) for i in range(samples)], torch.zeros(samples, dtype=torch.int64, device=device)
-        backward(learner, launcher, Pictures(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses))
+        backward(
+            learner, launcher, TrainingImages(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses)
+        )
         learner.step()
 
-    picture_seconds = _fastest(enlarge, device)
+    picture_seconds = _fastest(upscale, device)
     try:
         samples, seconds = 1, _fastest(lambda: step(1), device)
         if part * seconds < WHOLE_STEP_SECONDS:
@@ -166,7 +168,7 @@ def _fastest(work: Callable[[], None], device: torch.device) -> float:
 class Forecast:
     """What a command will do. num_ranks: processes that share a batch."""
 
-    settings: Settings
+    settings: TrainSettings
     spec: NetworkSpec
     jobs: Sequence[Job]
     cost: Cost
@@ -181,17 +183,17 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Of all steps and borders still to do; None without a measured step. Loading is not in it."""
+        """Of all steps and boundaries still to do; None without a measured step. Loading is not in it."""
         if self.cost.step_seconds is None:
             return None
-        borders = 0.0
+        boundaries = 0.0
         for job in self.jobs:
             left = max(0, self.settings.iterations - job.steps_done)
             pictures = sum(task.val_manifest.rows for task in job.tasks)
-            borders += (left / self.settings.interval_steps + 1) * pictures
+            boundaries += (left / self.settings.interval_steps + 1) * pictures
         per_sample = self.cost.step_seconds * self.num_ranks / self.settings.batch_size
         first = self.search.samples * per_sample if self.search else 0.0
-        return first + self.steps * self.cost.step_seconds + borders * self.cost.picture_seconds / self.num_ranks
+        return first + self.steps * self.cost.step_seconds + boundaries * self.cost.picture_seconds / self.num_ranks
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -203,13 +205,13 @@ class Forecast:
     def log_bytes(self) -> int:
         """Of the logs of all networks, about; pictures of trackers are not compressed in this estimate."""
         settings, total = self.settings, 0
-        borders = settings.iterations // settings.interval_steps + 1
+        boundaries = settings.iterations // settings.interval_steps + 1
         for job in self.jobs:
             values = 2 * sum(task.val_manifest.rows for task in job.tasks)
-            total += settings.iterations // settings.log_steps * LINE_BYTES + borders * values * VALUE_BYTES
+            total += settings.iterations // settings.log_steps * LINE_BYTES + boundaries * values * VALUE_BYTES
             if settings.tracker_names:
-                points = settings.iterations // settings.log_steps * CURVES + borders * CURVES * len(job.tasks)
-                total += points * POINT_BYTES + borders * sum(_picture_bytes(task) for task in job.tasks)
+                points = settings.iterations // settings.log_steps * CURVES + boundaries * CURVES * len(job.tasks)
+                total += points * POINT_BYTES + boundaries * sum(_picture_bytes(task) for task in job.tasks)
         return total
 
     def summary(self) -> str:

@@ -25,7 +25,7 @@ from shared.mixing.quotas import apportion
 from shared.mixing.sources import Batch
 from shared.mixing.tasks import Task
 from shared.rebalance.estimator import Memory, estimate
-from shared.rebalance.measurements import Evidence, describe
+from shared.rebalance.measurements import Measurements, describe
 from shared.rebalance.moments import Moments, describe_moments, gradient_moments
 from shared.rebalance.policies import Policy
 from shared.shards.manifest import Manifest
@@ -36,14 +36,14 @@ from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
-from train.optimisation.objective import Pictures
+from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, shortages_named
 from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
-from train.record.journal import Journal, is_finished
 from train.record.references import References, Trace
 from train.record.resume import require_resumable
-from train.settings import Settings
+from train.record.run_log import RunLog, is_finished
+from train.settings import TrainSettings
 
 HR = "--hr"
 """Under this name the state of a run records the pictures of its HR pool, beside its datasets."""
@@ -63,7 +63,7 @@ class RunSpec:
 
     folder: Path
     title: str
-    settings: Settings
+    settings: TrainSettings
     tasks: Sequence[Task]
     network: NetworkSpec
     initial: Weights
@@ -99,7 +99,7 @@ class Run:
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
         writes = accelerator.is_main_process
-        self.journal = Journal(
+        self.run_log = RunLog(
             spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
         )
 
@@ -141,31 +141,33 @@ class Run:
                 table[task, number] = psnr_db
         return table
 
-    def gather_evidence(self) -> Evidence:
-        """What is known at this border."""
+    def take_measurements(self) -> Measurements:
+        """What is known at this boundary."""
         names, losses = [task.name for task in self.spec.tasks], self.state.memory.get("losses", [])
-        evidence = Evidence(self.interval, names, self.evaluate(), self.photographs, losses=losses, groups=self.groups)
+        measurements = Measurements(
+            self.interval, names, self.evaluate(), self.photographs, losses=losses, groups=self.groups
+        )
         if self.spec.references is None:
-            return evidence
+            return measurements
         options, memory = self.settings.estimator, Memory(**self.state.memory.get("estimator", {}))
         final_db = self.spec.references.at(self.settings.iterations)
         reference_db = self.spec.references.at(self.step) if options.reference == "same_iteration" else final_db
         key = (self.settings.seed, self.interval)
-        found = estimate(reference_db, evidence.shared_db, self.photographs, key, options, memory)
-        return replace(evidence, reference_db=reference_db, final_db=final_db, estimate=found)
+        found = estimate(reference_db, measurements.shared_db, self.photographs, key, options, memory)
+        return replace(measurements, reference_db=reference_db, final_db=final_db, estimate=found)
 
     # ---- apportion
 
-    def decide(self, evidence: Evidence) -> dict[str, Any]:
-        """The interval's record: evidence, shares, coefficients, quotas and sources. Rank 0 decides for all."""
-        if evidence.estimate:
-            self.state.memory["estimator"] = asdict(evidence.estimate.memory)
+    def decide(self, measurements: Measurements) -> dict[str, Any]:
+        """The interval's record: measurements, shares, coefficients, quotas and sources. Rank 0 decides for all."""
+        if measurements.estimate:
+            self.state.memory["estimator"] = asdict(measurements.estimate.memory)
         decision: dict[str, Any] = {}
         (grown,) = broadcast_object_list([self.feed.look() if self.accelerator.is_main_process else None])
         self.feed.adopt(grown)
         if self.accelerator.is_main_process:
             moments = self.measure_moments()
-            p, c = self.spec.policy.interval(replace(evidence, moments=moments))
+            p, c = self.spec.policy.interval(replace(measurements, moments=moments))
             quotas = apportion(p, self.settings.interval_steps * self.settings.batch_size)
             decision = {"p": p, "c": c, "quotas": quotas, **self.feed.decide(quotas)}
             if self.groups:
@@ -174,7 +176,7 @@ class Run:
                 weights = [share * coefficient for share, coefficient in zip(p, c, strict=True)]
                 decision["moments"] = describe_moments(moments, weights)
         (decision,) = broadcast_object_list([decision])
-        return {**describe(evidence, self.step), **decision}
+        return {**describe(measurements, self.step), **decision}
 
     def measure_moments(self) -> Moments | None:
         """Of the gradients on the samples that each task trains next, one by one; None when they are not asked for."""
@@ -185,7 +187,7 @@ class Run:
         parameters, found = list(networks[GENERATOR].parameters()), []
         for task, consumed in enumerate(self.state.consumed):
             pictures = self._pictures(self.feed.upcoming(task, consumed, count))
-            samples = map(Pictures, *(images.split(1) for images in pictures))
+            samples = map(TrainingImages, *(images.split(1) for images in pictures))
             losses = (next(self.learner.stage.objectives(networks, sample)).losses[0] for sample in samples)
             found.append(gradient_moments(losses, parameters))
         for network in networks.values():
@@ -195,15 +197,15 @@ class Run:
     def open_interval(self) -> None:
         """Evaluate, estimate, apportion; keep and log what was found and decided."""
         start = time.perf_counter()
-        evidence = self.gather_evidence()
-        self.record_trace(evidence.shared_db)
-        self.state.record = self.decide(evidence)
-        self.journal.border(self.state.record, self._sample_pictures(), time.perf_counter() - start)
+        measurements = self.take_measurements()
+        self.record_trace(measurements.shared_db)
+        self.state.record = self.decide(measurements)
+        self.run_log.boundary(self.state.record, self._sample_pictures(), time.perf_counter() - start)
 
     # ---- train the interval
 
     def train_interval(self, interrupt: Interrupt) -> bool:
-        """Train to the next border, or to an interruption, saving on the way. Returns whether it was interrupted."""
+        """Train to the next boundary, or to an interruption, saving on the way. Returns whether it was interrupted."""
         record, settings = self.state.record, self.settings
         assert record is not None
         first = self.step - self.interval * settings.interval_steps
@@ -211,7 +213,7 @@ class Run:
         delivered = np.array(record.setdefault("delivered", [0] * n))
         totals = np.array(record.setdefault("totals", [[0.0] * n] * 2))
         stream = self.feed.interval(record, self.state.consumed, self.interval, first)
-        with self.journal.interval(record, first) as progress:
+        with self.run_log.interval(record, first) as progress:
             for _ in range(settings.interval_steps - first):
                 start = time.perf_counter()
                 batch = next(stream)
@@ -223,12 +225,12 @@ class Run:
                 record["delivered"], record["totals"] = delivered.tolist(), totals.tolist()
                 self.state.step += 1
                 progress.step(losses, counts, waited, time.perf_counter() - start)
-                at_border = self.step % settings.interval_steps == 0
-                saves = at_border or interrupted or self.step % settings.save_steps == 0
+                at_boundary = self.step % settings.interval_steps == 0
+                saves = at_boundary or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
                     line = progress.line()
-                    self.journal.steps(line | self.feed.fallback(line["counts"], record))
-                if saves and not at_border:
+                    self.run_log.steps(line | self.feed.fallback(line["counts"], record))
+                if saves and not at_boundary:
                     self.save()
                 if interrupted:
                     return True
@@ -269,9 +271,9 @@ class Run:
         counts, of_losses, of_coefficients = np.array(sums).reshape(3, n)
         return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), asked > 0
 
-    def _pictures(self, batch: Batch) -> Pictures:
+    def _pictures(self, batch: Batch) -> TrainingImages:
         """What the networks see. Where LR was made from the sharpened HR, the output shall look like that."""
-        return Pictures.of(*self.feed.images(batch), usm=self.tasks[0].usm)
+        return TrainingImages.of(*self.feed.images(batch), usm=self.tasks[0].usm)
 
     def _coefficients(self, losses: torch.Tensor, tasks: torch.Tensor, constant: Sequence[float]) -> torch.Tensor:
         """c [n]: the interval's constants, or what the policy makes of the global batch at this step."""
@@ -286,8 +288,8 @@ class Run:
     # ---- log and save
 
     def _sample_pictures(self) -> dict[str, np.ndarray]:
-        """LR, output and HR of the same validation row at every border, by task."""
-        if not self.journal.wants_pictures:
+        """LR, output and HR of the same validation row at every boundary, by task."""
+        if not self.run_log.wants_pictures:
             return {}
         tasks = zip(self.spec.tasks[:MAX_PICTURES], self.val, strict=False)
         network, device = self.learner.ema.eval(), self.accelerator.device
@@ -309,7 +311,7 @@ class Run:
         record["delivered_weights"] = [total / sum(record["quotas"]) for total in coefficients]
         self.state.memory["losses"] = [*self.state.memory.get("losses", []), record["losses"]][-2:]
         self.state.record = None
-        self.journal.close_interval(record)
+        self.run_log.close_interval(record)
         self.save()
 
     def save(self) -> None:
@@ -322,14 +324,14 @@ class Run:
     def close(self) -> None:
         """Evaluate and estimate a last time, and log it."""
         start = time.perf_counter()
-        evidence = self.gather_evidence()
-        self.record_trace(evidence.shared_db)
-        record = describe(evidence, self.step)
-        self.journal.border(record, self._sample_pictures(), time.perf_counter() - start)
-        self.journal.close_interval(record)
+        measurements = self.take_measurements()
+        self.record_trace(measurements.shared_db)
+        record = describe(measurements, self.step)
+        self.run_log.boundary(record, self._sample_pictures(), time.perf_counter() - start)
+        self.run_log.close_interval(record)
 
     def record_trace(self, psnr_db: np.ndarray) -> None:
-        """Add this border to the reference's trace."""
+        """Add this boundary to the reference's trace."""
         if self.spec.trace and self.accelerator.is_main_process:
             self.spec.trace.record(self.step, psnr_db[0].tolist(), self.spec.folder)
 
@@ -342,7 +344,7 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         return
     with _sole_writer(spec, accelerator), Interrupt() as interrupt, shortages_named():
         run = Run(spec, accelerator)
-        with run.journal, run.feed:
+        with run.run_log, run.feed:
             while run.step < spec.settings.iterations:
                 if run.state.record is None:
                     run.open_interval()

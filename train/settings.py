@@ -1,4 +1,4 @@
-"""Settings of a run: one typed dataclass for YAML and command line."""
+"""TrainSettings of a run: one typed dataclass for YAML and command line."""
 
 import itertools
 import math
@@ -99,7 +99,7 @@ class GroupingSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """What `train/run.py` can be asked for. Defaults: the paper's interval, batch and length, stage L1."""
 
     mode: Literal["shared", "single", "references", "groups"] = option(
@@ -141,7 +141,7 @@ class Settings:
     estimator: EstimatorSettings = option(EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off")
     moments: int = option(
         0,
-        "samples of each task whose gradients are measured at each border, for --policy optimal and the log; each is "
+        "samples of each task whose gradients are measured at each boundary, for --policy optimal and the log; each is "
         "a forward and a backward pass of one sample; 0: none",
     )
     iterations: int = option(400_000, "optimiser steps of every network")
@@ -174,7 +174,7 @@ class Settings:
     window_shards: int = option(8, "shards of a task that rows are drawn from at a time")
     workers: int = option(2, "loader processes; 0 loads in the training process")
     log_steps: int = option(100, "steps between two lines of metrics.jsonl")
-    save_steps: int = option(5_000, "steps between two checkpoints; every border has one in any case")
+    save_steps: int = option(5_000, "steps between two checkpoints; every boundary has one in any case")
     keep: int = option(3, "checkpoints kept")
     trackers: list[str] = option(
         lambda: ["tensorboard"],

@@ -1,7 +1,7 @@
-"""Enlarge pictures with a trained network: python -m train.upscale IN OUT --checkpoint F
+"""Upscale pictures with a trained network: python -m train.upscale IN OUT --checkpoint F
 
 IN and OUT are a picture and a .png, or two folders; folders are searched recursively and keep their structure. Large
-pictures run in tiles. Grey stays grey, 16 bits stay 16 bits, transparency is enlarged beside the colours. Outputs are
+pictures run in tiles. Grey stays grey, 16 bits stay 16 bits, transparency is upscaled beside the colours. Outputs are
 PNG; those that are there already are skipped.
 """
 
@@ -22,12 +22,12 @@ from shared.photos.find import MAX_PIXELS, SUFFIXES
 from shared.progress import progress_bar
 from shared.storage.atomic import write_bytes
 from train.evaluation.systems import load_network
-from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint, tiles
+from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
 from train.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
-class Settings:
+class UpscaleSettings:
     """What `train.upscale` can be asked for."""
 
     input: str = argument("a picture, or a folder of pictures")
@@ -41,7 +41,7 @@ class Settings:
 
 
 class Job(NamedTuple):
-    """One picture to enlarge; height and width of the input, pixels."""
+    """One picture to upscale; height and width of the input, pixels."""
 
     source: Path
     target: Path
@@ -51,8 +51,8 @@ class Job(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """The command; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m train.upscale", __doc__ or "")
+    """The command; see `UpscaleSettings`. Returns the exit code."""
+    settings = parse(UpscaleSettings, argv, "python -m train.upscale", __doc__ or "")
     if not settings.checkpoint:
         raise UsageError("give --checkpoint F (see --help)")
     pairs = _pairs(Path(settings.input), Path(settings.output))
@@ -67,18 +67,18 @@ def main(argv: list[str]) -> int:
     with progress_bar(sum(_num_tiles(job, tiling) for job in jobs), "tile", disable=not jobs) as bar:
 
         def through_network(rgb: np.ndarray) -> np.ndarray:
-            return enlarge(network, rgb, loaded.scale, tiling, device, bar.update)
+            return upscale(network, rgb, loaded.scale, tiling, device, bar.update)
 
         for job in jobs:
             try:
-                large = enlarge_picture(read_picture(job), through_network, loaded.scale)
+                large = upscale_image(read_picture(job), through_network, loaded.scale)
                 write_bytes(job.target, cv2.imencode(".png", large)[1].tobytes())
             except (OSError, ValueError, cv2.error) as error:
                 failures.append(f"{job.source}: {error}")
     for failure in failures:
         print(f"failed: {' '.join(failure.split())}", file=sys.stderr)
     if failures:
-        raise RunError(f"{len(failures)} of {len(missing)} pictures could not be enlarged: mend or remove those above")
+        raise RunError(f"{len(failures)} of {len(missing)} pictures could not be upscaled: mend or remove those above")
     return 0
 
 
@@ -108,7 +108,7 @@ def _pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def _examine(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[Job], list[str]]:
-    """What the headers say, and why some pictures cannot be enlarged."""
+    """What the headers say, and why some pictures cannot be upscaled."""
     jobs, failures = [], []
     for source, target in pairs:
         try:
@@ -137,10 +137,10 @@ def read_picture(job: Job) -> np.ndarray:
     return picture
 
 
-def enlarge_picture(picture: np.ndarray, enlarge_rgb: Callable[[np.ndarray], np.ndarray], scale: int) -> np.ndarray:
-    """A picture of any number of channels, as of `read_picture`, through what enlarges RGB [h, w, 3].
+def upscale_image(picture: np.ndarray, enlarge_rgb: Callable[[np.ndarray], np.ndarray], scale: int) -> np.ndarray:
+    """A picture of any number of channels, as of `read_picture`, through what upscales RGB [h, w, 3].
 
-    Grey goes through as three equal channels and comes back as their luma. Transparency is enlarged bicubically.
+    Grey goes through as three equal channels and comes back as their luma. Transparency is upscaled bicubically.
     """
     if picture.ndim == 2:
         return cv2.cvtColor(enlarge_rgb(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)), cv2.COLOR_RGB2GRAY)

@@ -24,7 +24,7 @@ from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
-from shared.photos.find import Photograph
+from shared.photos.find import HRImage
 from shared.storage.atomic import write_bytes, write_text
 from shared.storage.remote import Place, Remote, lock_folder, place
 
@@ -108,7 +108,7 @@ def read_todo(data: bytes) -> list[ShardSpec]:
     try:
         for values in map(json.loads, data.splitlines()):
             if "folder" in values:
-                photographs = tuple(Photograph(**photograph) for photograph in values["photographs"])
+                photographs = tuple(HRImage(**photograph) for photograph in values["photographs"])
                 template = ShardSpec(values["folder"], Recipe.from_dict(values["recipe"]), photographs, 0, 0)
             else:
                 specs.append(replace(template, **values))
@@ -135,7 +135,7 @@ exec {python} -m gen.engines.slurm {shlex.quote(f"{folder}/todo.jsonl")} "$SLURM
 
 
 @dataclass(frozen=True)
-class Settings:
+class SlurmSettings:
     """What an element of the array is told."""
 
     todo: str = argument("todo.jsonl of the submission")
@@ -144,8 +144,8 @@ class Settings:
 
 
 def main(argv: list[str]) -> int:
-    """The command of one element; see `Settings`. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m gen.engines.slurm", __doc__ or "")
+    """The command of one element; see `SlurmSettings`. Returns the exit code."""
+    settings = parse(SlurmSettings, argv, "python -m gen.engines.slurm", __doc__ or "")
     if not 0 <= settings.index < settings.count:
         raise UsageError(f"index is {settings.index}: it must be 0 or more and below count, which is {settings.count}")
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, stats
 
-from scripts.reproduce.lab import Job, Lab, borders
+from scripts.reproduce.lab import Job, Lab, boundaries
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.rebalance.policies import make_policy
@@ -70,7 +70,7 @@ UNIFORM, REWEIGHT, REBALANCE = Arm("uniform"), Arm("reweight", "reweight"), Arm(
 
 
 @dataclass(frozen=True)
-class Difference:
+class ArmDifference:
     """Mean over seeds of (arm - baseline) with its 95 % interval (Student's t, paired by seed).
 
     detectable: the smallest true difference that this many seeds would find with 80 % probability at the 5 % level
@@ -143,15 +143,15 @@ def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str], meas
     return [float(np.mean(values)) for values in table.values()]
 
 
-def difference(values: np.ndarray, baseline: np.ndarray) -> Difference:
+def difference(values: np.ndarray, baseline: np.ndarray) -> ArmDifference:
     """Compare two arms, float [seeds] each, seed by seed."""
     delta = values - baseline
     count, mean = len(delta), float(delta.mean())
     if count < 2:
-        return Difference(mean, None, None, None)
+        return ArmDifference(mean, None, None, None)
     error = float(delta.std(ddof=1)) / count**0.5
     reach = student_reach(count) * error
-    return Difference(mean, mean - reach, mean + reach, _detectable(count) * error)
+    return ArmDifference(mean, mean - reach, mean + reach, _detectable(count) * error)
 
 
 @cache
@@ -166,7 +166,9 @@ def _detectable(count: int) -> float:
     return float(optimize.brentq(lambda true: found(true) - POWER, 0, 100))
 
 
-def compare(means: Means, names: Sequence[str], baseline: str, measure: str = PSNR) -> dict[str, dict[str, Difference]]:
+def compare(
+    means: Means, names: Sequence[str], baseline: str, measure: str = PSNR
+) -> dict[str, dict[str, ArmDifference]]:
     """Every arm against the baseline on every column: the test sets, then their mean and the worst of them."""
     table = {arm: with_summary(values, measure) for arm, values in means.items()}
     columns = [*names, "mean", "worst"]
@@ -202,7 +204,7 @@ def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = P
     return (
         f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
         f"{table(['', *columns], lines)}\n"
-        f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
+        f"ArmDifference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
         f"{table(['', *columns], differences)}"
     )
 
@@ -211,7 +213,7 @@ def _number(value: float, measure: str) -> str:
     return COLUMNS[measure][1].format(value)
 
 
-def _cell(found: Difference, measure: str) -> str:
+def _cell(found: ArmDifference, measure: str) -> str:
     form = COLUMNS[measure][1].replace(":", ":+")
     mean = form.format(found.mean)
     if found.low is None:
@@ -222,10 +224,10 @@ def _cell(found: Difference, measure: str) -> str:
 
 @dataclass(frozen=True)
 class Gaps:
-    """What an arm's estimator saw at its last border, by task.
+    """What an arm's estimator saw at its last boundary, by task.
 
     gaps_db: mean over seeds. spread_db: standard deviation over seeds, None with one. errors_db: root mean
-    square of the standard errors over photographs, None with one. weights: lowest and highest over all borders and
+    square of the standard errors over photographs, None with one. weights: lowest and highest over all boundaries and
     seeds.
     """
 
@@ -238,10 +240,10 @@ class Gaps:
 
 def gaps_of(lab: Lab, arm: Arm) -> Gaps:
     """How large the gaps of a judged arm were, and how noisy."""
-    logs = [borders(train_arm(lab, arm, seed)) for seed in range(lab.settings.seeds)]
+    logs = [boundaries(train_arm(lab, arm, seed)) for seed in range(lab.settings.seeds)]
     last = np.array([log[-1]["estimate"]["gaps_db"] for log in logs])
     errors = np.array([log[-1]["estimate"]["errors_db"] for log in logs], float)  # None becomes NaN
-    weights = np.array([border["estimate"]["weights"] for log in logs for border in log])
+    weights = np.array([boundary["estimate"]["weights"] for log in logs for boundary in log])
     return Gaps(
         tasks=logs[0][-1]["tasks"],
         gaps_db=last.mean(axis=0).tolist(),

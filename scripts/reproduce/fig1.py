@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scripts.reproduce.lab import NO_TESTS, Lab, borders
+from scripts.reproduce.lab import NO_TESTS, Lab, boundaries
 from shared.degradation.partition import AXES
 from shared.errors import run_command
 from shared.rebalance.estimator import clusters_of, standard_errors
@@ -59,7 +59,7 @@ def measure(lab: Lab, axis: str) -> Operator:
     cut, steps = f"{axis}:{lab.scale.settings}", lab.scale.fine_tune_steps
     length = ("--iterations", str(steps), "--interval-steps", str(steps))
     references = lab.references(*length, cut=cut)
-    last = borders(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]
+    last = boundaries(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]
     shared_db = np.array(last["shared_db"])
     traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.settings)]
     before, after = (np.array([t.psnr_db[str(step)] for t in traces if t]) for step in (0, steps))

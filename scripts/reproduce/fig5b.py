@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from scripts.reproduce.comparison import REBALANCE, num_steps, references, train_arm
-from scripts.reproduce.lab import NO_TESTS, Lab, borders
+from scripts.reproduce.lab import NO_TESTS, Lab, boundaries
 from shared.errors import run_command
 from train.evaluation.summaries import markdown as table
 from train.report.plots import colour
@@ -23,8 +23,8 @@ def main(argv: list[str]) -> int:
     seeds = range(lab.settings.seeds)
     lab.do([partial(references, start=REBALANCE.start, seed=seed) for seed in seeds])
     lab.do([partial(train_arm, arm=REBALANCE, seed=seed) for seed in seeds])
-    logs = [borders(train_arm(lab, REBALANCE, seed)) for seed in seeds]
-    tasks, steps = logs[0][0]["tasks"], [border["step"] for border in logs[0]]
+    logs = [boundaries(train_arm(lab, REBALANCE, seed)) for seed in seeds]
+    tasks, steps = logs[0][0]["tasks"], [boundary["step"] for boundary in logs[0]]
     found = {key: np.array([[b["estimate"][key] for b in log] for log in logs]) for key in ("weights", "low", "high")}
     numbers: dict[str, Any] = {"tasks": tasks, "steps": steps, **{key: v.tolist() for key, v in found.items()}}
     lab.write("fig5b", numbers, markdown(tasks, steps, found["weights"]))
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
 
 
 def markdown(tasks: list[str], steps: list[int], weights: np.ndarray) -> str:
-    """weights: float [seeds, borders, tasks]. A line for each border: mean over seeds (lowest to highest)."""
+    """weights: float [seeds, boundaries, tasks]. A line for each boundary: mean over seeds (lowest to highest)."""
     lines = [
         [f"{step}", *(f"{seeds.mean():.4f} ({seeds.min():.4f} to {seeds.max():.4f})" for seeds in values)]
         for step, values in zip(steps, weights.transpose(1, 2, 0), strict=True)

@@ -27,7 +27,7 @@ from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from shared.errors import RunError, UsageError, require_at_least
 from shared.storage.atomic import write_text
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.evaluation.testsets import named_path, open_testsets
 from train.networks import NETWORKS
 from train.settings import GROUPS
@@ -39,11 +39,11 @@ SAME_PHOTOGRAPHS = (
     "sets of --testset are what they are.\n"
 )
 NO_TESTS = ("test_hr", "testset", "lpips")
-"""Settings that mean nothing to an experiment that only looks at the validation sets."""
+"""LabSettings that mean nothing to an experiment that only looks at the validation sets."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class LabSettings:
     """What experiments can be asked for."""
 
     scale: str = option("small", f"how large: {', '.join(SCALES)}")
@@ -69,7 +69,7 @@ Job = Callable[["Lab"], Any]
 class Lab:
     """The folder of the experiments of one scale. Each method makes what is missing and says where it is."""
 
-    def __init__(self, settings: Settings, experiment: str) -> None:
+    def __init__(self, settings: LabSettings, experiment: str) -> None:
         """Raises `UsageError` for an unknown scale, and for numbers that no experiment can have."""
         self.settings, self.experiment, self.scale = settings, experiment, get_scale(settings.scale)
         self.shared = Path(settings.out, self.scale.name)
@@ -80,7 +80,9 @@ class Lab:
     @classmethod
     def of_command(cls, experiment: str, argv: list[str], doc: str | None, without: Collection[str] = ()) -> "Lab":
         """As a command's arguments ask for it. without: settings that mean nothing to the experiment."""
-        return cls(parse(Settings, argv, f"python -m scripts.reproduce.{experiment}", doc or "", without), experiment)
+        return cls(
+            parse(LabSettings, argv, f"python -m scripts.reproduce.{experiment}", doc or "", without), experiment
+        )
 
     def announce(self, num_steps: int) -> None:
         """Say what the experiment needs, how long it takes and where its results will be, before it starts.
@@ -247,7 +249,7 @@ class Lab:
 
     def grouping_steps(self, plans: int | None = None) -> int:
         """Training steps of a search for groups: on each plan alone, then on the chosen ones together."""
-        search = parse(train.settings.Settings, list(self.grouping(plans)), "train/run.py", "").grouping
+        search = parse(train.settings.TrainSettings, list(self.grouping(plans)), "train/run.py", "").grouping
         return round(search.plans * search.steps * (1 + search.share))
 
     def _train(self, run: Path, shards: Path, seed: int, flags: Sequence[str], network: str | None) -> None:
@@ -312,10 +314,10 @@ def _take_cores(cores: Any) -> None:
     os.sched_setaffinity(0, cores.get())
 
 
-def _do(settings: Settings, experiment: str, job: Job) -> None:
+def _do(settings: LabSettings, experiment: str, job: Job) -> None:
     job(Lab(settings, experiment))
 
 
-def borders(run: Path) -> list[dict[str, Any]]:
-    """What a run logged at every border between intervals."""
+def boundaries(run: Path) -> list[dict[str, Any]]:
+    """What a run logged at every boundary between intervals."""
     return JsonLines(run / "intervals.jsonl").read()

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from scripts.reproduce.lab import Lab, borders
+from scripts.reproduce.lab import Lab, boundaries
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
 from train.evaluation.summaries import markdown
@@ -27,12 +27,12 @@ from train.record.references import load_trace
 T = TypeVar("T")
 AXES = ("noise", "blur")
 CHECKPOINTS = 6
-"""Borders that are shown, evenly spaced up to the last."""
+"""Boundaries that are shown, evenly spaced up to the last."""
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Gaps along an operator at one border, and the straight line through them.
+    """Gaps along an operator at one boundary, and the straight line through them.
 
     values: middle of each part of the range. slope_error: standard error of the slope by the scatter
     around the line, without that of seeds and of other photographs. correlation: Pearson's r.
@@ -70,19 +70,19 @@ def study(lab: Lab, space: str, name: str) -> None:
 
 
 def measure(lab: Lab, space: str, axis: str) -> list[Trend]:
-    """The trend along one operator at `CHECKPOINTS` borders."""
+    """The trend along one operator at `CHECKPOINTS` boundaries."""
     cut = f"{axis}:{lab.scale.values}"
     references = lab.references(cut=cut, space=space)
-    shared = borders(lab.train(axis, "--policy", "uniform", cut=cut, space=space))
+    shared = boundaries(lab.train(axis, "--policy", "uniform", cut=cut, space=space))
     traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.values)]
     found = []
-    for border in evenly(shared[1:], CHECKPOINTS):
-        reference_db = np.array([trace.psnr_db[str(border["step"])] for trace in traces if trace])
-        gaps_db = (reference_db - np.array(border["shared_db"])).mean(axis=1)
+    for boundary in evenly(shared[1:], CHECKPOINTS):
+        reference_db = np.array([trace.psnr_db[str(boundary["step"])] for trace in traces if trace])
+        gaps_db = (reference_db - np.array(boundary["shared_db"])).mean(axis=1)
         values = middles(space, cut, axis)
         line = stats.linregress(values, gaps_db)
         numbers = (float(line.slope), float(line.stderr), float(line.rvalue))
-        found.append(Trend(axis, border["step"], values, gaps_db.tolist(), *numbers))
+        found.append(Trend(axis, boundary["step"], values, gaps_db.tolist(), *numbers))
     return found
 
 
@@ -99,7 +99,7 @@ def middles(space: str, cut: str, axis: str) -> list[float]:
 
 
 def figure(trends: list[Trend]) -> Figure:
-    """A panel for each operator, a line for each border."""
+    """A panel for each operator, a line for each boundary."""
     picture, panels = plt.subplots(1, len(AXES), figsize=(10, 4), layout="constrained")
     units = {"noise": "Gaussian sigma of stage 1 (of 255)", "blur": "blur sigma of stage 1, pixels"}
     for panel, axis in zip(panels, AXES, strict=True):

@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel]) -> Image.Image:
-    """The panels below each other. Crops are enlarged by nearest neighbour: every pixel is one that a system made."""
+    """The panels below each other. Crops are upscaled by nearest neighbour: every pixel is one that a system made."""
     columns = max(-(-len(panel.crops) // ROWS) for panel in panels)
     height = ROWS * (TILE + CAPTION) + MARGIN
     inner = height - CAPTION - MARGIN

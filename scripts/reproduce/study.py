@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import Lab, LabSettings
 from shared.config import option, parse
 from shared.errors import UsageError, run_command
 from shared.rebalance.policies import POLICIES
@@ -23,7 +23,7 @@ ROWS = (25, 100)
 
 
 @dataclass(frozen=True)
-class Part:
+class StudyPart:
     """A question of the study. The first arm is what the others are compared with."""
 
     title: str
@@ -36,15 +36,15 @@ def _cold(policy: str, temperature_db: float) -> Arm:
 
 
 PARTS = {
-    "policies": Part(
+    "policies": StudyPart(
         "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform"))
     ),
-    "schemes": Part("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
-    "schemes-cold": Part(
+    "schemes": StudyPart("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
+    "schemes-cold": StudyPart(
         "The same at a tenth of the temperature",
         (_cold("reweight", 0.1), _cold("rebalance", 0.1)),
     ),
-    "temperatures": Part(
+    "temperatures": StudyPart(
         "Temperature of the weights",
         (
             UNIFORM,
@@ -52,15 +52,17 @@ PARTS = {
             *(_cold("rebalance", value) for value in TEMPERATURES_DB),
         ),
     ),
-    "groups": Part("Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))),
-    "rows": Part(
+    "groups": StudyPart(
+        "Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))
+    ),
+    "rows": StudyPart(
         "Distinct rows of each task", (UNIFORM, *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS), FRESH)
     ),
 }
 
 
 @dataclass(frozen=True)
-class StudySettings(Settings):
+class StudySettings(LabSettings):
     """What the study can be asked for."""
 
     parts: list[str] | None = option(None, f"questions to ask: {', '.join(PARTS)} (default: all)")
@@ -89,7 +91,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def part_of(name: str) -> Part:
+def part_of(name: str) -> StudyPart:
     """The part of that name. Raises `UsageError` for an unknown one."""
     if name not in PARTS:
         raise UsageError(f"unknown part {name!r} of the study: choose from {', '.join(PARTS)}")
@@ -97,8 +99,8 @@ def part_of(name: str) -> Part:
 
 
 def gaps_markdown(gaps: dict[str, Gaps]) -> str:
-    """The last border's gaps of each run, by task."""
-    head = ["run", "task", "gap DP, dB", "s.d. over seeds", "s.e. over photographs", "weights over all borders"]
+    """The last boundary's gaps of each run, by task."""
+    head = ["run", "task", "gap DP, dB", "s.d. over seeds", "s.e. over photographs", "weights over all boundaries"]
     lines = []
     for name, found in gaps.items():
         spreads, errors = (_numbers(values, len(found.tasks)) for values in (found.spread_db, found.errors_db))

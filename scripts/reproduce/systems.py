@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, train_arm
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import Lab, LabSettings
 from shared.config import option
 from shared.errors import RunError, UsageError
 from train.evaluate import MissingPicturesError, read_results
@@ -22,11 +22,11 @@ DEFAULT = Path(__file__).with_name("systems.yaml")
 ARMS = {arm.name: arm for arm in (UNIFORM, REWEIGHT, REBALANCE)}
 KINDS = ("checkpoint", "results", "arm")
 NO_ARMS = ("seeds", "jobs")
-"""Settings that mean nothing where a system is one network."""
+"""LabSettings that mean nothing where a system is one network."""
 
 
 @dataclass(frozen=True)
-class SystemSettings(Settings):
+class SystemSettings(LabSettings):
     """What experiments with given systems can be asked for."""
 
     systems: str | None = option(

@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass, replace
 
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm
-from scripts.reproduce.lab import Lab, Settings
+from scripts.reproduce.lab import Lab, LabSettings
 from scripts.reproduce.table import write_tables
 from shared.config import option, parse
 from shared.errors import run_command
 
 
 @dataclass(frozen=True)
-class NetworkSettings(Settings):
+class NetworkSettings(LabSettings):
     """What Table 1 can be asked for."""
 
     networks: list[str] | None = option(None, "msrresnet, rrdbnet, swinir, hat (default: those of the scale)")

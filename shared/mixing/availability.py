@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..shards.cache import Wanted
+from ..shards.cache import ShardRequest
 from ..shards.manifest import ShardEntry
-from ..storage.remote import Patience, Remote, info
+from ..storage.remote import Remote, RetryPolicy, info
 from .tasks import Task
 
 ASKED_AT_ONCE = 16
@@ -29,7 +29,7 @@ def missing_shards(task: Task, rows: np.ndarray) -> dict[str, int]:
     assert task.train_manifest
     numbers, counts = np.unique(shards_of(task, rows), return_counts=True)
     entries = [task.train_manifest.shardlist[number] for number in numbers]
-    patience = task.cache.patience if task.cache else Patience()
+    retry = task.cache.retry if task.cache else RetryPolicy()
     silent: list[str] = []
 
     def is_there(entry: ShardEntry) -> bool:
@@ -39,7 +39,7 @@ def missing_shards(task: Task, rows: np.ndarray) -> dict[str, int]:
         if silent:
             return False
         try:
-            return patience(lambda: info(tar)).size == entry.filesize
+            return retry(lambda: info(tar)).size == entry.filesize
         except FileNotFoundError:
             return False
         except OSError:
@@ -52,12 +52,12 @@ def missing_shards(task: Task, rows: np.ndarray) -> dict[str, int]:
     return {entry.url: count for entry, count, is_there in found if not is_there}
 
 
-def wanted_shards(tasks: Sequence[Task], owners: np.ndarray, rows: np.ndarray, batch_size: int) -> list[Wanted]:
+def wanted_shards(tasks: Sequence[Task], owners: np.ndarray, rows: np.ndarray, batch_size: int) -> list[ShardRequest]:
     """The shards behind urls that the slots of an interval show, in the order of their first use.
 
     owners, rows: int64 [slots], as in `Ticket`.
     """
-    wanted: list[Wanted] = []
+    wanted: list[ShardRequest] = []
     for number, task in enumerate(tasks):
         slots = np.flatnonzero(owners == number)
         if len(slots) and isinstance(task.train, Remote) and task.cache:
@@ -66,11 +66,11 @@ def wanted_shards(tasks: Sequence[Task], owners: np.ndarray, rows: np.ndarray, b
     return sorted(wanted, key=lambda each: (each.first, each.last))
 
 
-def _spans(task: Task, shards: np.ndarray, steps: np.ndarray) -> Iterator[Wanted]:
+def _spans(task: Task, shards: np.ndarray, steps: np.ndarray) -> Iterator[ShardRequest]:
     assert isinstance(task.train, Remote)
     assert task.train_manifest
     numbers, first = np.unique(shards, return_index=True)
     _, last = np.unique(shards[::-1], return_index=True)
     for number, begin, end in zip(numbers, steps[first], steps[::-1][last], strict=True):
         entry = task.train_manifest.shardlist[number]
-        yield Wanted(task.train / entry.url, entry, int(begin), int(end))
+        yield ShardRequest(task.train / entry.url, entry, int(begin), int(end))

@@ -1,6 +1,6 @@
 """Datasets that grow during a run: which rows a task draws from since when, and in which order.
 
-A larger `--count` appends rows; the first ones stay as they are. A run takes the new ones up at a border only, and
+A larger `--count` appends rows; the first ones stay as they are. A run takes the new ones up at a boundary only, and
 remembers in its state at which ordinal that was. So the order of all its samples, before and after, is a function of
 the state, and a resumed run finds it again whatever has been rendered since.
 """

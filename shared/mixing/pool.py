@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import RunError
-from ..photos.find import Photograph, draw_crop, find_photographs
+from ..photos.find import HRImage, draw_crop, find_hr_images
 from ..photos.photo_cache import fetch
 from ..seeds import Draws
 from .plans import FLY
@@ -24,7 +24,7 @@ class Pool:
     Their pixels are kept on the disk where there is room (`photos/photo_cache.py`), else in memory, within a budget.
     """
 
-    def __init__(self, photographs: Sequence[Photograph], patch: int, seed: int) -> None:
+    def __init__(self, photographs: Sequence[HRImage], patch: int, seed: int) -> None:
         self._arguments = (photographs, patch, seed)
         self._photographs, self._patch, self._seed = photographs, patch, seed
         self._ends = list(itertools.accumulate(p.weight for p in photographs))
@@ -47,7 +47,7 @@ class Pool:
         photograph, y, x = draw_crop(self._photographs, self._ends, self._patch, draws)
         return self._pixels(photograph)[y : y + self._patch, x : x + self._patch]
 
-    def _pixels(self, photograph: Photograph) -> np.ndarray:
+    def _pixels(self, photograph: HRImage) -> np.ndarray:
         if photograph.id in self._decoded:
             self._decoded.move_to_end(photograph.id)
             return self._decoded[photograph.id]
@@ -71,7 +71,7 @@ def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> Pool:
     """
     patch = tasks[0].patch
     held_out = {photograph["sha256"] for task in tasks for photograph in task.val_manifest.photographs}
-    photographs = [p for p in find_photographs(hr, "train", patch).photographs if p.sha256 not in held_out]
+    photographs = [p for p in find_hr_images(hr, "train", patch).photographs if p.sha256 not in held_out]
     if not photographs:
         raise RunError(f"every picture in {hr} is in the validation sets: give others to train on")
     return Pool(photographs, patch, seed)

@@ -231,7 +231,7 @@ class TicketDataset(TorchDataset[Batch]):
 
 
 def make_loader(dataset: TicketDataset, sampler: TicketSampler, workers: int, pin_memory: bool) -> DataLoader:
-    """A loader for many intervals; each pass over it is one, and prefetch never crosses a border."""
+    """A loader for many intervals; each pass over it is one, and prefetch never crosses a boundary."""
     task, prefetch = dataset.tasks[0], 4
     if not pin_memory:  # else PyTorch copies into page-locked memory, which it uses again
         slots = workers * prefetch + IN_USE

@@ -12,7 +12,7 @@ from ..shards.cache import ShardCache
 from ..shards.format import MAX_PATCH
 from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
-from ..storage.remote import READ_ONLY, Patience, Place, Remote, folders_below
+from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below
 from ..text import short
 from .plans import Box, Plans
 
@@ -84,7 +84,7 @@ def find_tasks(
     `UsageError` for a name that is not there, for a patch that the shards do not have, and for a url that cannot be
     listed without names.
     """
-    found = _manifests(shards, names, cache.patience if cache else Patience())
+    found = _manifests(shards, names, cache.retry if cache else RetryPolicy())
     _require_one_each(found)
     train = {m.subspace: (folder, m) for folder, m in found if m.split == "train"}
     val = {m.subspace: (folder, m) for folder, m in found if m.split == "val"}
@@ -128,26 +128,26 @@ def _task(
     return replace(task, train=train[0], train_manifest=train[1]) if train else task
 
 
-def _manifests(shards: Place, names: list[str] | None, patience: Patience) -> list[tuple[Place, Manifest]]:
+def _manifests(shards: Place, names: list[str] | None, retry: RetryPolicy) -> list[tuple[Place, Manifest]]:
     if isinstance(shards, Remote) and shards.protocol in READ_ONLY:
         if not names:
             raise UsageError(f"shards is {shards}: {shards.protocol} cannot be listed, so name the tasks (--tasks)")
         folders: list[Place] = [shards / dataset_name(name, split) for name in names for split in ("train", "val")]
     else:
-        folders = patience(lambda: folders_below(shards)) if shards.is_dir() else []
+        folders = retry(lambda: folders_below(shards)) if shards.is_dir() else []
     found = []
     for folder in folders:
         try:
-            found.append((folder, read_manifest(folder, patience)))
+            found.append((folder, read_manifest(folder, retry)))
         except RunError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
     return found
 
 
-def read_manifest(folder: Place, patience: Patience) -> Manifest:
+def read_manifest(folder: Place, retry: RetryPolicy) -> Manifest:
     """The manifest of a dataset to train on. Raises `RunError` when it is none, or promises what cannot be."""
-    manifest = patience(lambda: load_manifest(folder))
+    manifest = retry(lambda: load_manifest(folder))
     for key, kind in RECIPE.items():
         if type(manifest.recipe.get(key)) is not kind:
             raise RunError(f"{folder}: its recipe has {key} = {short(manifest.recipe.get(key))}, no {kind.__name__}")

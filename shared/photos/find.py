@@ -47,7 +47,7 @@ SKIMAGE_PHOTOGRAPHS = {
 
 
 @dataclass(frozen=True)
-class Photograph:
+class HRImage:
     """One HR picture, or a reduced copy of one.
 
     id: its path below the HR folder, with `@<scale>` for a copy. weight: how often it is visited, relative to the
@@ -78,10 +78,10 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class PhotoSet:
+class HRImageSet:
     """The photographs of one split. skipped: how many pictures were passed over, by reason. notes: what to tell."""
 
-    photographs: tuple[Photograph, ...]
+    photographs: tuple[HRImage, ...]
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ class PhotoSet:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Which pictures are used. min_side: least side, pixels (None: the patch). multiscale: add reduced copies."""
 
     patch: int
@@ -125,7 +125,7 @@ class Wanted:
         return f"smaller than {self.min_side} pixels" if self.min_side else "smaller than the patch"
 
 
-def find_photographs(
+def find_hr_images(
     hr: str,
     split: str,
     patch: int,
@@ -134,7 +134,7 @@ def find_photographs(
     min_side: int | None = None,
     multiscale: bool = False,
     sources: Sources = NO_SOURCES,
-) -> PhotoSet:
+) -> HRImageSet:
     """The usable photographs of a split.
 
     hr: a folder, searched recursively, or `photos` for those that scikit-image carries. Folders named *LR* are ignored;
@@ -142,21 +142,21 @@ def find_photographs(
     Raises `UsageError` for a folder that is not there and for sources that do not fit the pictures, `RunError` when no
     picture is usable.
     """
-    wanted = Wanted(patch, min_side, multiscale, sources)
+    selection = Selection(patch, min_side, multiscale, sources)
     if hr == "photos" and (split == "train" or val_hr is None):
-        return _skimage_photographs(split, wanted)
+        return _skimage_photographs(split, selection)
     folder, val_folder = _folder(hr, "hr"), _folder(val_hr, "val_hr")
     sources.check(_name(file, root) for root in (folder, val_folder) if root for file in _files(root))
     if split == "val" and val_folder:
-        return _require(_scan(val_folder, wanted, held_out=True), str(val_folder))
+        return _require(_scan(val_folder, selection, held_out=True), str(val_folder))
     assert folder
-    candidates = _scan(folder, wanted, held_out=False)
+    candidates = _scan(folder, selection, held_out=False)
     if val_folder is None:
         held_out = _held_out(candidates.photographs)
     else:
-        held_out = {p.sha256 for p in _scan(val_folder, wanted, held_out=True).photographs}
+        held_out = {p.sha256 for p in _scan(val_folder, selection, held_out=True).photographs}
     chosen = tuple(p for p in candidates.photographs if (p.sha256 in held_out) == (split == "val"))
-    return _require(PhotoSet(chosen, candidates.skipped, candidates.notes), hr)
+    return _require(HRImageSet(chosen, candidates.skipped, candidates.notes), hr)
 
 
 def _folder(name: str | None, key: str) -> Path | None:
@@ -167,7 +167,7 @@ def _folder(name: str | None, key: str) -> Path | None:
     return Path(name)
 
 
-def _require(photos: PhotoSet, source: str) -> PhotoSet:
+def _require(photos: HRImageSet, source: str) -> HRImageSet:
     if not photos.photographs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in photos.skipped.items()) or "no picture files"
         raise RunError(
@@ -177,22 +177,22 @@ def _require(photos: PhotoSet, source: str) -> PhotoSet:
     return photos
 
 
-def _held_out(photographs: Sequence[Photograph]) -> set[str]:
+def _held_out(photographs: Sequence[HRImage]) -> set[str]:
     """Hashes of the validation photographs of a folder without a validation part of its own."""
     hashes = {p.sha256 for p in photographs}
     return {h for h in hashes if int(h, 16) % VAL_SHARE == 0} or ({min(hashes)} if hashes else set())
 
 
-def _skimage_photographs(split: str, wanted: Wanted) -> PhotoSet:
+def _skimage_photographs(split: str, selection: Selection) -> HRImageSet:
     import skimage.data
 
-    if wanted.sources:
+    if selection.sources:
         raise UsageError("--licence and --sources are for a folder of pictures: those of scikit-image have their own")
     folder, licences = Path(skimage.data.__file__).parent, SKIMAGE_PHOTOGRAPHS[split]
     own = Sources(tuple((name, Terms(licence)) for name, licence in licences.items()))
-    found, skipped = _load([folder / name for name in licences], folder, replace(wanted, sources=own))
+    found, skipped = _load([folder / name for name in licences], folder, replace(selection, sources=own))
     found = tuple(replace(p, weight=1) for p in found)
-    return _require(PhotoSet(found, *_passed_over(skipped)), "scikit-image's photographs")
+    return _require(HRImageSet(found, *_passed_over(skipped)), "scikit-image's photographs")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -204,7 +204,7 @@ def _name(path: Path, folder: Path) -> str:
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
 
 
-def _scan(folder: Path, wanted: Wanted, held_out: bool) -> PhotoSet:
+def _scan(folder: Path, selection: Selection, held_out: bool) -> HRImageSet:
     files, ignored = [], Counter[str]()
     for path in _files(folder):
         parents = path.relative_to(folder).parts[:-1]
@@ -212,10 +212,10 @@ def _scan(folder: Path, wanted: Wanted, held_out: bool) -> PhotoSet:
             ignored[f"in folders named {pattern}"] += 1
         elif not path.name.startswith("."):
             files.append(path)
-    photographs, skipped = _load(files, folder, wanted)
+    photographs, skipped = _load(files, folder, selection)
     counts, names = _passed_over(skipped)
     notes = (*(f"ignored {count} pictures {where}" for where, count in sorted(ignored.items())), *names)
-    return PhotoSet(photographs, counts, notes)
+    return HRImageSet(photographs, counts, notes)
 
 
 def _passed_over(skipped: dict[str, list[str]]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -236,7 +236,9 @@ def _excluded(parents: Sequence[str], held_out: bool) -> str | None:
     return None
 
 
-def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Photograph, ...], dict[str, list[str]]]:
+def _load(
+    files: Sequence[Path], folder: Path, selection: Selection
+) -> tuple[tuple[HRImage, ...], dict[str, list[str]]]:
     """Examine every file once, so that a bad picture is known before any row is drawn from it.
 
     Returns the photographs, and the names of those passed over by reason.
@@ -247,7 +249,7 @@ def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Ph
         warnings.simplefilter("ignore")
         headers = [_header(path) for path in files]
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda path, header: _examine(path, header, folder, wanted), files, headers))
+        results = list(pool.map(lambda path, header: _examine(path, header, folder, selection), files, headers))
     found, skipped, seen = [], defaultdict[str, list[str]](list), set[str]()
     for path, result in zip(files, results, strict=True):
         if isinstance(result, str):
@@ -256,7 +258,7 @@ def _load(files: Sequence[Path], folder: Path, wanted: Wanted) -> tuple[tuple[Ph
             skipped["duplicate"].append(_name(path, folder))
         else:
             seen.add(result.sha256)
-            found += [result, *(_copies(result, wanted.least) if wanted.multiscale else ())]
+            found += [result, *(_copies(result, selection.least) if selection.multiscale else ())]
     return tuple(found), dict(sorted(skipped.items()))
 
 
@@ -273,7 +275,7 @@ def _header(path: Path) -> Header | str:
     return "animated or of several pages" if header.frames > 1 else header
 
 
-def _examine(path: Path, header: Header | str, folder: Path, wanted: Wanted) -> Photograph | str:
+def _examine(path: Path, header: Header | str, folder: Path, selection: Selection) -> HRImage | str:
     """The photograph in a file, or the reason why it is passed over."""
     if isinstance(header, str):
         return header
@@ -284,16 +286,16 @@ def _examine(path: Path, header: Header | str, folder: Path, wanted: Wanted) -> 
         height, width = (decode(data, path.name) if image is None else image).shape[:2]
     except (ValueError, OSError):
         return "unreadable"
-    if min(height, width) < wanted.least:
-        return wanted.too_small
+    if min(height, width) < selection.least:
+        return selection.too_small
     if header.alpha and is_transparent(data):
         return "transparent"
     name = _name(path, folder)
-    terms = wanted.sources.terms(name)
-    return Photograph(name, str(path), digest, height, width, height * width, **asdict(terms))
+    terms = selection.sources.terms(name)
+    return HRImage(name, str(path), digest, height, width, height * width, **asdict(terms))
 
 
-def _copies(photograph: Photograph, min_side: int) -> Iterator[Photograph]:
+def _copies(photograph: HRImage, min_side: int) -> Iterator[HRImage]:
     """The smaller copies that Real-ESRGAN's data preparation adds to a picture, as far as they are not too small."""
     height, width = photograph.height, photograph.width
     sizes = {name: (int(height * factor), int(width * factor)) for name, factor in COPY_FACTORS.items()}
@@ -307,13 +309,13 @@ def _copies(photograph: Photograph, min_side: int) -> Iterator[Photograph]:
 class Crop(NamedTuple):
     """Where a row is cut from: a photograph and the top left corner."""
 
-    photograph: Photograph
+    photograph: HRImage
     y: int
     x: int
 
 
 def draw_crops(
-    photographs: Sequence[Photograph], rows: Iterable[int], *, seed: int, subspace: str, split: str, patch: int
+    photographs: Sequence[HRImage], rows: Iterable[int], *, seed: int, subspace: str, split: str, patch: int
 ) -> Iterator[Crop]:
     """The crop of each row: photographs in proportion to their weight, the corner uniform.
 
@@ -325,7 +327,7 @@ def draw_crops(
         yield draw_crop(photographs, ends, patch, Draws(seed, "crop", split, *task, row))
 
 
-def draw_crop(photographs: Sequence[Photograph], ends: Sequence[int], patch: int, draws: Draws) -> Crop:
+def draw_crop(photographs: Sequence[HRImage], ends: Sequence[int], patch: int, draws: Draws) -> Crop:
     """One crop; `ends` are the running sums of the photographs' weights."""
     photograph = photographs[bisect.bisect_right(ends, draws.integer(ends[-1]))]
     y, x = (draws.integer(side - patch + 1) for side in (photograph.height, photograph.width))

@@ -28,7 +28,7 @@ from ..images import decode
 from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
 
 if TYPE_CHECKING:
-    from .find import Photograph
+    from .find import HRImage
 
 DEFAULT_GB = 16.0
 DECODER = f"1-{cv2.__version__}-{pillow_version}"
@@ -65,7 +65,7 @@ def cache_bytes() -> int:
 def kept(key: str) -> np.ndarray | None:
     """The kept pixels of a photograph, uint8 [h, w, 3] RGB, read-only, mapped from the disk; None when there are none.
 
-    key: names the pixels (`Photograph.key`). A map is part of a process's memory while it is held: copy what you need.
+    key: names the pixels (`HRImage.key`). A map is part of a process's memory while it is held: copy what you need.
     """
     path = _path(key)
     if path is None:
@@ -142,7 +142,7 @@ def _make_room(folder: Path, size: int) -> bool:
     return surplus <= 0
 
 
-def fetch(photograph: "Photograph") -> tuple[np.ndarray, bool]:
+def fetch(photograph: "HRImage") -> tuple[np.ndarray, bool]:
     """A photograph, uint8 [h, w, 3] RGB, and whether its pixels are kept, so that it can be had again for nothing.
 
     Kept pixels are mapped and read-only; their file is not looked at. Raises `RunError` as `read` does.
@@ -155,7 +155,7 @@ def fetch(photograph: "Photograph") -> tuple[np.ndarray, bool]:
     return (image, False) if mapped is None else (mapped, True)
 
 
-def read(photograph: "Photograph") -> np.ndarray:
+def read(photograph: "HRImage") -> np.ndarray:
     """A photograph from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
     path = photograph.path
     try:

@@ -25,7 +25,7 @@ class EstimatorSettings:
 
     Args:
         temperature: dB in w = softmax(DP / temperature); 1 is Eq. 4, larger is more even
-        logit_ema: b in z_t = b z_(t-1) + (1 - b) DP_t / temperature, a smoothed logit; 0: this border alone
+        logit_ema: b in z_t = b z_(t-1) + (1 - b) DP_t / temperature, a smoothed logit; 0: this boundary alone
         floor: e in w = (1 - e) softmax + e / n, so that no task falls below e / n
         cap: largest change of any weight from one interval to the next (the step is shortened as a whole); 1: none
         multiplicative: eta in w_t ~ w_(t-1) exp(eta z_t), which drives gaps to equality; 0: w_t ~ exp(z_t), Eq. 4
@@ -56,7 +56,7 @@ class EstimatorSettings:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the border before has left, where an option needs it; plain data.
+    """What the boundary before has left, where an option needs it; plain data.
 
     weights: the last weights [n] (for `cap` and `multiplicative`). differences_db: the smoothed per-image differences
     [n, m] (for `logit_ema`).
@@ -84,7 +84,7 @@ class Estimate:
     medians, times sqrt(G / (G - 1)) for G photographs; None with one photograph. smoothed_db: the gaps that the
     weights follow (`logit_ema`). weights: Eq. 4 and its options, sum 1. low, high: 95 % bootstrap interval of each
     weight. ranking: task numbers by falling weight. ranking_share: share of bootstrap replicates with that ranking.
-    band: what the interval speaks about. inputs: what it was made with. memory: for the next border.
+    band: what the interval speaks about. inputs: what it was made with. memory: for the next boundary.
     """
 
     gaps_db: list[float]
@@ -163,9 +163,9 @@ def estimate(
     """Weights from per-image PSNR, float [n, m] each: single-task networks and the shared one on n tasks x m images.
 
     Both on the same images and LR files; column k shows the same HR crop in every task, cut from `photographs[k]`.
-    Photographs are resampled as clusters, jointly for all tasks and all borders that `logit_ema` has smoothed over;
-    with a single photograph its images are. key: names the random stream of the bootstrap. memory: of the last border.
-    Raises ValueError for shapes that do not agree or values that are not numbers.
+    Photographs are resampled as clusters, jointly for all tasks and all boundaries that `logit_ema` has smoothed over;
+    with a single photograph its images are. key: names the random stream of the bootstrap. memory: of the last
+    boundary. Raises ValueError for shapes that do not agree or values that are not numbers.
     """
     memory = memory or Memory()
     smoothed = differences = _differences(reference_db, shared_db, len(photographs))

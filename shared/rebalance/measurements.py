@@ -1,4 +1,4 @@
-"""Evidence: what is measured at a border between intervals."""
+"""Measurements: what is measured at a boundary between intervals."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from .moments import Moments
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Measurements:
     """What a policy may look at. Tables are float64 [n tasks, m images], PSNR in dB.
 
     shared_db: the network in training, EMA weights. photographs: the HR picture of each image. reference_db:
@@ -32,15 +32,15 @@ class Evidence:
     groups: list[int] = field(default_factory=list)
 
 
-def describe(evidence: Evidence, step: int) -> dict[str, Any]:
-    """A border as plain data: everything needed to compute its weights again."""
+def describe(measurements: Measurements, step: int) -> dict[str, Any]:
+    """A boundary as plain data: everything needed to compute its weights again."""
     record: dict[str, Any] = {
-        "interval": evidence.interval,
+        "interval": measurements.interval,
         "step": step,
-        "tasks": evidence.tasks,
-        "photographs": evidence.photographs,
-        "shared_db": evidence.shared_db.tolist(),
+        "tasks": measurements.tasks,
+        "photographs": measurements.photographs,
+        "shared_db": measurements.shared_db.tolist(),
     }
-    if evidence.reference_db is not None and evidence.estimate is not None:
-        record |= {"reference_db": evidence.reference_db.tolist(), **describe_estimate(evidence.estimate)}
+    if measurements.reference_db is not None and measurements.estimate is not None:
+        record |= {"reference_db": measurements.reference_db.tolist(), **describe_estimate(measurements.estimate)}
     return record

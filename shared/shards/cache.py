@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ..errors import RunError
 from ..storage.atomic import TEMPORARY_PREFIX, sync_folder, temporary_beside, write_bytes, write_text
-from ..storage.remote import Patience, Place, Remote, is_disk_full
+from ..storage.remote import Place, Remote, RetryPolicy, is_disk_full
 from .format import write_index
 from .manifest import ShardEntry
 from .reader import LostRowError, ShardFile, tar_members
@@ -42,12 +42,12 @@ def default_folder() -> Path:
 class ShardCache:
     """A folder of whole shards, at most `budget_bytes` of them; plain data, so every process of a node may use it.
 
-    patience: how often a store is asked that fails.
+    retry: how often a store is asked that fails.
     """
 
     folder: Path
     budget_bytes: int
-    patience: Patience = field(default_factory=Patience)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def open(self, tar: Place, entry: ShardEntry) -> ShardFile:
         """Open a shard, one behind a url through the cache. Raises `LostRowError` when it cannot be had."""
@@ -116,7 +116,7 @@ class ShardCache:
         temporary = temporary_beside(path).with_suffix(f".{entry.filesize}")
         try:
             self._make_room(entry.filesize, temporary)
-            self.patience(lambda: self._verified(tar, entry, temporary))
+            self.retry(lambda: self._verified(tar, entry, temporary))
             write_bytes(path.with_suffix(".idx"), write_index(tar_members(temporary)))
             with self._locked("room"):  # who counts what is kept must find it under one of its names
                 temporary.replace(path)
@@ -126,7 +126,7 @@ class ShardCache:
         except OSError as error:
             if is_disk_full(error):
                 raise RunError(f"no room for shards in {self.folder}: free some space or lower --cache-gb") from error
-            attempts = len(self.patience.delays_seconds) + 1
+            attempts = len(self.retry.delays_seconds) + 1
             raise LostRowError(f"{tar} could not be had in up to {attempts} attempts: {error}") from error
         except ValueError as error:
             raise LostRowError(f"{tar} is not a shard of this format: {error}") from error
@@ -174,7 +174,7 @@ def _claim(temporary: str) -> int:
     return int(size) if size.isdigit() else 0
 
 
-class Wanted(NamedTuple):
+class ShardRequest(NamedTuple):
     """A shard that an interval needs from step `first` to step `last`."""
 
     tar: Remote
@@ -190,10 +190,10 @@ class Prefetch:
     whoever reads it, who knows what that means.
     """
 
-    def __init__(self, cache: ShardCache, wanted: Sequence[Wanted], step: int, threads: int = 4) -> None:
+    def __init__(self, cache: ShardCache, wanted: Sequence[ShardRequest], step: int, threads: int = 4) -> None:
         """wanted: in order of `first`. step: where the interval is taken up."""
         self._cache, self._wanted = cache, list(wanted)
-        self._begun: list[Wanted] = []
+        self._begun: list[ShardRequest] = []
         self._step, self._stopped = step, False
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(threads, len(wanted)))]
@@ -224,7 +224,7 @@ class Prefetch:
             with suppress(RunError, OSError):
                 self._cache.fetch(wanted.tar, wanted.entry)
 
-    def _take(self) -> Wanted | None:
+    def _take(self) -> ShardRequest | None:
         """The next shard, as soon as there is room for it beside those in use; None when nothing is left to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or not self._wanted or self._has_room(self._wanted[0]))
@@ -233,10 +233,10 @@ class Prefetch:
             self._begun.append(self._wanted.pop(0))
             return self._begun[-1]
 
-    def _has_room(self, wanted: Wanted) -> bool:
+    def _has_room(self, wanted: ShardRequest) -> bool:
         held = sum(other.entry.filesize for other in self._in_use())
         return held + wanted.entry.filesize <= self._cache.budget_bytes
 
-    def _in_use(self) -> list[Wanted]:
+    def _in_use(self) -> list[ShardRequest]:
         with self._changed:
             return [wanted for wanted in self._begun if wanted.last >= self._step]

@@ -259,7 +259,7 @@ def read_bounded(file: Place, limit: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a store that fails now and then is asked, and how long is waited before each further attempt."""
 
     delays_seconds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)

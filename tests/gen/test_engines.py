@@ -19,7 +19,7 @@ from gen.recipe import Recipe
 from gen.shards import render_shard
 from gen.specs import ShardSpec, failed
 from shared.errors import RunError, UsageError, run_command
-from shared.photos.find import find_photographs
+from shared.photos.find import find_hr_images
 from tests.gen.watching import DEADLINE_SECONDS, poll
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def expected(render, contents, tmp_path_factory) -> dict[str, str]:
 @pytest.fixture
 def specs(hr, tmp_path) -> list[ShardSpec]:
     """The same 12 shards, to give to an engine."""
-    photos = find_photographs(str(hr), "train", 76)
+    photos = find_hr_images(str(hr), "train", 76)
     recipe = Recipe("paper", "2x2", "noise", "train", photos.digest(), patch=76, rows_per_shard=4)
     return list(plan_dataset(tmp_path / "out", recipe, photos, COUNT).specs)
 

@@ -8,7 +8,7 @@ import pytest
 
 import gen.render
 from shared.errors import RunError, run_command
-from shared.photos.find import draw_crops, find_photographs
+from shared.photos.find import draw_crops, find_hr_images
 
 COUNT = 40
 
@@ -23,7 +23,7 @@ def own_hr(hr, tmp_path):
 
 
 def shards_with(name, hr):
-    photographs = find_photographs(str(hr), "train", 76).photographs
+    photographs = find_hr_images(str(hr), "train", 76).photographs
     crops = draw_crops(photographs, range(COUNT), seed=0, subspace="noise", split="train", patch=76)
     return {row // 4 for row, crop in enumerate(crops) if crop.photograph.id == name}
 
@@ -32,7 +32,7 @@ def shards_with(name, hr):
 def test_a_photograph_that_changes_fails_its_shards_alone(
     accident, own_hr, render, contents, tmp_path, monkeypatch, capsys
 ):
-    victim = find_photographs(str(own_hr), "train", 76).photographs[0]
+    victim = find_hr_images(str(own_hr), "train", 76).photographs[0]
     expected = shards_with(victim.id, own_hr)
     assert 0 < len(expected) < 10
     data, announce = (own_hr / victim.id).read_bytes(), gen.render._announce

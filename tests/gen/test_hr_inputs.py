@@ -12,7 +12,7 @@ from PIL import Image
 
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.photos.find import Photograph, find_photographs
+from shared.photos.find import HRImage, find_hr_images
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import Dataset
 from tests.gen.conftest import texture
@@ -48,9 +48,9 @@ def huge_png(side: int) -> bytes:
 
 def found(folder: Path, **wanted):
     """The photographs of both sides together, by id, and the counted reasons."""
-    val, train = find_photographs(str(folder), "val", 76, **wanted), ()
+    val, train = find_hr_images(str(folder), "val", 76, **wanted), ()
     with suppress(RunError):  # a single photograph is held out
-        train = find_photographs(str(folder), "train", 76, **wanted).photographs
+        train = find_hr_images(str(folder), "train", 76, **wanted).photographs
     return {photograph.id: photograph for photograph in (*val.photographs, *train)}, val.skipped
 
 
@@ -194,7 +194,7 @@ def test_rows_of_copies_are_cut_from_the_reduced_picture(render, picture, tmp_pa
     assert {row.row.hr_id for row in rows} >= {"a.png", "a.png@0.75"}
     for hr, _, row in rows:
         size = photographs[row.hr_id]["height"], photographs[row.hr_id]["width"]
-        copy = Photograph("", "", "", *size, 1, "", reduced=row.hr_id != "a.png").fit(image)
+        copy = HRImage("", "", "", *size, 1, "", reduced=row.hr_id != "a.png").fit(image)
         assert np.array_equal(hr, copy[row.crop_y : row.crop_y + 76, row.crop_x : row.crop_x + 76])
     with pytest.raises(UsageError, match="photographs: other pictures, or"):
         render(tmp_path / "out", *options)

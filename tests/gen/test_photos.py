@@ -13,7 +13,7 @@ import pytest
 from shared.degradation.plan import sample_plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.photos.find import Photograph, draw_crops, find_photographs
+from shared.photos.find import HRImage, draw_crops, find_hr_images
 from shared.photos.licences import NOT_GIVEN
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import Dataset
@@ -33,7 +33,7 @@ def test_folders_named_lr_are_ignored_and_validation_folders_never_enter_train(p
     for seed, name in enumerate(names):
         picture(tmp_path / name, seed)
     for split in ("train", "val"):
-        photos = find_photographs(str(tmp_path), split, 76)
+        photos = find_hr_images(str(tmp_path), split, 76)
         assert ids(photos) <= {"DIV2K_train_HR/1.png", "Flickr2K/HR/5.png", "9.png"}
         assert photos.notes == (
             "ignored 1 pictures in folders named *LR*",
@@ -55,7 +55,7 @@ def test_validation_is_every_hash_that_is_0_mod_20(picture, tmp_path):
     paths = [picture(tmp_path / f"{seed}.png", seed, 76, 76) for seed in range(120)]
     expected = {path.name for path in paths if int(sha256(path), 16) % 20 == 0}
     assert 2 <= len(expected) <= 12
-    val, train = (ids(find_photographs(str(tmp_path), split, 76)) for split in ("val", "train"))
+    val, train = (ids(find_hr_images(str(tmp_path), split, 76)) for split in ("val", "train"))
     assert val == expected
     assert train == {path.name for path in paths} - expected
 
@@ -63,18 +63,18 @@ def test_validation_is_every_hash_that_is_0_mod_20(picture, tmp_path):
 def test_a_small_folder_gives_one_photograph_to_validation(hr):
     hashes = {path.name: sha256(path) for path in hr.iterdir()}
     assert not [name for name, value in hashes.items() if int(value, 16) % 20 == 0]
-    val, train = (ids(find_photographs(str(hr), split, 76)) for split in ("val", "train"))
+    val, train = (ids(find_hr_images(str(hr), split, 76)) for split in ("val", "train"))
     assert val == {min(hashes, key=hashes.__getitem__)}
     assert len(train) == 5
     assert not train & val
 
 
 def test_a_copy_of_a_validation_photograph_stays_out_of_train(picture, hr, tmp_path):
-    (held_out,) = find_photographs(str(hr), "val", 76).photographs
+    (held_out,) = find_hr_images(str(hr), "val", 76).photographs
     for path in hr.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "another.png").write_bytes((hr / held_out.id).read_bytes())
-    val, train = (find_photographs(str(tmp_path), split, 76) for split in ("val", "train"))
+    val, train = (find_hr_images(str(tmp_path), split, 76) for split in ("val", "train"))
     assert ids(val) == {"another.png"}
     assert ids(train) == {path.name for path in hr.iterdir()} - {held_out.id}
     assert train.skipped == val.skipped == {"duplicate": 1}
@@ -83,12 +83,12 @@ def test_a_copy_of_a_validation_photograph_stays_out_of_train(picture, hr, tmp_p
 def test_val_hr_gives_the_validation_photographs_and_takes_them_from_train(hr, picture, tmp_path):
     picture(tmp_path / "valid" / "new.png", 50)
     (tmp_path / "valid" / "known.png").write_bytes((hr / "p3.png").read_bytes())
-    assert ids(find_photographs(str(hr), "val", 76, str(tmp_path))) == {"valid/new.png", "valid/known.png"}
-    assert ids(find_photographs(str(hr), "train", 76, str(tmp_path))) == {f"p{i}.png" for i in (0, 1, 2, 4, 5)}
+    assert ids(find_hr_images(str(hr), "val", 76, str(tmp_path))) == {"valid/new.png", "valid/known.png"}
+    assert ids(find_hr_images(str(hr), "train", 76, str(tmp_path))) == {f"p{i}.png" for i in (0, 1, 2, 4, 5)}
 
 
 def test_photographs_of_scikit_image_keep_both_motorcycles_on_one_side():
-    train, val = (find_photographs("photos", split, 76) for split in ("train", "val"))
+    train, val = (find_hr_images("photos", split, 76) for split in ("train", "val"))
     assert ids(train) == {"astronaut.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"}
     assert ids(val) == {"chelsea.png", "coffee.png"}
     assert {photograph.weight for photograph in train.photographs} == {1}
@@ -134,7 +134,7 @@ def test_a_truncated_picture_is_unreadable_rather_than_half_grey(picture, tmp_pa
         path = picture(tmp_path / f"whole{ending}", 1, 200, 200)
         data = path.read_bytes()
         path.with_stem("cut").write_bytes(data[: len(data) // 2])
-    photos = find_photographs(
+    photos = find_hr_images(
         str(tmp_path), "train", 76, val_hr=str(picture(tmp_path / "v" / "valid" / "x.png", 5).parent)
     )
     assert not any(name.startswith("cut") for name in ids(photos))
@@ -146,7 +146,7 @@ def test_of_many_pictures_passed_over_the_first_are_named(picture, hr, tmp_path)
     shutil.copytree(hr, tmp_path / "hr")
     for number in range(5):
         picture(tmp_path / "hr" / f"small{number}.png", number, 75, 300)
-    notes = find_photographs(str(tmp_path / "hr"), "train", 76).notes
+    notes = find_hr_images(str(tmp_path / "hr"), "train", 76).notes
     assert notes == ("skipped as smaller than the patch: small0.png, small1.png, small2.png and 2 more",)
 
 
@@ -168,7 +168,7 @@ def test_any_file_name_will_do(name, render, picture, tmp_path):
 def test_photographs_are_visited_in_proportion_to_their_area():
     """Each count is binomial; 4.4 standard deviations are passed by chance once in 100 000 seeds."""
     sizes = [(100, 100), (200, 300), (1000, 500)]
-    photographs = [Photograph(str(n), "", "", h, w, h * w, "") for n, (h, w) in enumerate(sizes)]
+    photographs = [HRImage(str(n), "", "", h, w, h * w, "") for n, (h, w) in enumerate(sizes)]
     num_rows = 20_000
     crops = list(draw_crops(photographs, range(num_rows), seed=0, subspace="noise", split="train", patch=76))
     counts = Counter(crop.photograph.id for crop in crops)
@@ -181,7 +181,7 @@ def test_photographs_are_visited_in_proportion_to_their_area():
 
 def test_crops_reach_every_corner_and_never_leave_the_picture():
     """Of 25 corners each is missed by 2 000 rows with probability 1e-34."""
-    photographs = [Photograph("0", "", "", 80, 80, 1, "")]
+    photographs = [HRImage("0", "", "", 80, 80, 1, "")]
     crops = draw_crops(photographs, range(2000), seed=0, subspace="noise", split="train", patch=76)
     assert {(crop.y, crop.x) for crop in crops} == {(y, x) for y in range(5) for x in range(5)}
 
@@ -201,16 +201,16 @@ def test_a_red_photograph_stays_red_from_file_to_lr(render, picture, tmp_path):
 
 def test_a_missing_folder_is_named():
     with pytest.raises(UsageError, match="hr is '/no/such/folder': no such folder"):
-        find_photographs("/no/such/folder", "train", 76)
+        find_hr_images("/no/such/folder", "train", 76)
     with pytest.raises(UsageError, match="val_hr is '/no/such/folder': no such folder"):
-        find_photographs("photos", "val", 76, "/no/such/folder")
+        find_hr_images("photos", "val", 76, "/no/such/folder")
 
 
 def test_the_only_photograph_belongs_to_validation(picture, tmp_path):
     picture(tmp_path / "only.png", 1)
-    assert ids(find_photographs(str(tmp_path), "val", 76)) == {"only.png"}
+    assert ids(find_hr_images(str(tmp_path), "val", 76)) == {"only.png"}
     with pytest.raises(RunError, match="no usable photograph"):
-        find_photographs(str(tmp_path), "train", 76)
+        find_hr_images(str(tmp_path), "train", 76)
 
 
 def test_rows_are_drawn_by_the_published_sampler(rendered):

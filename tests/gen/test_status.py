@@ -11,7 +11,7 @@ import gen.status
 from gen.dataset import DatasetPlan
 from gen.shards import render_shard
 from gen.specs import failure
-from gen.status import Progress
+from gen.status import DatasetProgress
 from shared.errors import RunError, UsageError
 from shared.shards.manifest import MANIFEST, load_manifest
 
@@ -128,11 +128,11 @@ def test_rates_are_rows_over_worker_seconds_and_over_the_clock(dataset):
         spec.done_record.write_text(json.dumps({**values, "seconds": seconds}))
         os.utime(spec.done_record, (0, command + end))
     os.utime(dataset / ".done" / "plan.json", (0, command))
-    progress = Progress.of(dataset)
+    progress = DatasetProgress.of(dataset)
     assert progress.worker_rate() == pytest.approx(10 / 5)
     assert progress.rate() == pytest.approx(10 / 3)
     os.utime(dataset / ".done" / "plan.json", (0, command + 102.5))  # resumed: only the last shard is of this run
-    assert Progress.of(dataset).rate() == pytest.approx(2 / 1)
+    assert DatasetProgress.of(dataset).rate() == pytest.approx(2 / 1)
 
 
 def test_watch_ends_when_all_is_done(dataset, render, capsys, monkeypatch):
@@ -190,7 +190,7 @@ def test_looking_while_a_render_is_at_work_disturbs_nothing(render, contents, re
 
     def look():
         while not over.is_set():
-            if progress := Progress.of(tmp_path / "noise"):
+            if progress := DatasetProgress.of(tmp_path / "noise"):
                 seen.append(progress.rows_done)
 
     watcher = threading.Thread(target=look)

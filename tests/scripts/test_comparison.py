@@ -51,7 +51,7 @@ def test_what_is_called_detectable_is_found_four_times_in_five(seeds):
 def test_errors_over_a_single_photograph_are_unknown_not_zero(monkeypatch):
     log = [{"tasks": ["mild"], "estimate": {"gaps_db": [0.1], "errors_db": [None], "weights": [1.0]}}]
     monkeypatch.setattr(comparison, "train_arm", lambda lab, arm, seed: Path())
-    monkeypatch.setattr(comparison, "borders", lambda run: log)
+    monkeypatch.setattr(comparison, "boundaries", lambda run: log)
     found = comparison.gaps_of(SimpleNamespace(settings=SimpleNamespace(seeds=1)), comparison.REBALANCE)
     assert (found.errors_db, found.spread_db) == (None, None)
     assert "| ours | mild | +0.100 | unknown | unknown | 1.000 to 1.000 |" in gaps_markdown({"ours": found})

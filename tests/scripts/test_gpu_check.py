@@ -12,11 +12,21 @@ import pytest
 import torch
 
 from scripts import bench_degrade, gpu_check, parity
-from scripts.gpu_check import ROOT, Row, Step, attempt, read_degradation, read_parity, read_tests, read_training, table
+from scripts.gpu_check import (
+    ROOT,
+    CheckRow,
+    Step,
+    attempt,
+    read_degradation,
+    read_parity,
+    read_tests,
+    read_training,
+    table,
+)
 from shared.errors import RunError, UsageError
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.record.progress import Window
-from train.settings import Settings
+from train.settings import TrainSettings
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -90,7 +100,7 @@ def test_counted_bytes_are_those_of_the_tensors():
 
 
 def test_training_is_read_from_the_second_interval(tmp_path):
-    settings, metrics = Settings(batch_size=4), JsonLines(tmp_path / "metrics.jsonl")
+    settings, metrics = TrainSettings(batch_size=4), JsonLines(tmp_path / "metrics.jsonl")
     for step, seconds, waited in ((5, 9.0, 8.0), (10, 0.5, 0.005)):
         window = Window(2)
         window.add({"generator": 1.0}, np.array([1, 3]), waited, seconds)
@@ -105,7 +115,9 @@ def test_training_is_read_from_the_second_interval(tmp_path):
 def test_tests_are_counted(tmp_path):
     counts = 'tests="7" failures="1" errors="1" skipped="2"'
     (tmp_path / "gpu.xml").write_text(f'<testsuites><testsuite name="pytest" {counts}/></testsuites>')
-    assert read_tests(tmp_path / "gpu.xml") == [Row("tests: gpu", "3 passed, 2 failed, 2 skipped", "none fails", False)]
+    assert read_tests(tmp_path / "gpu.xml") == [
+        CheckRow("tests: gpu", "3 passed, 2 failed, 2 skipped", "none fails", False)
+    ]
 
 
 def test_what_goes_wrong_is_a_row(tmp_path):
@@ -117,7 +129,7 @@ def test_what_goes_wrong_is_a_row(tmp_path):
     assert row.good is False
     assert "left no figures (FileNotFoundError" in row.result
     (row,) = attempt(Step("parity", [python, "-c", "import sys; sys.exit(3)"], list), tmp_path, late)
-    assert row == Row("parity", "failed (exit code 3): parity.log", good=False)
+    assert row == CheckRow("parity", "failed (exit code 3): parity.log", good=False)
     (row,) = attempt(Step("parity", [python, "-c", ""], list), tmp_path, time.monotonic())
     assert row.result == "not reached within the time limit"
     assert attempt(Step("parity", [python, "-c", "print(1)"], list), tmp_path, late) == []
@@ -126,9 +138,9 @@ def test_what_goes_wrong_is_a_row(tmp_path):
 
 def test_the_table_is_markdown():
     rows = [
-        Row("speed", "8 pairs/s"),
-        Row("ratio", "2.00", ">= 3", False),
-        Row("tests", "5 passed", "none fails", True),
+        CheckRow("speed", "8 pairs/s"),
+        CheckRow("ratio", "2.00", ">= 3", False),
+        CheckRow("tests", "5 passed", "none fails", True),
     ]
     assert table(rows, "a GPU", 61.2).splitlines() == [
         "`bash scripts/gpu_check.sh` on a GPU, 61 s:",
@@ -143,6 +155,6 @@ def test_the_table_is_markdown():
 
 def test_all_steps_run_programs_that_are_there():
     for device in ("cuda", "cpu"):
-        for step in gpu_check.steps(gpu_check.Settings(device=device), Path("out")):
+        for step in gpu_check.steps(gpu_check.GpuCheckSettings(device=device), Path("out")):
             scripts = [word for word in step.command if word.endswith(".py") and "/" in word]
             assert all((ROOT / script).is_file() for script in scripts)

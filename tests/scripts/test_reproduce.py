@@ -8,19 +8,19 @@ import pytest
 
 from scripts.reproduce import fig1, fig5a, fig5b, fig7, fig8, table1, table5
 from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, num_steps, run_arms, train_arm
-from scripts.reproduce.lab import SAME_PHOTOGRAPHS, Lab, Settings, borders
+from scripts.reproduce.lab import SAME_PHOTOGRAPHS, Lab, TrainSettings, boundaries
 from scripts.reproduce.linearity import evenly
 from scripts.reproduce.scales import SCALES
 from scripts.reproduce.table import write_tables
 from shared.config import parse
 from shared.errors import RunError, UsageError
-from train.settings import Settings as RunSettings
+from train.settings import TrainSettings as RunSettings
 
 
 @pytest.fixture
 def lab(tiny):
     options, _ = tiny
-    return Lab(parse(Settings, [*options, "--seeds", "1"], "", ""), "table4")
+    return Lab(parse(TrainSettings, [*options, "--seeds", "1"], "", ""), "table4")
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -74,7 +74,7 @@ def test_what_an_experiment_needs_is_said_before_it_starts(lab, capsys):
 
 def test_given_weights_belong_to_a_network(tiny):
     options, _ = tiny
-    lab = Lab(parse(Settings, [*options, "--init", "a.pth", "rrdbnet=b=c.pth"], "", ""), "table1")
+    lab = Lab(parse(TrainSettings, [*options, "--init", "a.pth", "rrdbnet=b=c.pth"], "", ""), "table1")
     assert (lab.initial(), lab.initial("rrdbnet")) == ("a.pth", "b=c.pth")
     with pytest.raises(UsageError, match="unknown network 'hat': scale tiny has msrresnet, rrdbnet"):
         lab.initial("hat")
@@ -82,7 +82,7 @@ def test_given_weights_belong_to_a_network(tiny):
 
 def test_the_papers_scale_asks_for_the_weights_it_starts_from(tmp_path):
     with pytest.raises(RunError, match="name them with --init rrdbnet=FILE"):
-        Lab(Settings(scale="paper", out=str(tmp_path)), "table4").announce(4)
+        Lab(TrainSettings(scale="paper", out=str(tmp_path)), "table4").announce(4)
     with pytest.raises(RunError, match="name them with --init msrresnet=FILE"):
         table1.main(["--scale", "paper", "--init", "rrdbnet=a.pth", "--out", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +90,7 @@ def test_the_papers_scale_asks_for_the_weights_it_starts_from(tmp_path):
 
 @pytest.mark.parametrize("test_hr", [None, "other"])
 def test_tables_say_when_they_speak_of_the_photographs_that_set_the_weights(tmp_path, test_hr):
-    assert Lab(Settings(out=str(tmp_path), test_hr=test_hr), "table4").tested_on == (
+    assert Lab(TrainSettings(out=str(tmp_path), test_hr=test_hr), "table4").tested_on == (
         "" if test_hr else SAME_PHOTOGRAPHS
     )
 
@@ -109,7 +109,7 @@ def test_photographs_add_to_a_variance_over_settings_what_they_do_to_each_alone(
 
 def test_whole_test_sets_need_pictures_that_are_not_trained_on(tmp_path):
     with pytest.raises(UsageError, match="give --test-hr or --val-hr"):
-        Lab(Settings(hr=str(tmp_path), out=str(tmp_path)), "table2").whole_images("DIV2K4Level")
+        Lab(TrainSettings(hr=str(tmp_path), out=str(tmp_path)), "table2").whole_images("DIV2K4Level")
 
 
 def test_checkpoints_are_evenly_spaced_up_to_the_last():
@@ -133,7 +133,7 @@ def test_weights_have_a_line_for_every_border(tiny):
     assert fig5b.main([*options, "--seeds", "2"]) == 0
     numbers = json.loads((folder / "fig5b" / "fig5b.json").read_text())
     assert numbers["steps"] == [0, 2, 4]
-    assert [[len(border) for border in seed] for seed in numbers["weights"]] == [[4, 4, 4]] * 2
+    assert [[len(boundary) for boundary in seed] for seed in numbers["weights"]] == [[4, 4, 4]] * 2
     assert numbers["weights"][0][0] == [0.25] * 4  # equal networks
     assert (folder / "fig5b" / "fig5b.png").stat().st_size > 1000
 
@@ -185,11 +185,11 @@ def test_random_tasks_are_grouped_at_two_checkpoints(tiny):
 @pytest.mark.slow
 def test_arms_on_groups_share_one_search(tiny):
     options, folder = tiny
-    lab = Lab(parse(Settings, [*options, "--seeds", "2"], "test", ""), "test")
+    lab = Lab(parse(TrainSettings, [*options, "--seeds", "2"], "test", ""), "test")
     means = run_arms(lab, [Arm("uniform"), Arm("tgsr", "tgsr")], lab.testsets())
     assert means["tgsr"].shape == (2, 4)
     assert len(list(folder.glob("groups/*/*/groups.json"))) == 1
-    assert [len(borders(folder / "study" / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
+    assert [len(boundaries(folder / "study" / "tgsr" / f"seed{seed}")[0]["trained"]) for seed in (0, 1)] == [4 + 2] * 2
 
 
 @pytest.mark.slow

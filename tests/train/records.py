@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.networks.weights import load_weights, weights_digest
 from train.record.checkpoint import latest_checkpoint
 
@@ -17,7 +17,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def intervals(run: Path) -> list[dict[str, Any]]:
-    """Lines of intervals.jsonl; the last one is the border after the last interval."""
+    """Lines of intervals.jsonl; the last one is the boundary after the last interval."""
     return JsonLines(run / "intervals.jsonl").read()
 
 
@@ -30,7 +30,7 @@ def final_weights(run: Path) -> list[str]:
 
 
 def require_same_run(run: Path, expected: Path) -> None:
-    """Same losses, counts, evidence, weights, quotas and networks, to the last bit."""
+    """Same losses, counts, measurements, weights, quotas and networks, to the last bit."""
     assert metrics(run) == metrics(expected)
     assert intervals(run) == intervals(expected)
     assert final_weights(run) == final_weights(expected)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RunError
-from shared.shards.cache import FORGIVEN_SECONDS, Prefetch, ShardCache, Wanted
+from shared.shards.cache import FORGIVEN_SECONDS, Prefetch, ShardCache, ShardRequest
 from shared.shards.manifest import ShardEntry, load_manifest
 from shared.shards.reader import Dataset, LostRowError
-from shared.storage.remote import Patience, Remote
+from shared.storage.remote import Remote, RetryPolicy
 from tests.train.web import Answer, Web, cut_off, endless, flipped, gone, serving, slow, unavailable
 
 
@@ -47,7 +47,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def cache(tmp_path: Path, waits: list[float]) -> ShardCache:
-    return ShardCache(tmp_path / "cache", 1 << 30, Patience(sleep=waits.append))
+    return ShardCache(tmp_path / "cache", 1 << 30, RetryPolicy(sleep=waits.append))
 
 
 def tar(web: Web, entry: ShardEntry) -> Remote:
@@ -254,8 +254,8 @@ def test_processes_and_threads_share_one_download(cache, web, folder, entries) -
 # ---- ahead of the training
 
 
-def wanted(web: Web, entries: list[ShardEntry], *spans: tuple[int, int]) -> list[Wanted]:
-    return [Wanted(tar(web, entry), entry, *span) for entry, span in zip(entries, spans, strict=True)]
+def wanted(web: Web, entries: list[ShardEntry], *spans: tuple[int, int]) -> list[ShardRequest]:
+    return [ShardRequest(tar(web, entry), entry, *span) for entry, span in zip(entries, spans, strict=True)]
 
 
 def test_shards_are_fetched_ahead_in_the_order_of_their_use(cache, web, entries) -> None:

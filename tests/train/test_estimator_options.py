@@ -39,8 +39,8 @@ def tables(seed: int, tasks: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return shared + rng.normal(0.1, 0.5, (tasks, 40)), shared
 
 
-def borders(options: EstimatorSettings, count: int = 5) -> list[Estimate]:
-    """Estimates of consecutive borders, each given the memory of the one before."""
+def boundaries(options: EstimatorSettings, count: int = 5) -> list[Estimate]:
+    """Estimates of consecutive boundaries, each given the memory of the one before."""
     found: list[Estimate] = []
     for number in range(count):
         found.append(estimate(*tables(number), PHOTOGRAPHS, (0, number), options, found[-1].memory if found else None))
@@ -78,7 +78,7 @@ def test_the_multiplicative_update_starts_from_the_last_weights() -> None:
 
 
 def test_logits_are_smoothed_from_the_first_border_on() -> None:
-    found = borders(EstimatorSettings(logit_ema=0.75, temperature=0.5), 4)
+    found = boundaries(EstimatorSettings(logit_ema=0.75, temperature=0.5), 4)
     expected = np.array(found[0].gaps_db)
     assert found[0].smoothed_db == found[0].gaps_db
     for each in found[1:]:
@@ -88,7 +88,7 @@ def test_logits_are_smoothed_from_the_first_border_on() -> None:
 
 
 def test_the_band_of_smoothed_weights_knows_that_all_borders_share_their_photographs() -> None:
-    """The same tables at every border: smoothing changes nothing, and must not look more certain than one border."""
+    """The same tables at every boundary; smoothing changes nothing, must not look more certain than one boundary."""
     plain = estimate(*tables(0), PHOTOGRAPHS, (0, 3))
     options, memory = EstimatorSettings(logit_ema=0.9), None
     for _ in range(4):
@@ -169,19 +169,19 @@ def test_equal_networks_give_exactly_uniform_weights_under_every_option(tasks: i
 
 
 def test_the_memory_holds_only_what_an_option_needs() -> None:
-    assert borders(PAPER, 2)[-1].memory == Memory()
-    assert borders(EstimatorSettings(temperature=2, floor=0.1, trim=0.5), 2)[-1].memory == Memory()
-    capped = borders(EstimatorSettings(cap=0.1), 2)[-1]
+    assert boundaries(PAPER, 2)[-1].memory == Memory()
+    assert boundaries(EstimatorSettings(temperature=2, floor=0.1, trim=0.5), 2)[-1].memory == Memory()
+    capped = boundaries(EstimatorSettings(cap=0.1), 2)[-1]
     assert capped.memory == Memory(capped.weights, None)
     assert capped.band.endswith("given the weights before")
-    smoothed = borders(EstimatorSettings(logit_ema=0.5), 2)[-1].memory
+    smoothed = boundaries(EstimatorSettings(logit_ema=0.5), 2)[-1].memory
     assert smoothed.weights is None
     assert np.shape(smoothed.differences_db) == (3, 40)
 
 
 @pytest.mark.parametrize("options", [PAPER, ALL, EstimatorSettings(logit_ema=0.3), EstimatorSettings(multiplicative=1)])
 def test_a_border_can_be_computed_again_from_its_record_exactly(options: EstimatorSettings) -> None:
-    for number, found in enumerate(borders(options)):
+    for number, found in enumerate(boundaries(options)):
         reference, shared = tables(number)
         record = {"reference_db": reference.tolist(), "shared_db": shared.tolist(), "photographs": PHOTOGRAPHS}
         record |= describe_estimate(found)
@@ -224,7 +224,7 @@ def test_all_weights_of_a_run_follow_from_its_log_and_resume_with_memory_is_exac
     records, memory = intervals(tmp_path / "whole"), Memory()
     for record in records:
         found = recompute(record)
-        assert found.inputs.memory == memory  # what it was given is what the border before had left
+        assert found.inputs.memory == memory  # what it was given is what the boundary before had left
         assert describe_estimate(found)["estimate"] == record["estimate"]
         assert record.get("p", found.weights) == found.weights
         memory = found.memory

@@ -19,7 +19,7 @@ from train.networks import GENERATOR, num_parameters
 from train.networks.weights import NetworkSpec, weights_digest
 from train.optimisation.learner import Learner
 from train.record.checkpoint import State, latest_checkpoint
-from train.settings import GANSettings, GroupingSettings, Settings
+from train.settings import GANSettings, GroupingSettings, TrainSettings
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
@@ -27,7 +27,9 @@ COST = Cost(step_seconds=2.0, samples=8, picture_seconds=0.5, memory_bytes=0, pa
 
 
 def forecast(tasks: list[Task], folder: Path, **changes: Any) -> Forecast:
-    settings = Settings(**{"iterations": 100, "interval_steps": 20, "batch_size": 8, "run": str(folder), **changes})
+    settings = TrainSettings(
+        **{"iterations": 100, "interval_steps": 20, "batch_size": 8, "run": str(folder), **changes}
+    )
     jobs = [Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list), Job("shared", folder / "b", tasks, list)]
     return Forecast(settings, SPEC, jobs, COST, 2, CPU)
 
@@ -43,7 +45,7 @@ def test_samples_and_epochs_of_every_network(tasks: list[Task], tmp_path: Path) 
 
 def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp_path: Path) -> None:
     found = forecast(tasks, tmp_path)
-    pictures = 6 * (1 + 3) * VAL_ROWS  # six borders of both networks
+    pictures = 6 * (1 + 3) * VAL_ROWS  # six boundaries of both networks
     assert found.seconds == 2 * 100 * 2.0 + pictures * 0.5 / 2
     assert "time: about 7.47 min; a step takes 2 s (measured on 8 samples at once)" in "\n".join(found.plan())
 
@@ -51,16 +53,16 @@ def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp
 def test_disk_is_that_of_kept_checkpoints_and_logs(tasks: list[Task], tmp_path: Path) -> None:
     found = forecast(tasks, tmp_path, trackers=["none"], log_steps=10)
     assert found.checkpoint_bytes == 7 * 24_000  # three of each network, and one that is being written
-    assert forecast(tasks, tmp_path, keep=100).checkpoint_bytes == 13 * 24_000  # no more than there are borders
+    assert forecast(tasks, tmp_path, keep=100).checkpoint_bytes == 13 * 24_000  # no more than there are boundaries
     assert found.log_bytes == 2 * 10 * 400 + 6 * 2 * (1 + 3) * VAL_ROWS * 20
     tracked = forecast(tasks, tmp_path, log_steps=10).log_bytes
-    assert tracked - found.log_bytes > 6 * 4 * 9 * PATCH**2  # pictures of four tasks at six borders
+    assert tracked - found.log_bytes > 6 * 4 * 9 * PATCH**2  # pictures of four tasks at six boundaries
 
 
 @pytest.mark.parametrize("stage", ["psnr", "gan"])
 def test_a_checkpoint_is_as_large_as_foreseen(stage: str, tasks: list[Task], tmp_path: Path) -> None:
     spec = NetworkSpec("msrresnet", {"num_feat": 48, "num_block": 2}, 4)
-    settings = Settings(stage=stage, gan=GANSettings(perceptual=0, num_feat=16), batch_size=2)
+    settings = TrainSettings(stage=stage, gan=GANSettings(perceptual=0, num_feat=16), batch_size=2)
     weights, task = spec.build().state_dict(), replace(tasks[0], patch=80)
     cost = measure(spec, weights, settings, task, 1, CPU, nullcontext)
     learner = Learner(spec, settings, weights, None, CPU)
@@ -76,7 +78,7 @@ def test_a_checkpoint_is_as_large_as_foreseen(stage: str, tasks: list[Task], tmp
 def test_what_is_measured_is_a_whole_step_on_weights_of_its_own(tasks: list[Task]) -> None:
     weights = SPEC.build().state_dict()
     before = weights_digest(weights)
-    settings = Settings(batch_size=8, accumulate=2)
+    settings = TrainSettings(batch_size=8, accumulate=2)
     cost = measure(SPEC, weights, settings, tasks[0], 2, CPU, nullcontext)
     assert cost.samples == 2  # of a process, in a part
     assert cost.step_seconds is not None
@@ -88,7 +90,7 @@ def test_what_is_measured_is_a_whole_step_on_weights_of_its_own(tasks: list[Task
 def test_initial_weights_that_are_no_numbers_are_refused(tasks: list[Task]) -> None:
     weights = {key: torch.full_like(value, torch.nan) for key, value in SPEC.build().state_dict().items()}
     with pytest.raises(RunError, match="the generator's loss is nan with the initial weights: take another --init"):
-        measure(SPEC, weights, Settings(batch_size=8), tasks[0], 1, CPU, nullcontext)
+        measure(SPEC, weights, TrainSettings(batch_size=8), tasks[0], 1, CPU, nullcontext)
 
 
 def test_a_step_that_does_not_fit_is_no_error_yet(tasks: list[Task], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Datasets that grow during a run are taken up at a border, exactly, and remembered."""
+"""Datasets that grow during a run are taken up at a boundary, exactly, and remembered."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ from tests.train.conftest import PATCH, ROWS_PER_SHARD, pretend_other_rows
 from tests.train.records import intervals, require_same_run
 from train.feed import Feed
 from train.record.checkpoint import latest_checkpoint, load_state
-from train.settings import Settings
+from train.settings import TrainSettings
 
 
 def manifest(rows: int, digest: str = "a1b2c3", damaged: int | None = None) -> Manifest:
@@ -127,8 +127,8 @@ def test_a_short_shard_that_is_superseded_while_it_is_read_is_found_under_its_ne
     assert [opened[row].row for row in range(28)] == expected
 
 
-def settings() -> Settings:
-    return Settings(batch_size=4, interval_steps=5, iterations=5, workers=0, window_shards=2)
+def settings() -> TrainSettings:
+    return TrainSettings(batch_size=4, interval_steps=5, iterations=5, workers=0, window_shards=2)
 
 
 def test_the_feed_takes_up_new_rows_only_when_it_is_told_to(copy: Path) -> None:

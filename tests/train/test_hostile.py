@@ -28,14 +28,14 @@ from shared.shards.cache import ShardCache
 from shared.shards.format import MAX_PATCH, Row, row_key
 from shared.shards.manifest import MAX_MANIFEST_BYTES, Manifest, load_manifest
 from shared.shards.reader import LostRowError
-from shared.storage.remote import Patience, place
+from shared.storage.remote import RetryPolicy, place
 from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
 from train.record.checkpoint import latest_checkpoint, load_optimizers, load_state
 from train.record.references import load_pack, load_trace
 from train.record.resume import require_resumable
-from train.settings import Settings
+from train.settings import TrainSettings
 
 
 class Malicious:
@@ -115,7 +115,7 @@ def test_a_manifest_that_promises_what_cannot_be_is_refused_before_memory_is_tak
 ) -> None:
     edit(copy / "noise", change)
     with pytest.raises(RunError, match=message):
-        read_manifest(copy / "noise", Patience())
+        read_manifest(copy / "noise", RetryPolicy())
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_member_name_that_leads_elsewhere_loses_the_shard_and_writes_nothing(
     forge(copy / "noise", 0, [(name, members[0][1]), *members[1:]])
     with serving(copy) as web:
         folder = web.url if remote else copy
-        cache = ShardCache(tmp_path / "cache", 1 << 30, Patience(()))
+        cache = ShardCache(tmp_path / "cache", 1 << 30, RetryPolicy(()))
         (task,) = find_tasks(place(str(folder)), ["noise"], cache=cache)
         with pytest.raises(LostRowError, match=r"index of .* is damaged"):
             task.train_rows()[0]
@@ -276,7 +276,7 @@ LAUGHS += "policy: *x11\n"
 def test_a_config_that_holds_more_than_settings_is_refused(text: str, run_folder: Path) -> None:
     (run_folder / "config.yaml").write_text(text)
     with pytest.raises((UsageError, RunError)):
-        require_resumable(run_folder, Settings())
+        require_resumable(run_folder, TrainSettings())
     assert not Path("executed").exists()
 
 
@@ -320,4 +320,4 @@ def test_traces_and_packs_are_never_unpickled(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_survives_all_this_is_still_read(copy: Path) -> None:
-    assert isinstance(read_manifest(copy / "noise", Patience()), Manifest)
+    assert isinstance(read_manifest(copy / "noise", RetryPolicy()), Manifest)

@@ -18,7 +18,7 @@ from shared.mixing.tasks import Task, find_tasks
 from shared.mixing.tickets import RowOrder, Ticket, TicketSampler
 from shared.shards.reader import Dataset
 from train.feed import Feed
-from train.settings import Settings
+from train.settings import TrainSettings
 
 INTERVALS = [[7, 7, 6], [2, 18, 0], [0, 0, 20], [40, 0, 0]]
 """Quotas of four intervals in batches of four; the last one is longer and repeats rows of a second epoch."""
@@ -38,7 +38,7 @@ def one(tasks: list[Task], task: int, ordinal: int, flip: bool = True) -> Batch:
 
 def deliver(tasks: list[Task], workers: int, rank: int = 0, num_ranks: int = 1) -> list[list[Batch]]:
     """The batches of every interval, through one feed as in a run."""
-    settings = Settings(batch_size=4, interval_steps=5, iterations=5, workers=workers, window_shards=2)
+    settings = TrainSettings(batch_size=4, interval_steps=5, iterations=5, workers=workers, window_shards=2)
     feed, consumed, delivered = Feed(tasks, settings, torch.device("cpu"), rank, num_ranks), [0, 0, 0], []
     for interval, quotas in enumerate(INTERVALS):
         record = {"quotas": quotas, **feed.decide(quotas)}
@@ -198,7 +198,7 @@ def test_batches_that_are_kept_are_never_written_to_again(
 
 
 def test_batches_that_are_let_go_use_the_same_memory(tasks: list[Task]) -> None:
-    settings = Settings(batch_size=4, interval_steps=20, iterations=20, workers=0)
+    settings = TrainSettings(batch_size=4, interval_steps=20, iterations=20, workers=0)
     feed, places = Feed(tasks, settings, torch.device("cpu")), set()
     quotas = [40, 20, 20]
     for batch in feed.interval({"quotas": quotas, **feed.decide(quotas)}, [0, 0, 0], 0, 0):

@@ -18,7 +18,7 @@ from tests.train.command import flags, run, start_ranks, succeed
 from tests.train.records import intervals, metrics, require_same_run
 from train.feed import Feed
 from train.record.checkpoint import latest_checkpoint, load_state
-from train.settings import Settings
+from train.settings import TrainSettings
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def flip(folder: Path, shard: int, row: int) -> None:
 
 def feed_of(copy: Path, rank: int = 0, num_ranks: int = 1, **changes) -> Feed:
     options = {"workers": 0, "window_shards": 2, "max_damage": 0.5, **changes}
-    settings = Settings(batch_size=4, interval_steps=10, iterations=10, **options)
+    settings = TrainSettings(batch_size=4, interval_steps=10, iterations=10, **options)
     return Feed(find_tasks(copy), settings, torch.device("cpu"), rank, num_ranks)
 
 

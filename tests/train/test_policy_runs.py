@@ -24,7 +24,7 @@ def test_policies_that_act_inside_or_remember_resume_exactly(
         settings["references"] = references
     succeed(flags(**settings, run="whole"), tmp_path)
     argv = flags(**settings, run="run")
-    for steps in (7, 3):  # within an interval, and at a border
+    for steps in (7, 3):  # within an interval, and at a boundary
         run(argv, tmp_path, signal_after=(15, steps))
     succeed(argv, tmp_path)
     require_same_run(tmp_path / "run", tmp_path / "whole")

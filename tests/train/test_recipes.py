@@ -11,7 +11,7 @@ from shared.config import parse
 from train.networks import build_network, num_parameters
 from train.networks.discriminator import UNetDiscriminator
 from train.optimisation.losses import LAYER_WEIGHTS, VGG19
-from train.settings import GANSettings, Settings
+from train.settings import GANSettings, TrainSettings
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
 NAMES = ["realesrnet", "realesrgan", "realsrgan", "realswinir", "realhat"]
@@ -25,11 +25,11 @@ PARAMETERS = {
 SWINIR_L = 28_013_059
 
 
-def read(*argv: str) -> Settings:
-    return parse(Settings, list(argv), "train/run.py", "")
+def read(*argv: str) -> TrainSettings:
+    return parse(TrainSettings, list(argv), "train/run.py", "")
 
 
-def recipe(name: str) -> Settings:
+def recipe(name: str) -> TrainSettings:
     return read("--config", str(RECIPES / f"{name}.yaml"))
 
 
@@ -93,7 +93,7 @@ def test_the_commands_in_the_head_can_be_given(name: str) -> None:
     for words in found:
         if words[0] == "python":
             assert words[:3] == ["python", "-m", "gen.render"]
-            assert parse(gen.render.Settings, words[3:], "", "").subspace == "all"
+            assert parse(gen.render.RenderSettings, words[3:], "", "").subspace == "all"
         else:
             assert read(*words[3:]).batch_size == 48
 

@@ -13,13 +13,13 @@ from shared.mixing.availability import missing_shards, wanted_shards
 from shared.mixing.tasks import find_tasks
 from shared.shards.cache import ShardCache
 from shared.shards.manifest import load_manifest
-from shared.storage.remote import Patience, Remote, place
+from shared.storage.remote import Remote, RetryPolicy, place
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import final_weights, intervals, metrics, require_same_run
 from tests.train.web import Web, cut_off, flipped, serving, slow, unavailable
 
-NOWHERE = Patience(delays_seconds=())
+NOWHERE = RetryPolicy(delays_seconds=())
 
 
 @pytest.fixture

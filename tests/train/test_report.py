@@ -18,14 +18,14 @@ from gen.render import main as render
 from shared.errors import run_command
 from shared.images import decode
 from shared.rebalance.estimator import estimate
-from shared.rebalance.measurements import Evidence, describe
-from shared.storage.runlog import JsonLines
+from shared.rebalance.measurements import Measurements, describe
+from shared.storage.json_lines import JsonLines
 from train.networks.weights import NetworkSpec
 from train.record.checkpoint import EMA, MODEL, State, save_checkpoint
 from train.report import plots, tables
 from train.report.__main__ import main as report
 from train.report.runs import Figures, final_psnr, gap_reaches, names_of, read_run
-from train.settings import NetworkSettings, Settings
+from train.settings import NetworkSettings, TrainSettings
 
 TASKS = ["mild", "severe"]
 PHOTOGRAPHS = ["a", "a", "b", "b", "c", "c"]
@@ -52,7 +52,7 @@ def make_run(shards: Path, tmp_path: Path) -> MakeRun:
         name: str, gain_db: float = 0.0, references: bool = True, policy: str = "rebalance", seed: int = 0
     ) -> Path:
         folder, rng = tmp_path / name, np.random.default_rng(0)
-        settings = Settings(
+        settings = TrainSettings(
             shards=str(shards),
             run=str(folder),
             network=NetworkSettings("msrresnet", OPTIONS),
@@ -67,12 +67,14 @@ def make_run(shards: Path, tmp_path: Path) -> MakeRun:
         level = 25 + rng.normal(size=(2, 6))
         for interval in range(3):
             shared_db = level + 0.1 * interval + gain_db
-            evidence = Evidence(interval, TASKS, shared_db, PHOTOGRAPHS)
+            measurements = Measurements(interval, TASKS, shared_db, PHOTOGRAPHS)
             if references:
                 single_db = shared_db + rng.normal(0.1, 0.02, (2, 6))
                 found = estimate(single_db, shared_db, PHOTOGRAPHS)
-                evidence = Evidence(interval, TASKS, shared_db, PHOTOGRAPHS, reference_db=single_db, estimate=found)
-            record = describe(evidence, 10 * interval)
+                measurements = Measurements(
+                    interval, TASKS, shared_db, PHOTOGRAPHS, reference_db=single_db, estimate=found
+                )
+            record = describe(measurements, 10 * interval)
             log.append(record | ({"quotas": [18, 22], "delivered": [18, 22]} if interval < 2 else {}))
             speed = {"samples_per_second": 40.0, "step_seconds": 0.1, "data_wait": 0.01}
             steps.append({"step": 10 * interval, "loss": 0.1, **speed})
@@ -93,7 +95,7 @@ def test_one_run_has_its_page_and_figures_beside_it(make_run):
     assert report([str(run)]) == 0
     page = page_of(run)
     assert {p.stem for p in (run / "report").glob("*.png")} == {"weights", "gaps", "psnr", "quotas", "sheet"}
-    assert "Settings that differ" not in page
+    assert "TrainSettings that differ" not in page
     for heading in ("Where it ended", "How it got there", "How fast", "What it looks like"):
         assert f"<h2>{heading}</h2>" in page
 
@@ -117,7 +119,7 @@ def test_several_runs_are_compared(make_run, tmp_path):
     names = {path.stem for path in (tmp_path / "report").glob("*.png")}
     per_run = {f"{kind}-{number}" for kind in ("weights", "gaps", "psnr", "quotas") for number in (1, 2)}
     assert names == {"differences", "runs-mild", "runs-severe", "sheet", *per_run}
-    differing = page.split("Settings that differ</h2>")[1].split("</table>")[0]
+    differing = page.split("TrainSettings that differ</h2>")[1].split("</table>")[0]
     assert re.findall(r"<tr><td>(.*?)</td>", differing) == ["policy"]
     assert (
         page.count("+0.250<br><small>[+0.250, +0.250]</small>") == 4
@@ -177,7 +179,7 @@ def test_gaps_have_intervals_of_students_t_over_photographs(make_run):
 
 @pytest.mark.parametrize("gap", [0.0, 0.3])
 def test_intervals_of_gaps_cover_with_three_photographs(gap):
-    """4,000 borders: .95 with a standard error of .0035, and five of them to either side; 1.96 errors cover .79."""
+    """4,000 boundaries: .95 with a standard error of .0035, and five of them to either side; 1.96 errors cover .79."""
     rng, names = np.random.default_rng(3), ["a", "b", "c"]
     values = rng.normal(gap, 1, (4000, 3))
     errors = estimate(values, 0 * values, names).errors_db
@@ -240,7 +242,7 @@ def test_what_is_no_run_is_refused(make_run, tmp_path, capsys):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install chromium to render the page")
 def test_the_page_fits_narrow_and_wide_windows(make_run, tmp_path):
-    """No sideways scrolling, every picture decoded, and the slider moves the border: asked of the page itself."""
+    """No sideways scrolling, every picture decoded, and the slider moves the boundary: asked of the page itself."""
     report([*map(str, (make_run("base"), make_run("better", gain_db=0.25))), "--out", str(tmp_path / "page.html")])
     probe = """<script>addEventListener('load', () => {
       const range = document.querySelector('.slider input'); range.value = 20;
@@ -269,6 +271,6 @@ def test_the_page_fits_narrow_and_wide_windows(make_run, tmp_path):
 
 
 def test_settings_are_flattened_by_dotted_names(make_run):
-    settings = asdict(Settings(network=NetworkSettings("rrdbnet", {"num_feat": 8})))
+    settings = asdict(TrainSettings(network=NetworkSettings("rrdbnet", {"num_feat": 8})))
     flat = tables.flatten(settings)
     assert (flat["network.name"], flat["network.options.num_feat"]) == ("rrdbnet", 8)

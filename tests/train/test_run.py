@@ -14,7 +14,7 @@ import yaml
 
 from shared.mixing.quotas import apportion
 from shared.rebalance.estimator import softmax
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from tests.train.command import SCRIPT, TINY, flags, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import final_weights, intervals, metrics, require_same_run

@@ -1,4 +1,4 @@
-"""Settings: defaults < YAML < command line; what cannot be meant is refused by name."""
+"""TrainSettings: defaults < YAML < command line; what cannot be meant is refused by name."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import pytest
 
 from shared.config import parse
 from shared.errors import UsageError
-from train.settings import NetworkSettings, Settings
+from train.settings import NetworkSettings, TrainSettings
 
 
-def read(*argv: str) -> Settings:
-    return parse(Settings, list(argv), "train/run.py", "")
+def read(*argv: str) -> TrainSettings:
+    return parse(TrainSettings, list(argv), "train/run.py", "")
 
 
 def config(folder: Path, text: str) -> str:
@@ -20,7 +20,7 @@ def config(folder: Path, text: str) -> str:
 
 def test_the_defaults_are_the_papers() -> None:
     settings = read()
-    assert settings == Settings()
+    assert settings == TrainSettings()
     assert (settings.iterations, settings.interval_steps, settings.batch_size) == (400_000, 5_000, 48)
     assert (settings.lr, settings.ema, settings.policy, settings.mode) == (1e-4, 0.999, "rebalance", "shared")
     assert (settings.shards, settings.run, settings.references) == ("shards", "runs/default", None)

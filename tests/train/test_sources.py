@@ -22,13 +22,13 @@ from shared.mixing.pool import Pool, find_pool
 from shared.mixing.sources import Batch, TicketDataset
 from shared.mixing.tasks import Task, find_tasks
 from shared.mixing.tickets import Ticket
-from shared.photos.find import find_photographs
+from shared.photos.find import find_hr_images
 from shared.shards.reader import Dataset
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import intervals, metrics, require_same_run
 from train.feed import Feed, choose_source
-from train.settings import Settings
+from train.settings import TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_no_picture_of_a_validation_set_is_in_the_pool(virtual, pictures: Path) 
     files = sorted(pictures.iterdir())
     without = len(find_pool(str(pictures), virtual, 0))  # one in twenty, at least one, is held out by its hash
     assert without == 11
-    held_out = find_photographs(str(pictures), "val", 76).photographs[0].path
+    held_out = find_hr_images(str(pictures), "val", 76).photographs[0].path
     shown = [path for path in files if str(path) != held_out][:4]
     assert len(find_pool(str(pictures), [showing(virtual[0], shown)], 0)) == 7
     with pytest.raises(RunError, match=r"every picture in .* is in the validation sets"):
@@ -258,8 +258,8 @@ def crops_of(pool: Pool) -> list[bytes]:
 # ---- the feed
 
 
-def settings(**changes) -> Settings:
-    return Settings(batch_size=4, interval_steps=5, iterations=5, workers=0, window_shards=2, **changes)
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(batch_size=4, interval_steps=5, iterations=5, workers=0, window_shards=2, **changes)
 
 
 def test_tasks_without_shards_take_hr_images_from_those_of_others_in_turn(tasks: list[Task], virtual) -> None:

@@ -36,7 +36,7 @@ def test_depth_and_channels_are_kept(dtype, levels, channels, checkpoint, tmp_pa
     large = read(tmp_path / "out.png")
     assert (large.shape, large.dtype) == ((80, 120, *channels), dtype)
     expected = cv2.resize(small, (120, 80), interpolation=cv2.INTER_CUBIC).astype(float)
-    assert np.abs(large - expected).max() < 0.08 * levels  # the network is close to bilinear enlargement
+    assert np.abs(large - expected).max() < 0.08 * levels  # the network is close to bilinear upscaling
     if dtype == np.uint16:
         assert len(np.unique(large)) > 256
 
@@ -78,7 +78,7 @@ def test_tiles_change_nothing(checkpoint, tmp_path):
 def test_an_interruption_leaves_no_part_of_a_picture(checkpoint, tmp_path, monkeypatch):
     for name in "abc":
         write(tmp_path / "in" / f"{name}.png", (smooth(5, 12, 12, 3) * 255).astype(np.uint8))
-    original, seen = train.upscale.enlarge_picture, []
+    original, seen = train.upscale.upscale_image, []
 
     def interrupted(*arguments):
         seen.append(arguments)
@@ -88,7 +88,7 @@ def test_an_interruption_leaves_no_part_of_a_picture(checkpoint, tmp_path, monke
 
     command = [str(tmp_path / "in"), str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
     with monkeypatch.context() as context:
-        context.setattr(train.upscale, "enlarge_picture", interrupted)
+        context.setattr(train.upscale, "upscale_image", interrupted)
         assert run_command(upscale, command) == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
     assert run_command(upscale, command) == 0
@@ -103,7 +103,7 @@ def test_a_damaged_picture_is_named_and_the_others_are_enlarged(checkpoint, tmp_
     assert run_command(upscale, command) == 1
     errors = capsys.readouterr().err
     assert "a.png" in errors
-    assert "of 3 pictures could not be enlarged" in errors
+    assert "of 3 pictures could not be upscaled" in errors
     assert (tmp_path / "out" / "b.png").is_file()
 
 

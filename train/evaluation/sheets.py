@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
 
 def sheet(lines: Sequence[Line]) -> bytes:
-    """PNG. Crops are enlarged by nearest neighbour, so that every pixel is one that a system made."""
+    """PNG. Crops are upscaled by nearest neighbour, so that every pixel is one that a system made."""
     columns = max(len(line.crops) for line in lines)
     height = TILE + CAPTION + MARGIN
     canvas = Image.new("RGB", (LABEL + columns * (TILE + MARGIN), len(lines) * height + MARGIN), "white")

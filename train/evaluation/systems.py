@@ -1,6 +1,6 @@
 """Systems under test: anything that makes a large picture of a small one, behind one call.
 
-A network of ours, any network that spandrel knows by its keys, bicubic enlargement, or a folder of pictures that
+A network of ours, any network that spandrel knows by its keys, bicubic upscaling, or a folder of pictures that
 another program has made.
 """
 
@@ -21,7 +21,7 @@ from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.photos.find import SUFFIXES
 from train.evaluation.testsets import Image
-from train.evaluation.tiles import Tiling, choose_tiling, enlarge, footprint
+from train.evaluation.tiles import Tiling, choose_tiling, footprint, upscale
 from train.networks.detected import recognise
 from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
 from train.record.checkpoint import weights_file
@@ -42,13 +42,13 @@ class System(Protocol):
 
 
 def bicubic(image: Image, scale: int) -> np.ndarray:
-    """OpenCV's bicubic enlargement, INTER_CUBIC: the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
+    """OpenCV's bicubic upscaling, INTER_CUBIC: the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
     height, width, _ = image.lr.shape
     return cv2.resize(image.lr, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
 
 
 class Bicubic:
-    """Bicubic enlargement as a system."""
+    """Bicubic upscaling as a system."""
 
     scale: int | None = None
     identity = words = BICUBIC
@@ -66,7 +66,7 @@ class Network:
         self._network, self._device, self.tiling = loaded.network.to(device), device, tiling
 
     def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        return enlarge(self._network, image.lr, scale, self.tiling, self._device)
+        return upscale(self._network, image.lr, scale, self.tiling, self._device)
 
 
 class Results:

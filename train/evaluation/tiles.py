@@ -88,7 +88,7 @@ def choose_tiling(needs: Footprint, memory_gb: float, tile: int | None = None, o
 
 
 @torch.no_grad()
-def enlarge(
+def upscale(
     network: nn.Module,
     lr: np.ndarray,
     scale: int,

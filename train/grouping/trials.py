@@ -20,7 +20,7 @@ from shared.mixing.quotas import apportion
 from shared.mixing.tasks import Task
 from shared.progress import progress_bar
 from shared.storage.atomic import locked
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.evaluation.measure import measure
 from train.feed import Feed
 from train.grouping.groups import Grouping, draw_tasks, frozen, group_by_gain, most_improved
@@ -28,14 +28,14 @@ from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation import step
 from train.optimisation.learner import Learner
-from train.optimisation.objective import Pictures
+from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
-from train.settings import Settings
+from train.settings import TrainSettings
 
 AVERAGED_STEPS = 10
 
 
-def cost_samples(settings: Settings, task: Task) -> float:
+def cost_samples(settings: TrainSettings, task: Task) -> float:
     """What all trials cost, counted in samples of training; measuring a sample takes a third of that."""
     options, recipe = settings.grouping, task.val_manifest.recipe
     images = options.images or task.val_manifest.rows
@@ -68,7 +68,7 @@ class Trials:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrainSettings,
         boxes: Sequence[Task],
         spec: NetworkSpec,
         initial: Weights,
@@ -115,7 +115,7 @@ class Trials:
             self.feed.replace_lost(batch, record)
             names = [self._tasks[task].name for task in batch.task.tolist()]
             keys = [(self.settings.seed, n, o) for n, o in zip(names, batch.ordinal.tolist(), strict=True)]
-            pictures = Pictures.of(*self.feed.images(batch), usm=self._tasks[0].usm)
+            pictures = TrainingImages.of(*self.feed.images(batch), usm=self._tasks[0].usm)
             try:
                 losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
             except NotFiniteError as error:

@@ -14,11 +14,11 @@ from train.networks.depth import replace_drop_paths
 def detect(weights: Mapping[str, torch.Tensor], scale: int) -> nn.Module:
     """The trainable network of these weights, filled with them.
 
-    Raises `RunError` as `recognise` does, `UsageError` when it does not enlarge by `scale`.
+    Raises `RunError` as `recognise` does, `UsageError` when it does not upscale by `scale`.
     """
     found = recognise(weights)
     if found.scale != scale:
-        raise UsageError(f"the file's network, {found.architecture.name}, enlarges by {found.scale}, not by {scale}")
+        raise UsageError(f"the file's network, {found.architecture.name}, upscales by {found.scale}, not by {scale}")
     replace_drop_paths(found.model)
     return found.model.requires_grad_(True)
 

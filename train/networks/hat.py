@@ -30,7 +30,7 @@ def hat(
     from spandrel.architectures.HAT import HAT  # seconds of imports that only who wants it waits for
 
     if scale not in (2, 3, 4):
-        raise UsageError(f"scale is {scale}: hat enlarges by 2, 3 or 4")
+        raise UsageError(f"scale is {scale}: hat upscales by 2, 3 or 4")
     if embed_dim % num_heads:
         raise UsageError(f"network option embed_dim is {embed_dim}: it must be a multiple of num_heads {num_heads}")
     if embed_dim < (least := max(compress_ratio, squeeze_factor)):

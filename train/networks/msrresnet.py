@@ -27,7 +27,7 @@ class MSRResNet(nn.Module):
         """Raises `UsageError` for a scale other than 2, 3 or 4."""
         super().__init__()
         if scale not in (2, 3, 4):
-            raise UsageError(f"scale is {scale}: msrresnet enlarges by 2, 3 or 4")
+            raise UsageError(f"scale is {scale}: msrresnet upscales by 2, 3 or 4")
         self.scale = scale
         self.conv_first = conv3x3(3, num_feat)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))

@@ -50,7 +50,7 @@ class RRDBNet(nn.Module):
         """Raises `UsageError` for a scale other than 1, 2 or 4."""
         super().__init__()
         if scale not in (1, 2, 4):
-            raise UsageError(f"scale is {scale}: rrdbnet enlarges by 1, 2 or 4")
+            raise UsageError(f"scale is {scale}: rrdbnet upscales by 1, 2 or 4")
         self.unshuffle = 4 // scale
         self.conv_first = conv3x3(3 * self.unshuffle**2, num_feat)
         self.body = nn.Sequential(*(RRDB(num_feat, num_grow_ch) for _ in range(num_block)))

@@ -29,7 +29,7 @@ def swinir(
     from spandrel.architectures.SwinIR import SwinIR  # seconds of imports that only who wants it waits for
 
     if scale not in (2, 4, 8):
-        raise UsageError(f"scale is {scale}: swinir enlarges by 2, 4 or 8")
+        raise UsageError(f"scale is {scale}: swinir upscales by 2, 4 or 8")
     if resi_convs not in (1, 3):
         raise UsageError(f"network option resi_convs is {resi_convs}: it must be 1 or 3")
     if embed_dim % num_heads:

@@ -11,9 +11,9 @@ from shared.errors import UsageError
 from train.networks import GENERATOR, seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import fill, load_weights
-from train.optimisation.losses import Perceptual, judge, l1, pass_for_real
-from train.optimisation.objective import Objective, Pictures
-from train.settings import Settings
+from train.optimisation.losses import Perceptual, adversarial_loss, discriminator_loss, l1
+from train.optimisation.objective import Objective, TrainingImages
+from train.settings import TrainSettings
 
 DISCRIMINATOR = "discriminator"
 HALVINGS = 3
@@ -29,7 +29,7 @@ class GAN:
     both networks step after both losses are known.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TrainSettings) -> None:
         """Raises `UsageError` when VGG19's weights, or the discriminator's to start from, are not there."""
         self.weights = settings.gan
         self.perceptual = Perceptual(settings.vgg19) if settings.gan.perceptual else None
@@ -60,7 +60,7 @@ class GAN:
         """Estimate the spectral norms of the discriminator's weights."""
         _plain(networks[DISCRIMINATOR]).refresh(POWER_ITERATIONS)
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
         """The generator's losses, then the discriminator's."""
         discriminator = networks[DISCRIMINATOR]
         critic = _plain(discriminator).requires_grad_(False)
@@ -68,10 +68,10 @@ class GAN:
         losses = self.weights.l1 * l1(output, pictures.target)
         if self.perceptual:
             losses = losses + self.weights.perceptual * self.perceptual(output, pictures.target)
-        yield Objective(GENERATOR, losses + self.weights.adversarial * pass_for_real(critic(output)))
+        yield Objective(GENERATOR, losses + self.weights.adversarial * adversarial_loss(critic(output)))
         critic.requires_grad_(True)
         scores = discriminator(torch.cat([pictures.hr, output.detach()]))
-        yield Objective(DISCRIMINATOR, judge(*scores.chunk(2)))
+        yield Objective(DISCRIMINATOR, discriminator_loss(*scores.chunk(2)))
 
 
 def _plain(network: nn.Module) -> UNetDiscriminator:

@@ -12,7 +12,7 @@ from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights, fill, load_weights
 from train.optimisation.stages import Stage, make_stage
 from train.record.checkpoint import EMA, MODEL, State, load_optimizers, save_checkpoint
-from train.settings import Settings
+from train.settings import TrainSettings
 
 ADAM_BETAS = (0.9, 0.99)
 
@@ -25,7 +25,12 @@ class Learner:
     """
 
     def __init__(
-        self, spec: NetworkSpec, settings: Settings, initial: Weights, checkpoint: Path | None, device: torch.device
+        self,
+        spec: NetworkSpec,
+        settings: TrainSettings,
+        initial: Weights,
+        checkpoint: Path | None,
+        device: torch.device,
     ) -> None:
         """Begin from `initial`, or resume from a checkpoint folder."""
         self.spec, self.settings, self.device = spec, settings, device

@@ -8,7 +8,7 @@ from shared.degradation.gpu_sharpen import sharpen
 from shared.metrics import to_float
 
 
-class Pictures(NamedTuple):
+class TrainingImages(NamedTuple):
     """A batch on the device, RGB float in [0, 1].
 
     lr: [B, 3, h, w]. hr: the plain photographs, [B, 3, H, W]. target: what the output shall look like, [B, 3, H, W]:
@@ -20,10 +20,10 @@ class Pictures(NamedTuple):
     target: torch.Tensor
 
     @staticmethod
-    def of(lr: torch.Tensor, hr: torch.Tensor, *, usm: bool) -> "Pictures":
+    def of(lr: torch.Tensor, hr: torch.Tensor, *, usm: bool) -> "TrainingImages":
         """From uint8 images. usm: LR was made from the sharpened HR."""
         lr, hr = to_float(lr), to_float(hr)
-        return Pictures(lr, hr, sharpen(hr) if usm else hr)
+        return TrainingImages(lr, hr, sharpen(hr) if usm else hr)
 
 
 class Objective(NamedTuple):

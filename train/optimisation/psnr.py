@@ -7,14 +7,14 @@ from torch import nn
 
 from train.networks import GENERATOR
 from train.optimisation.losses import l1
-from train.optimisation.objective import Objective, Pictures
-from train.settings import Settings
+from train.optimisation.objective import Objective, TrainingImages
+from train.settings import TrainSettings
 
 
 class PSNR:
     """Mean absolute error."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TrainSettings) -> None:
         """Nothing to choose."""
 
     def require_patch(self, patch: int) -> None:
@@ -30,6 +30,6 @@ class PSNR:
     def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
         """Nothing to do."""
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
         """The L1 loss of each sample."""
         yield Objective(GENERATOR, l1(networks[GENERATOR](pictures.lr), pictures.target))

@@ -12,8 +12,8 @@ from torch import nn
 
 from shared.errors import UsageError
 from train.optimisation import gan, psnr
-from train.optimisation.objective import Objective, Pictures
-from train.settings import Settings
+from train.optimisation.objective import Objective, TrainingImages
+from train.settings import TrainSettings
 
 
 class Stage(Protocol):
@@ -35,7 +35,7 @@ class Stage(Protocol):
         """Called before the first batch of an optimiser step."""
         ...
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
         """One objective for each trained network, the generator's first.
 
         The caller goes backward on each before it asks for the next. networks: as prepared for training, by name.
@@ -43,10 +43,10 @@ class Stage(Protocol):
         ...
 
 
-STAGES: dict[str, Callable[[Settings], Stage]] = {"psnr": psnr.PSNR, "gan": gan.GAN}
+STAGES: dict[str, Callable[[TrainSettings], Stage]] = {"psnr": psnr.PSNR, "gan": gan.GAN}
 
 
-def make_stage(settings: Settings) -> Stage:
+def make_stage(settings: TrainSettings) -> Stage:
     """The stage that the settings name. Raises `UsageError` for an unknown one, or for a file that it lacks."""
     if settings.stage not in STAGES:
         raise UsageError(f"unknown stage {settings.stage!r}: choose one of {', '.join(STAGES)}")

@@ -10,7 +10,7 @@ import torch
 from train.networks import GENERATOR
 from train.networks.depth import Key, draw_depth
 from train.optimisation.learner import Learner
-from train.optimisation.objective import Objective, Pictures
+from train.optimisation.objective import Objective, TrainingImages
 
 
 class Launcher(Protocol):
@@ -53,7 +53,12 @@ Weigh = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def backward(
-    learner: Learner, launcher: Launcher, pictures: Pictures, tasks: torch.Tensor, keys: Sequence[Key], weigh: Weigh
+    learner: Learner,
+    launcher: Launcher,
+    pictures: TrainingImages,
+    tasks: torch.Tensor,
+    keys: Sequence[Key],
+    weigh: Weigh,
 ) -> dict[str, float]:
     """The gradients of sum_i c_i l_i / B in every network, taken in `accumulate` parts: the step can follow.
 
@@ -69,7 +74,7 @@ def backward(
     for first in range(0, len(keys), size):
         part = slice(first, first + size)
         draw_depth(learner.plain[GENERATOR], keys[part], learner.device)
-        objectives = learner.stage.objectives(learner.networks, Pictures(*(images[part] for images in pictures)))
+        objectives = learner.stage.objectives(learner.networks, TrainingImages(*(images[part] for images in pictures)))
         coefficients = None
         with ExitStack() as waiting:
             if first + size < len(keys):  # ranks share gradients once, with the last part

@@ -25,7 +25,7 @@ from train.networks.weights import NetworkSpec, Weights
 STATE_FORMAT = 2
 STATE = {"step": int, "consumed": list, "record": dict | None, "datasets": dict, "memory": dict, "feed": dict}
 MAX_STATE_BYTES = 256 << 20
-"""Larger files are refused unread: the evidence of an interval and its lost rows are some megabytes at most."""
+"""Larger files are refused unread: the measurements of an interval and its lost rows are some megabytes at most."""
 LATEST = "latest"
 MODEL, EMA = "model", "ema"
 
@@ -35,9 +35,10 @@ class State:
     """All that a run must remember beside tensors; plain data without a rank in it.
 
     step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
-    decided at the interval's beginning (quotas, coefficients, sources, evidence); None at a border. datasets: identity
-    of each task's rows. memory: what the estimator and the policy remember of earlier borders. feed: what the supply of
-    data must remember (`train/feed.py`).
+    decided at the interval's beginning (quotas, coefficients, sources, measurements); None at a boundary. datasets:
+    identity
+    of each task's rows. memory: what the estimator and the policy remember of earlier boundaries. feed: what the supply
+    of data must remember (`train/feed.py`).
     """
 
     step: int

@@ -13,7 +13,7 @@ from shared.storage.atomic import write_bytes
 from shared.text import short
 
 MAX_BYTES = 64 << 20
-"""Larger files are refused unread: references of 4 tasks x 81 borders x 100 images are less than 1 MB."""
+"""Larger files are refused unread: references of 4 tasks x 81 boundaries x 100 images are less than 1 MB."""
 
 
 def write_pack(path: Path, pack_format: str, name: str, content: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from shared.progress import progress_bar
 from shared.text import TIME_UNITS, quantity
 from train.networks import GENERATOR
-from train.settings import Settings
+from train.settings import TrainSettings
 
 SHARES_SHOWN = 5
 """Tasks whose ratios fit into a line; of more, the largest are shown."""
@@ -43,7 +43,7 @@ class Window:
             "data wait": f"{100 * self.waited / self.seconds:.1f}%",
         }
 
-    def flush(self, step: int, settings: Settings) -> dict[str, Any]:
+    def flush(self, step: int, settings: TrainSettings) -> dict[str, Any]:
         """The line, and an empty window."""
         record = {
             "step": step,
@@ -60,42 +60,42 @@ class Window:
 
 
 class Pace:
-    """How long a command still takes, from the mean time of its steps and of its borders so far.
+    """How long a command still takes, from the mean time of its steps and of its boundaries so far.
 
     later_steps: of the networks that the command trains after this one, which are as fast.
     """
 
-    def __init__(self, settings: Settings, later_steps: int = 0) -> None:
+    def __init__(self, settings: TrainSettings, later_steps: int = 0) -> None:
         self._iterations, self._interval_steps = settings.iterations, settings.interval_steps
         self._later_steps = later_steps
         self._steps: list[float] = [-1, 0.0]  # number and seconds; the first one warms up and does not count
-        self._borders: list[float] = [0, 0.0]
+        self._boundaries: list[float] = [0, 0.0]
 
     def step(self, seconds: float) -> None:
         """A step was done."""
         self._steps[0] += 1
         self._steps[1] += seconds if self._steps[0] else 0
 
-    def border(self, seconds: float) -> None:
-        """A border was evaluated."""
-        self._borders[0] += 1
-        self._borders[1] += seconds
+    def boundary(self, seconds: float) -> None:
+        """A boundary was evaluated."""
+        self._boundaries[0] += 1
+        self._boundaries[1] += seconds
 
     def left(self, step: int) -> float | None:
         """Seconds after `step` steps of this network; None when nothing is known yet."""
         if self._steps[0] < 1:
             return None
         steps = self._iterations - step + self._later_steps
-        borders = -(-steps // self._interval_steps)
-        per_border = self._borders[1] / self._borders[0] if self._borders[0] else 0.0
-        return steps * self._steps[1] / self._steps[0] + borders * per_border
+        boundaries = -(-steps // self._interval_steps)
+        per_boundary = self._boundaries[1] / self._boundaries[0] if self._boundaries[0] else 0.0
+        return steps * self._steps[1] / self._steps[0] + boundaries * per_boundary
 
 
-class Progress:
+class IntervalProgress:
     """One interval: a bar, and the window of the next line."""
 
     def __init__(
-        self, title: str, record: dict[str, Any], first: int, settings: Settings, pace: Pace, shown: bool
+        self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, pace: Pace, shown: bool
     ) -> None:
         """record: the interval's, of intervals.jsonl. first: its steps that are done. shown: whether to draw a bar."""
         self._settings, self._pace = settings, pace
@@ -112,7 +112,7 @@ class Progress:
             leave=False,
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "IntervalProgress":
         return self
 
     def __exit__(self, *error: object) -> None:

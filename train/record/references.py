@@ -1,4 +1,4 @@
-"""References: what remains of a single-task network, its per-image PSNR at every border, alone or as a portable pack.
+"""References: what remains of a single-task network, its per-image PSNR at every boundary, alone or as a portable pack.
 
 A trace may only be compared with a run of the same protocol: same network, start, interval, batch, rows. It is all
 that the shared run needs; the weights of the single-task networks are not. A pack (docs/format.md) is one JSON file

@@ -9,7 +9,7 @@ import yaml
 
 from shared.errors import RunError, UsageError
 from shared.storage.remote import read_bounded
-from train.settings import CONFIG, Settings
+from train.settings import CONFIG, TrainSettings
 
 MAX_CONFIG_BYTES = 1 << 20
 """Larger files are refused unread."""
@@ -31,14 +31,14 @@ FREE = {
     "cache",
     "cache_gb",
 }
-"""Settings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
+"""TrainSettings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
 
 
-def require_resumable(folder: Path, settings: Settings) -> None:
+def require_resumable(folder: Path, settings: TrainSettings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
     if not (folder / CONFIG).is_file():
         return
-    begun = _completed(_saved(folder / CONFIG), asdict(Settings()))
+    begun = _completed(_saved(folder / CONFIG), asdict(TrainSettings()))
     for name, value in asdict(settings).items():
         if name not in FREE and begun[name] != value:
             raise UsageError(
@@ -75,7 +75,7 @@ def _short(value: Any) -> str:
 
 
 def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Settings as an older version saved them: what did not exist then counts as its default."""
+    """TrainSettings as an older version saved them: what did not exist then counts as its default."""
     nested = {
         name: _completed(saved[name], default)
         for name, default in defaults.items()

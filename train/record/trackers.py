@@ -14,7 +14,7 @@ from accelerate import tracking
 
 from shared.errors import RunError, UsageError
 from shared.storage.atomic import write_text
-from train.settings import Settings
+from train.settings import TrainSettings
 
 PROJECT = "realsr-rebalance"
 """What services that order runs by project are told."""
@@ -63,12 +63,12 @@ def require_trackers(names: Sequence[str]) -> None:
             )
 
 
-def open_trackers(settings: Settings, folder: Path, step: int) -> list[Tracker]:
+def open_trackers(settings: TrainSettings, folder: Path, step: int) -> list[Tracker]:
     """The trackers of a run in `folder`, ready to log `step` and what comes after it; what they had of it is void."""
     return [_open(name, settings, folder, step) for name in settings.tracker_names]
 
 
-def _open(name: str, settings: Settings, folder: Path, step: int) -> Tracker:
+def _open(name: str, settings: TrainSettings, folder: Path, step: int) -> Tracker:
     kind = tracking.LOGGER_TYPE_TO_CLASS[name]
     if name == TENSORBOARD:  # its curves lie in the run, under the run's name when --logdir is the folder of all runs
         return Tracker(kind(TENSORBOARD, folder, purge_step=step), {"dataformats": "NHWC"})

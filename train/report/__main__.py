@@ -1,7 +1,7 @@
 """Make one self-contained HTML page about one run or several: python -m train.report RUN [RUN ...]
 
-Settings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes, throughput
-and crops with a before/after slider. The figures also lie beside the page as PNG.
+ReportSettings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes,
+throughput and crops with a before/after slider. The figures also lie beside the page as PNG.
 """
 
 import io
@@ -22,7 +22,7 @@ from train.report.runs import RunData, names_of, read_run
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReportSettings:
     """What the report is about."""
 
     run: list[str] = argument("folders of runs that train/run.py has finished an interval of")  # noqa: RUF009
@@ -33,7 +33,7 @@ class Settings:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(Settings, argv, "python -m train.report", __doc__ or "")
+    settings = parse(ReportSettings, argv, "python -m train.report", __doc__ or "")
     folders = [Path(run) for run in settings.run]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is given twice")
@@ -73,9 +73,9 @@ def make_figures(runs: Sequence[RunData]) -> dict[str, bytes]:
 
 
 PER_RUN: dict[str, tuple[Callable[[RunData], Figure], Callable[[RunData], bool]]] = {
-    "weights": (lambda run: plots.weights(run.borders), lambda run: run.has_gaps),
-    "gaps": (lambda run: plots.gaps(run.borders), lambda run: run.has_gaps),
-    "psnr": (lambda run: plots.psnr(run.borders), lambda run: True),
+    "weights": (lambda run: plots.weights(run.boundaries), lambda run: run.has_gaps),
+    "gaps": (lambda run: plots.gaps(run.boundaries), lambda run: run.has_gaps),
+    "psnr": (lambda run: plots.psnr(run.boundaries), lambda run: True),
     "quotas": (lambda run: plots.quotas(run.intervals), lambda run: True),
 }
 """How each kind of figure is drawn of a run, and of which runs it can be."""

@@ -14,7 +14,7 @@ from shared.shards.reader import Dataset
 from train.evaluation.sheets import Line, busiest, sheet
 from train.evaluation.systems import bicubic, load_network
 from train.evaluation.testsets import Image
-from train.evaluation.tiles import Tiling, enlarge
+from train.evaluation.tiles import Tiling, upscale
 from train.report.runs import RunData
 
 NUM_PHOTOGRAPHS = 2
@@ -63,7 +63,7 @@ def _sample(task: Task, number: int, networks: dict[str, torch.nn.Module], scale
     pair, whole = task.val_rows()[number], Tiling(1 << 12, 0)
     pictures = {"LR": pair.lr, "bicubic": bicubic(Image("", pair.lr, None), scale)}
     for name, network in networks.items():
-        pictures[name] = enlarge(network, pair.lr, scale, whole, torch.device("cpu"))
+        pictures[name] = upscale(network, pair.lr, scale, whole, torch.device("cpu"))
     pictures["HR"] = pair.hr
     top, left = _sharpest(pair.hr, scale)
     cut = {name: _cut(image, top, left, scale if name == "LR" else 1) for name, image in pictures.items()}

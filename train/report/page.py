@@ -180,7 +180,7 @@ def _samples(samples: Sequence[Sample] | str, runs: Sequence[RunData]) -> str:
         for side, label in (("before", "left"), ("after", "right"))
     )
     side = len(samples[0].pictures["HR"])
-    note = f"Crops of {side} pixels of HR, enlarged by nearest neighbour; the same validation crops in every task."
+    note = f"Crops of {side} pixels of HR, upscaled by nearest neighbour; the same validation crops in every task."
     figures = "".join(_slider(sample, chosen) for sample in samples)
     return f'<div class="choice">{choices}</div><div class="samples">{figures}</div>{_note(note)}'
 

@@ -49,7 +49,7 @@ def _legend(axes: Axes) -> None:
 
 
 def weights(records: Sequence[Record]) -> Figure:
-    """Weights at every border with their bootstrap intervals."""
+    """Weights at every boundary with their bootstrap intervals."""
     figure, axes = _figure("Weights (Eq. 4)", "step", "weight")
     steps = [record["step"] for record in records]
     for task, name in enumerate(records[0]["tasks"]):
@@ -64,12 +64,12 @@ def weights(records: Sequence[Record]) -> Figure:
 
 
 def gaps(records: Sequence[Record]) -> Figure:
-    """Gap of every task at every border, with its 95 % interval."""
+    """Gap of every task at every boundary, with its 95 % interval."""
     figure, axes = _figure("Gap DP = single - shared (Eq. 3)", "step", "dB; above 0: shared is behind")
-    names, borders = records[0]["tasks"], [gap_reaches(record) for record in records]
+    names, boundaries = records[0]["tasks"], [gap_reaches(record) for record in records]
     for task, name in enumerate(names):
         value = [record["estimate"]["gaps_db"][task] for record in records]
-        reaches = [border[task] or 0 for border in borders]
+        reaches = [boundary[task] or 0 for boundary in boundaries]
         shift = (task - (len(names) - 1) / 2) * 0.012 * records[-1]["step"]  # bars side by side
         steps = np.array([record["step"] for record in records]) + shift
         axes.errorbar(steps, value, reaches, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
@@ -79,7 +79,7 @@ def gaps(records: Sequence[Record]) -> Figure:
 
 
 def psnr(records: Sequence[Record]) -> Figure:
-    """PSNR of every task at every border: single-task networks dashed, the shared one solid."""
+    """PSNR of every task at every boundary: single-task networks dashed, the shared one solid."""
     figure, axes = _figure("PSNR-Y on the validation sets", "step", "dB")
     steps = [record["step"] for record in records]
     for task, name in enumerate(records[0]["tasks"]):
@@ -115,11 +115,11 @@ def quotas(records: Sequence[Record]) -> Figure:
 
 
 def psnr_of_runs(runs: Sequence[RunData], task: str) -> Figure:
-    """PSNR of the runs on one task at every border."""
+    """PSNR of the runs on one task at every boundary."""
     figure, axes = _figure(f"PSNR-Y on {task}", "step", "dB")
     for number, run in enumerate(runs):
-        values = [np.mean(record["shared_db"][run.tasks.index(task)]) for record in run.borders]
-        steps = [record["step"] for record in run.borders]
+        values = [np.mean(record["shared_db"][run.tasks.index(task)]) for record in run.boundaries]
+        steps = [record["step"] for record in run.boundaries]
         axes.plot(steps, values, color=colour(number), marker="o", markersize=3, label=run.name)
     _legend(axes)
     return figure

@@ -11,7 +11,7 @@ import yaml
 
 from shared.errors import RunError
 from shared.rebalance.estimator import clusters_of, interval, resample
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 from train.evaluation.paired import student_reach
 
 Record = dict[str, Any]
@@ -19,24 +19,24 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunData:
-    """A run: its settings, the records of its borders and of its steps. bicubic_db: of each task, if evaluated."""
+    """A run: its settings, the records of its boundaries and of its steps. bicubic_db: of each task, if evaluated."""
 
     name: str
     folder: Path
     settings: dict[str, Any]
-    borders: list[Record]
+    boundaries: list[Record]
     metrics: list[Record]
     bicubic_db: dict[str, float]
 
     @property
     def intervals(self) -> list[Record]:
-        """The finished intervals; the last border has none after it."""
-        return [record for record in self.borders if "delivered" in record]
+        """The finished intervals; the last boundary has none after it."""
+        return [record for record in self.boundaries if "delivered" in record]
 
     @property
     def last(self) -> Record:
-        """The last border."""
-        return self.borders[-1]
+        """The last boundary."""
+        return self.boundaries[-1]
 
     @property
     def tasks(self) -> list[str]:
@@ -46,7 +46,7 @@ class RunData:
     @property
     def has_gaps(self) -> bool:
         """Whether the run was measured against references."""
-        return all("estimate" in record for record in self.borders)
+        return all("estimate" in record for record in self.boundaries)
 
     def is_paired_with(self, other: "RunData") -> bool:
         """Whether both were measured on the same tasks and images."""
@@ -55,14 +55,14 @@ class RunData:
 
 def read_run(folder: Path, name: str) -> RunData:
     """Raises `RunError` when the folder is no run or has no finished interval."""
-    borders = JsonLines(folder / "intervals.jsonl").read()
-    if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in borders):
+    boundaries = JsonLines(folder / "intervals.jsonl").read()
+    if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in boundaries):
         raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
     summary = folder / "evaluation" / "shared" / "summary.json"
     testsets = json.loads(summary.read_text())["testsets"] if summary.is_file() else []
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     bicubic_db = {row["testset"]: row["bicubic_db"] for row in testsets}
-    return RunData(name, folder, settings, borders, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
+    return RunData(name, folder, settings, boundaries, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
 
 
 class Figures(NamedTuple):
@@ -74,7 +74,7 @@ class Figures(NamedTuple):
 
 
 def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
-    """PSNR at the last border: of every task, the mean of the tasks, the worst task; photographs as clusters.
+    """PSNR at the last boundary: of every task, the mean of the tasks, the worst task; photographs as clusters.
 
     With a `base` that is paired with the run, the differences to it, of the same resamples.
     """
@@ -91,7 +91,7 @@ def _levels(run: RunData, counts: np.ndarray) -> np.ndarray:
 
 
 def gap_reaches(record: Record) -> list[float | None]:
-    """How far the 95 % interval of each gap of a border goes to either side, dB; None with one photograph.
+    """How far the 95 % interval of each gap of a boundary goes to either side, dB; None with one photograph.
 
     Student's t with one degree of freedom less than photographs: 1.96 standard errors cover .70 with 2 and .90 with 7.
     """

@@ -49,7 +49,7 @@ def comparison(runs: Sequence[RunData]) -> Table:
 
 
 def ending(run: RunData) -> Table:
-    """Bicubic, single, shared, gap, weight and volume of every task at the last border."""
+    """Bicubic, single, shared, gap, weight and volume of every task at the last boundary."""
     last, found = run.last, final_psnr(run)
     columns: dict[str, list[str]] = {}
     if run.bicubic_db:

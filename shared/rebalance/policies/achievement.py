@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...config import option
 from ...errors import require
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Form, Policy, normalised, split
 
 
@@ -28,14 +28,14 @@ class Achievement(Policy):
     def __post_init__(self) -> None:
         require(self, {"ema": ("in [0, 1)", 0 <= self.ema < 1)})
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Weights by what each task still misses."""
-        if evidence.final_db is None:
+        if measurements.final_db is None:
             raise ValueError("achievement needs the PSNR of single-task references")
-        now = evidence.shared_db.mean(axis=1).tolist()
+        now = measurements.shared_db.mean(axis=1).tolist()
         before = self.memory.get("achieved_db", now)
         achieved = [self.ema * b + (1 - self.ema) * a for b, a in zip(before, now, strict=True)]
         self.memory["achieved_db"] = achieved
-        goals = (1 + self.margin) * evidence.final_db.mean(axis=1)
+        goals = (1 + self.margin) * measurements.final_db.mean(axis=1)
         missing = [max(0.0, 1 - a / goal) ** self.focus for a, goal in zip(achieved, goals.tolist(), strict=True)]
         return split(normalised(missing), self.form)

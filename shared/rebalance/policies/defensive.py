@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...config import option
 from ...errors import require
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights
 
 
@@ -22,8 +22,8 @@ class Defensive(Policy):
     def __post_init__(self) -> None:
         require(self, {"uniform_share": ("in (0, 1)", 0 < self.uniform_share < 1)})
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Every task keeps at least a / n of the samples."""
-        w, n, a = estimated_weights(evidence), len(evidence.tasks), self.uniform_share
+        w, n, a = estimated_weights(measurements), len(measurements.tasks), self.uniform_share
         p = [(1 - a) * each + a / n for each in w]
         return p, [each / share for each, share in zip(w, p, strict=True)]

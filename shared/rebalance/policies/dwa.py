@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...config import option
 from ...errors import require
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Form, Policy, normalised, split
 
 
@@ -22,11 +22,11 @@ class DWA(Policy):
     def __post_init__(self) -> None:
         require(self, {"temperature": ("positive", 0 < self.temperature < math.inf)})
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Weights by the last two intervals' losses; a task without samples in one of them counts as steady."""
-        ratios = [1.0] * len(evidence.tasks)
-        if len(evidence.losses) == 2:
-            pairs = zip(*evidence.losses, strict=True)
+        ratios = [1.0] * len(measurements.tasks)
+        if len(measurements.losses) == 2:
+            pairs = zip(*measurements.losses, strict=True)
             ratios = [last / before if last is not None and before else 1.0 for before, last in pairs]
         largest = max(ratios)
         return split(normalised([math.exp((r - largest) / self.temperature) for r in ratios]), self.form)

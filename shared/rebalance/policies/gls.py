@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy
 
 SMALLEST_LOSS = 1e-6
@@ -24,9 +24,9 @@ class GLS(Policy):
 
     every_step = True
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Equal volumes; the coefficients follow the losses of each step."""
-        return [1 / len(evidence.tasks)] * len(evidence.tasks), [1.0] * len(evidence.tasks)
+        return [1 / len(measurements.tasks)] * len(measurements.tasks), [1.0] * len(measurements.tasks)
 
     def step(self, number: int, losses: Sequence[float], counts: Sequence[int]) -> list[float]:
         """Coefficients of the tasks in the batch; the mean is over those."""

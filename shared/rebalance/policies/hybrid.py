@@ -7,7 +7,7 @@ E[Z^2] <= M min(re-weighting, re-sampling) (method notes, Section 5). https://ar
 
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights
 
 
@@ -17,8 +17,8 @@ class Hybrid(Policy):
 
     needs_references = True
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """More samples of heavy tasks, smaller coefficients for light ones."""
-        w, n = estimated_weights(evidence), len(evidence.tasks)
+        w, n = estimated_weights(measurements), len(measurements.tasks)
         total = sum(max(each, 1 / n) for each in w)
         return [max(each, 1 / n) / total for each in w], [total * min(1.0, n * each) for each in w]

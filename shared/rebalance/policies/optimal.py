@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...config import option
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights, normalised
 
 SMALLEST_SPREAD = 1e-3
@@ -29,9 +29,9 @@ class Optimal(Policy):
         "stratified", "stratified: s = sqrt(Var), which fits exact counts; random: s = sqrt(E)"
     )
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """More samples where the weighted gradient is noisy."""
-        w, moments = estimated_weights(evidence), evidence.moments
+        w, moments = estimated_weights(measurements), measurements.moments
         if moments is None:
             raise ValueError("optimal needs the moments of the tasks' gradients")
         spreads = [math.sqrt(m) for m in (moments.variance if self.draws == "stratified" else moments.second)]

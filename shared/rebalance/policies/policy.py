@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 
 Decision = tuple[list[float], list[float]]
 """(p, c): the share of samples of each task, sum 1, and the coefficient of its loss."""
@@ -19,10 +19,10 @@ Form = Literal["loss", "sampling"]
 class Policy:
     """Decides how much of each task an interval trains. Its options are the fields that a subclass adds.
 
-    needs_references, needs_moments: whether the evidence must hold single-task networks' PSNR, and the moments of the
-    tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. every_step: whether `step`
-    gives the coefficients instead of `interval`. seed: the run's. memory: all that it remembers from border to border,
-    plain data that the checkpoint holds.
+    needs_references, needs_moments: whether the measurements must hold single-task networks' PSNR, and the moments of
+    the tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. every_step: whether `step`
+    gives the coefficients instead of `interval`. seed: the run's. memory: all that it remembers from boundary to
+    boundary, plain data that the checkpoint holds.
     """
 
     needs_references: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class Policy:
     seed: int = field(default=0, init=False)
     memory: dict[str, Any] = field(default_factory=dict, init=False)
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Shares and coefficients of the interval that begins."""
         raise NotImplementedError
 
@@ -41,11 +41,11 @@ class Policy:
         raise NotImplementedError
 
 
-def estimated_weights(evidence: Evidence) -> list[float]:
+def estimated_weights(measurements: Measurements) -> list[float]:
     """w of Eq. 4. Raises ValueError when nothing was estimated."""
-    if evidence.estimate is None:
+    if measurements.estimate is None:
         raise ValueError("this policy needs the PSNR of single-task references")
-    return evidence.estimate.weights
+    return measurements.estimate.weights
 
 
 def split(weights: Sequence[float], form: Form) -> Decision:

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2506.05607
 
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights, split
 
 
@@ -15,6 +15,6 @@ class Rebalance(Policy):
 
     needs_references = True
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Shares equal to the estimated weights."""
-        return split(estimated_weights(evidence), "sampling")
+        return split(estimated_weights(measurements), "sampling")

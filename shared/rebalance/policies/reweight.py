@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights, split
 
 
@@ -12,6 +12,6 @@ class Reweight(Policy):
 
     needs_references = True
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Coefficients in proportion to the estimated weights."""
-        return split(estimated_weights(evidence), "loss")
+        return split(estimated_weights(measurements), "loss")

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 from ...config import option
 from ...seeds import Draws, Key
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Form, Policy, normalised, split
 
 
@@ -21,11 +21,11 @@ class RLW(Policy):
     every_step = True
     form: Form = option("loss", "loss: fresh coefficients every step, the paper's; sampling: fresh volumes an interval")
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Equal volumes under changing coefficients, or the interval's own volumes."""
-        n = len(evidence.tasks)
+        n = len(measurements.tasks)
         if self.form == "sampling":
-            return split(_weights(n, self.seed, "rlw interval", evidence.interval), "sampling")
+            return split(_weights(n, self.seed, "rlw interval", measurements.interval), "sampling")
         return [1 / n] * n, [1.0] * n
 
     def step(self, number: int, losses: Sequence[float], counts: Sequence[int]) -> list[float]:

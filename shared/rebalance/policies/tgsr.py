@@ -7,7 +7,7 @@ https://proceedings.neurips.cc/paper_files/paper/2023/file/42806406dd99e30c3796b
 from collections import Counter
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy
 
 
@@ -20,8 +20,8 @@ class TGSR(Policy):
 
     needs_groups = True
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Shares by group."""
-        groups = evidence.groups or [0] * len(evidence.tasks)
+        groups = measurements.groups or [0] * len(measurements.tasks)
         sizes = Counter(groups)
         return [1 / (len(sizes) * sizes[group]) for group in groups], [1.0] * len(groups)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..measurements import Evidence
+from ..measurements import Measurements
 from .policy import Decision, Policy
 
 
@@ -10,6 +10,6 @@ from .policy import Decision, Policy
 class Uniform(Policy):
     """p = 1/n, c = 1."""
 
-    def interval(self, evidence: Evidence) -> Decision:
+    def interval(self, measurements: Measurements) -> Decision:
         """Equal shares."""
-        return [1 / len(evidence.tasks)] * len(evidence.tasks), [1.0] * len(evidence.tasks)
+        return [1 / len(measurements.tasks)] * len(measurements.tasks), [1.0] * len(measurements.tasks)

@@ -9,18 +9,18 @@ import pytest
 
 from shared.errors import RunError
 from shared.images import encode_png
-from shared.photos.find import Photograph
+from shared.photos.find import HRImage
 from shared.photos.photo_cache import fetch, read
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def photograph(tmp_path: Path) -> Photograph:
+def photograph(tmp_path: Path) -> HRImage:
     """A listed file of random pixels."""
     path, data = tmp_path / "a.png", encode_png(IMAGE)
     path.write_bytes(data)
-    return Photograph("a.png", str(path), hashlib.sha256(data).hexdigest(), 40, 50, weight=1, licence="CC0-1.0")
+    return HRImage("a.png", str(path), hashlib.sha256(data).hexdigest(), 40, 50, weight=1, licence="CC0-1.0")
 
 
 @pytest.fixture

@@ -12,31 +12,31 @@ import torch
 
 from shared.errors import UsageError
 from shared.rebalance.estimator import softmax
-from shared.rebalance.measurements import Evidence
+from shared.rebalance.measurements import Measurements
 from shared.rebalance.moments import Moments
 from shared.rebalance.policies import POLICIES, describe_options, make_policy
-from tests.shared.rebalance.evidences import evidence, weighted
+from tests.shared.rebalance.tables import measurements, weighted
 
 
-def estimated(evidence: Evidence) -> list[float]:
-    return evidence.estimate.weights
+def estimated(measurements: Measurements) -> list[float]:
+    return measurements.estimate.weights
 
 
-def equal(evidence: Evidence) -> list[float]:
-    return [1 / len(evidence.tasks)] * len(evidence.tasks)
+def equal(measurements: Measurements) -> list[float]:
+    return [1 / len(measurements.tasks)] * len(measurements.tasks)
 
 
-def by_losses(evidence: Evidence) -> list[float]:
-    before, last = evidence.losses
+def by_losses(measurements: Measurements) -> list[float]:
+    before, last = measurements.losses
     return softmax(np.array(last) / np.array(before) / 2).tolist()
 
 
-def by_achievement(evidence: Evidence) -> list[float]:
-    missing = (1 - evidence.shared_db.mean(axis=1) / (1.05 * evidence.final_db.mean(axis=1))) ** 2
+def by_achievement(measurements: Measurements) -> list[float]:
+    missing = (1 - measurements.shared_db.mean(axis=1) / (1.05 * measurements.final_db.mean(axis=1))) ** 2
     return (missing / missing.sum()).tolist()
 
 
-WEIGHTS: dict[str, Callable[[Evidence], list[float]]] = {
+WEIGHTS: dict[str, Callable[[Measurements], list[float]]] = {
     "rebalance": estimated,
     "uniform": equal,
     "reweight": estimated,
@@ -55,7 +55,7 @@ WEIGHTS: dict[str, Callable[[Evidence], list[float]]] = {
 @pytest.mark.parametrize("num_tasks", [1, 2, 4, 8])
 @pytest.mark.parametrize("name", POLICIES)
 def test_shares_times_coefficients_are_the_weights(name: str, num_tasks: int) -> None:
-    seen = evidence(num_tasks)
+    seen = measurements(num_tasks)
     p, c = make_policy(name).interval(seen)
     assert sum(p) == pytest.approx(1, abs=1e-12)
     assert min(p) >= 0
@@ -64,7 +64,7 @@ def test_shares_times_coefficients_are_the_weights(name: str, num_tasks: int) ->
 
 @pytest.mark.parametrize("name", ["dwa", "achievement"])
 def test_the_same_weights_as_volumes(name: str) -> None:
-    seen = evidence()
+    seen = measurements()
     p, c = make_policy(name, {"form": "sampling"}).interval(seen)
     assert p == pytest.approx(WEIGHTS[name](seen))
     assert c == [1.0] * 4
@@ -73,12 +73,12 @@ def test_the_same_weights_as_volumes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in POLICIES if POLICIES[name].needs_references])
 def test_a_policy_that_needs_references_refuses_evidence_without_them(name: str) -> None:
     with pytest.raises(ValueError, match="references"):
-        make_policy(name).interval(Evidence(0, ["a", "b"], np.ones((2, 3)), list("xyz")))
+        make_policy(name).interval(Measurements(0, ["a", "b"], np.ones((2, 3)), list("xyz")))
 
 
 @pytest.mark.parametrize("name", [name for name in POLICIES if not POLICIES[name].needs_references])
 def test_a_policy_without_references_decides_without_them(name: str) -> None:
-    p, _ = make_policy(name).interval(Evidence(0, ["a", "b"], np.ones((2, 3)), list("xyz")))
+    p, _ = make_policy(name).interval(Measurements(0, ["a", "b"], np.ones((2, 3)), list("xyz")))
     assert p == [0.5, 0.5]
 
 
@@ -151,7 +151,7 @@ def test_random_weights_are_softmax_of_normal_numbers() -> None:
 
 
 def test_random_weights_as_volumes_are_fresh_every_interval() -> None:
-    policy, seen = make_policy("rlw", {"form": "sampling"}, seed=7), evidence()
+    policy, seen = make_policy("rlw", {"form": "sampling"}, seed=7), measurements()
     p, c = policy.interval(seen)
     assert sum(p) == pytest.approx(1)
     assert c == policy.step(5, [1.0] * 4, [1] * 4) == [1.0] * 4
@@ -163,7 +163,7 @@ def test_random_weights_as_volumes_are_fresh_every_interval() -> None:
 
 
 def test_dwa_worked_out_by_hand() -> None:
-    seen = replace(evidence(2), losses=[[0.2, 0.1], [0.1, 0.1]])  # r = .5, 1
+    seen = replace(measurements(2), losses=[[0.2, 0.1], [0.1, 0.1]])  # r = .5, 1
     p, c = make_policy("dwa").interval(seen)
     e = [math.exp(0.25), math.exp(0.5)]
     assert p == [0.5, 0.5]
@@ -175,7 +175,7 @@ def test_dwa_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("losses", [[], [[0.2, 0.1]], [[0.2, None], [0.2, 0.1]], [[0.1, 0.3], [0.1, None]]])
 def test_dwa_is_uniform_without_two_intervals_to_compare(losses: list[list[float | None]]) -> None:
-    assert make_policy("dwa").interval(replace(evidence(2), losses=losses)) == ([0.5, 0.5], [1.0, 1.0])
+    assert make_policy("dwa").interval(replace(measurements(2), losses=losses)) == ([0.5, 0.5], [1.0, 1.0])
 
 
 # ---- geometric mean of the losses
@@ -218,7 +218,7 @@ def test_gls_favours_the_easy_task() -> None:
 
 def test_achievement_worked_out_by_hand() -> None:
     shared, final = np.array([[25.0, 27.0], [20.0, 20.0]]), np.array([[26.0, 26.0], [25.0, 25.0]])
-    seen = replace(evidence(2), shared_db=shared, final_db=final)
+    seen = replace(measurements(2), shared_db=shared, final_db=final)
     missing = [(1 - 26 / 27.3) ** 2, (1 - 20 / 26.25) ** 2]  # .002268, .05669
     p, c = make_policy("achievement").interval(seen)
     assert p == [0.5, 0.5]
@@ -226,7 +226,7 @@ def test_achievement_worked_out_by_hand() -> None:
 
 
 def test_achievement_is_smoothed_over_intervals() -> None:
-    seen = replace(evidence(2), final_db=np.full((2, 10), 30.0))
+    seen = replace(measurements(2), final_db=np.full((2, 10), 30.0))
     policy = make_policy("achievement", {"ema": 0.75, "margin": 0.0, "focus": 1, "form": "sampling"})
     policy.interval(replace(seen, shared_db=np.array([[20.0], [24.0]])))
     p, _ = policy.interval(replace(seen, shared_db=np.array([[28.0], [24.0]])))  # smoothed 22, 24; missing 8, 6
@@ -238,12 +238,14 @@ def test_tasks_beyond_their_margin_have_no_weight_and_all_of_them_equal_ones() -
     final = np.full((2, 1), 20.0)
     behind, beyond = np.array([[22.0], [19.0]]), np.array([[22.0], [23.0]])
     options = {"form": "sampling"}
-    assert make_policy("achievement", options).interval(replace(evidence(2), shared_db=behind, final_db=final))[0] == [
+    assert make_policy("achievement", options).interval(replace(measurements(2), shared_db=behind, final_db=final))[
+        0
+    ] == [
         0,
         1,
     ]
     assert (
-        make_policy("achievement", options).interval(replace(evidence(2), shared_db=beyond, final_db=final))[0]
+        make_policy("achievement", options).interval(replace(measurements(2), shared_db=beyond, final_db=final))[0]
         == [0.5] * 2
     )
 
@@ -252,14 +254,14 @@ def test_tasks_beyond_their_margin_have_no_weight_and_all_of_them_equal_ones() -
 
 
 def test_a_group_is_drawn_uniformly_then_a_task_in_it() -> None:
-    seen = replace(evidence(3), groups=[0, 0, 0, 2, 1, 2, 2, 1])
+    seen = replace(measurements(3), groups=[0, 0, 0, 2, 1, 2, 2, 1])
     p, c = make_policy("tgsr").interval(seen)  # three groups of three, two and three tasks
     assert p == pytest.approx([1 / 9, 1 / 9, 1 / 9, 1 / 9, 1 / 6, 1 / 9, 1 / 9, 1 / 6])
     assert c == [1.0] * 8
 
 
 def test_a_threshold_that_no_plan_exceeds_makes_no_group() -> None:
-    seen = replace(evidence(2), groups=[0, 0, 4])
+    seen = replace(measurements(2), groups=[0, 0, 4])
     assert make_policy("tgsr").interval(seen)[0] == pytest.approx([0.25, 0.25, 0.5])
 
 

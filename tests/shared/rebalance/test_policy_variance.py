@@ -8,7 +8,7 @@ import pytest
 
 from shared.rebalance.moments import Moments, delta
 from shared.rebalance.policies import make_policy
-from tests.shared.rebalance.evidences import weighted
+from tests.shared.rebalance.tables import weighted
 
 
 def second_moment(w: Sequence[float], p: Sequence[float], second: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from shared.errors import RunError, UsageError
-from train.evaluation.tiles import Footprint, Tiling, choose_tiling, enlarge, footprint, tiles
+from train.evaluation.tiles import Footprint, Tiling, choose_tiling, footprint, tiles, upscale
 from train.networks import build_network
 
 CPU = torch.device("cpu")
@@ -48,8 +48,8 @@ def test_tiles_with_an_overlap_of_the_radius_leave_no_trace(name, sizes, tile):
     net = network(name, **sizes)
     radius = footprint(net, CPU).radius
     assert radius is not None
-    whole = enlarge(net, LR, 4, Tiling(256, 0), CPU)
-    tiled = enlarge(net, LR, 4, Tiling(tile, -(-radius // 16) * 16), CPU)
+    whole = upscale(net, LR, 4, Tiling(256, 0), CPU)
+    tiled = upscale(net, LR, 4, Tiling(tile, -(-radius // 16) * 16), CPU)
     assert whole.std() > 20  # nothing saturated
     difference = np.abs(whole.astype(int) - tiled)
     assert difference.max() <= 1  # another order of sums may round a level the other way
@@ -61,7 +61,7 @@ def test_without_overlap_only_what_lies_within_the_radius_of_a_seam_differs():
     radius = footprint(net, CPU).radius
     assert radius is not None
     large = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
-    whole, tiled = (enlarge(net, large, 4, Tiling(tile, 0), CPU).astype(int) for tile in (256, 48))
+    whole, tiled = (upscale(net, large, 4, Tiling(tile, 0), CPU).astype(int) for tile in (256, 48))
     difference = np.abs(whole - tiled).max(axis=2)
     away = np.ones((64, 96), bool)
     away[48 - radius : 48 + radius] = False
@@ -113,4 +113,4 @@ def test_a_device_without_memory_for_a_tile_is_an_error_with_a_remedy():
 
     message = "cpu has no memory for a tile of 43 x 56 pixels: give a smaller --memory-gb or --tile"
     with pytest.raises(RunError, match=message):
-        enlarge(no_memory, LR, 4, Tiling(64, 16), CPU)
+        upscale(no_memory, LR, 4, Tiling(64, 16), CPU)

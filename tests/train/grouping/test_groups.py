@@ -28,7 +28,7 @@ from train.grouping.groups import (
     most_improved,
 )
 from train.grouping.trials import cost_samples
-from train.settings import GroupingSettings, Settings
+from train.settings import GroupingSettings, TrainSettings
 
 SEARCH: dict[str, Any] = {
     "grouping.plans": 5,
@@ -60,7 +60,7 @@ def test_equal_groups_by_rank() -> None:
 
 
 def test_the_search_costs_a_fine_tuning_a_plan_and_one_on_the_chosen(tasks: list[Task]) -> None:
-    settings = Settings(batch_size=4, grouping=GroupingSettings(plans=10, steps=20, share=0.3, images=6))
+    settings = TrainSettings(batch_size=4, grouping=GroupingSettings(plans=10, steps=20, share=0.3, images=6))
     assert settings.grouping.total_steps == 10 * 20 + 3 * 20
     measured = (10 + 3) * 11 * 6  # before, and after each of the last ten steps; crops as large as those trained on
     assert cost_samples(settings, tasks[0]) == pytest.approx(260 * 4 + measured / 3)

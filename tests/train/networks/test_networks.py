@@ -218,7 +218,7 @@ def test_a_file_that_spandrel_does_not_know_is_refused() -> None:
     spec = NetworkSpec("spandrel", {}, 4)
     with pytest.raises(RunError, match=r"x\.pth: no network that spandrel knows has the weights of this file"):
         spec.load({"a": torch.zeros(1)}, "x.pth")
-    with pytest.raises(UsageError, match="enlarges by 4, not by 2"):
+    with pytest.raises(UsageError, match="upscales by 4, not by 2"):
         NetworkSpec("spandrel", {}, 2).load(compact().state_dict(), "x.pth")
     with pytest.raises(UsageError, match="give --init FILE"):
         spec.build()
@@ -239,8 +239,8 @@ def test_the_output_is_scale_times_as_large(name: str, scale: int) -> None:
 
 def test_msrresnet_begins_close_to_bilinear_enlargement() -> None:
     lr = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    enlarged = torch.nn.functional.interpolate(lr, scale_factor=4, mode="bilinear", align_corners=False)
-    assert (build_network("msrresnet", {}, 4, 0)(lr) - enlarged).abs().max() < 0.01
+    upscaled = torch.nn.functional.interpolate(lr, scale_factor=4, mode="bilinear", align_corners=False)
+    assert (build_network("msrresnet", {}, 4, 0)(lr) - upscaled).abs().max() < 0.01
 
 
 def test_the_x2_network_unshuffles_its_input_as_realesrgan_x2plus_does() -> None:
@@ -280,10 +280,10 @@ def test_sizes_are_options() -> None:
         ("msrresnet", {"scale": 2}, 4, "unknown network option 'scale'"),
         ("msrresnet", {"num_feat": 0}, 4, "network option num_feat is 0: it must be at least 1"),
         ("rrdbnet", {"num_block": -1}, 4, "network option num_block is -1: it must be at least 1"),
-        ("msrresnet", {}, 8, "scale is 8: msrresnet enlarges by 2, 3 or 4"),
-        ("rrdbnet", {}, 3, "scale is 3: rrdbnet enlarges by 1, 2 or 4"),
-        ("swinir", {}, 3, "scale is 3: swinir enlarges by 2, 4 or 8"),
-        ("hat", {}, 8, "scale is 8: hat enlarges by 2, 3 or 4"),
+        ("msrresnet", {}, 8, "scale is 8: msrresnet upscales by 2, 3 or 4"),
+        ("rrdbnet", {}, 3, "scale is 3: rrdbnet upscales by 1, 2 or 4"),
+        ("swinir", {}, 3, "scale is 3: swinir upscales by 2, 4 or 8"),
+        ("hat", {}, 8, "scale is 8: hat upscales by 2, 3 or 4"),
         ("swinir", {"embed_dim": 16}, 4, "embed_dim is 16: it must be a multiple of num_heads 6"),
         ("hat", {"embed_dim": 24}, 4, "embed_dim is 24: it must be at least 30, the larger of compress_ratio and"),
         ("swinir", {"resi_convs": 2}, 4, "resi_convs is 2: it must be 1 or 3"),

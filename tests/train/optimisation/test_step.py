@@ -15,10 +15,10 @@ from shared.degradation.gpu_sharpen import sharpen
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, weights_digest
 from train.optimisation.learner import Learner
-from train.optimisation.losses import judge, l1, pass_for_real
-from train.optimisation.objective import Objective, Pictures
+from train.optimisation.losses import adversarial_loss, discriminator_loss, l1
+from train.optimisation.objective import Objective, TrainingImages
 from train.optimisation.step import NotFiniteError, Weigh, backward
-from train.settings import GANSettings, Settings
+from train.settings import GANSettings, TrainSettings
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
@@ -47,22 +47,24 @@ class OneProcess:
 
 def make_learner(**changes: Any) -> Learner:
     values = {"stage": "gan", "gan": GANSettings(perceptual=0, num_feat=4), "lr": 1e-3, "ema": 0.5, **changes}
-    return Learner(SPEC, Settings(**values), SPEC.build(1).state_dict(), None, CPU)
+    return Learner(SPEC, TrainSettings(**values), SPEC.build(1).state_dict(), None, CPU)
 
 
-def batch(seed: int) -> Pictures:
+def batch(seed: int) -> TrainingImages:
     generator = torch.Generator().manual_seed(seed)
     lr, hr, target = (torch.rand(4, 3, side, side, generator=generator) for side in (8, 32, 32))
-    return Pictures(lr, hr, target)
+    return TrainingImages(lr, hr, target)
 
 
-def take_step(learner: Learner, pictures: Pictures, tasks: torch.Tensor, keys: list, weigh: Weigh) -> dict[str, float]:
+def take_step(
+    learner: Learner, pictures: TrainingImages, tasks: torch.Tensor, keys: list, weigh: Weigh
+) -> dict[str, float]:
     losses = backward(learner, OneProcess(), pictures, tasks, keys, weigh)
     learner.step()
     return losses
 
 
-def step(learner: Learner, pictures: Pictures, c: tuple[float, float] = (1.0, 1.0)) -> dict[str, float]:
+def step(learner: Learner, pictures: TrainingImages, c: tuple[float, float] = (1.0, 1.0)) -> dict[str, float]:
     return take_step(learner, pictures, TASKS, KEYS, lambda losses, tasks: torch.tensor(c)[tasks])
 
 
@@ -131,7 +133,7 @@ def test_coefficients_weigh_every_network_and_are_not_normalised(stage: str) -> 
     pictures, rows = batch(0), [1, 2]  # the samples of task 1
     weighed, alone = make_learner(stage=stage), make_learner(stage=stage)
     losses = step(weighed, pictures, (0.0, 3.0))
-    part = Pictures(*(images[rows] for images in pictures))
+    part = TrainingImages(*(images[rows] for images in pictures))
     only = take_step(alone, part, TASKS[rows], KEYS[1:3], lambda losses, tasks: torch.full((2,), 3.0))
     for name in weighed.plain:
         assert losses[name] == pytest.approx(only[name] / 2, rel=1e-5)  # the same sum over a batch of 4 instead of 2
@@ -236,7 +238,7 @@ class Spoilt:
     def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
         pass
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: Pictures) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
         spoil = torch.tensor([0.0, 0.0, torch.nan, 0.0])
         for objective in self.stage.objectives(networks, pictures):
             bad = objective.network == self.network
@@ -264,10 +266,12 @@ def test_losses_are_those_of_single_samples() -> None:
     bce = functional.binary_cross_entropy_with_logits
     for i in range(3):
         alone = slice(i, i + 1)
-        assert judge(real, fake)[i].item() == pytest.approx(
+        assert discriminator_loss(real, fake)[i].item() == pytest.approx(
             (bce(real[alone], torch.ones(1, 1, 4, 4)) + bce(fake[alone], torch.zeros(1, 1, 4, 4))).item(), rel=1e-5
         )
-        assert pass_for_real(fake)[i].item() == pytest.approx(bce(fake[alone], torch.ones(1, 1, 4, 4)).item(), rel=1e-5)
+        assert adversarial_loss(fake)[i].item() == pytest.approx(
+            bce(fake[alone], torch.ones(1, 1, 4, 4)).item(), rel=1e-5
+        )
         assert l1(real, fake)[i].item() == pytest.approx(functional.l1_loss(real[alone], fake[alone]).item(), rel=1e-5)
 
 

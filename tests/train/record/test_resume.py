@@ -9,9 +9,9 @@ import yaml
 from shared.config import parse
 from shared.errors import UsageError
 from train.record.resume import FREE, require_resumable
-from train.settings import GANSettings, NetworkSettings, Settings
+from train.settings import GANSettings, NetworkSettings, TrainSettings
 
-BEGUN = Settings(iterations=20, interval_steps=5, batch_size=4)
+BEGUN = TrainSettings(iterations=20, interval_steps=5, batch_size=4)
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_saved_settings_are_a_config_file_that_gives_the_same_run(folder: Path) -> None:
-    assert parse(Settings, ["--config", str(folder / "config.yaml")], "train/run.py", "") == BEGUN
+    assert parse(TrainSettings, ["--config", str(folder / "config.yaml")], "train/run.py", "") == BEGUN
     require_resumable(folder, BEGUN)
 
 
 def test_a_folder_without_a_run_takes_any_settings(tmp_path: Path) -> None:
-    require_resumable(tmp_path, Settings())
+    require_resumable(tmp_path, TrainSettings())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_run_can_be_lengthened_not_cut(folder: Path) -> None:
 
 def test_every_setting_is_either_free_or_compared(folder: Path) -> None:
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert set(saved) == set(Settings.__dataclass_fields__)
+    assert set(saved) == set(TrainSettings.__dataclass_fields__)
 
 
 def test_a_run_begun_before_a_setting_existed_had_it_at_its_default(folder: Path) -> None:

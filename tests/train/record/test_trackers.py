@@ -1,4 +1,4 @@
-"""Trackers and the journal: curves and pictures of a run, each step once however often it was interrupted."""
+"""Trackers and the run_log: curves and pictures of a run, each step once however often it was interrupted."""
 
 import io
 import signal
@@ -17,9 +17,9 @@ from shared.shards.reader import Dataset
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, TASKS
 from tests.train.records import intervals, metrics, require_same_run
-from train.record.journal import scalars_of_border, scalars_of_interval, scalars_of_steps
+from train.record.run_log import scalars_of_boundary, scalars_of_interval, scalars_of_steps
 from train.record.trackers import open_trackers, require_trackers
-from train.settings import Settings
+from train.settings import TrainSettings
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -182,7 +182,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorder]]:
 def test_a_run_is_the_same_run_of_weights_and_biases_when_it_is_resumed(
     recorder: type[Recorder], tmp_path: Path
 ) -> None:
-    settings = Settings(trackers=["wandb", "wandb"], lr=0.5)
+    settings = TrainSettings(trackers=["wandb", "wandb"], lr=0.5)
     for folder in ("a", "a", "b"):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tracker,) = open_trackers(settings, tmp_path / folder, 3)
@@ -209,7 +209,7 @@ def test_a_tracker_that_does_not_start_is_one_line(
     with pytest.raises(
         RunError, match="tracker wandb does not start: no API key; mend that, or choose other --trackers"
     ):
-        open_trackers(Settings(trackers=["wandb"]), tmp_path, 0)
+        open_trackers(TrainSettings(trackers=["wandb"]), tmp_path, 0)
 
 
 # ---- from records to curves
@@ -227,7 +227,7 @@ def test_a_border_and_an_interval_as_curves() -> None:
     estimate |= {"high": [0.8, 0.4], "ranking_share": 0.9}
     record = {"tasks": ["mild", "noise"], "shared_db": [[20.0, 22.0], [25.0, 27.0]], "estimate": estimate}
     record |= {"p": [0.7, 0.3], "c": [1.0, 1.0], "quotas": [14, 6], "losses": [0.25, None], "substituted": [0, 2]}
-    assert scalars_of_border(record) == {
+    assert scalars_of_boundary(record) == {
         "psnr_db/mean": 23.5,
         "psnr_db/mild": 21.0,
         "psnr_db/noise": 26.0,
@@ -253,7 +253,7 @@ def test_a_border_and_an_interval_as_curves() -> None:
 
 def test_frozen_plans_beside_the_tasks_are_one_curve() -> None:
     record = {"tasks": ["noise"], "shared_db": [[20.0]], "p": [0.5, 0.25, 0.25], "c": [1.0] * 3, "quotas": [4, 2, 2]}
-    found = scalars_of_border(record)
+    found = scalars_of_boundary(record)
     assert {name: value for name, value in found.items() if "psnr" not in name} == {
         "share/noise": 0.5,
         "share/frozen_plans": 0.5,

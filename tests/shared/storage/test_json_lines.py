@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.runlog import JsonLines
+from shared.storage.json_lines import JsonLines
 
 
 @pytest.fixture

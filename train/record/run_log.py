@@ -1,4 +1,4 @@
-"""The journal: what a run writes of itself while it trains, for programs, for trackers and for the person who waits.
+"""The run_log: what a run writes of itself while it trains, for programs, for trackers and for the person who waits.
 
 metrics.jsonl has a line every few steps, intervals.jsonl one for each finished interval and one for the end; trackers
 show the same as curves, with pictures. A resumed run goes on where its checkpoint was, and no step is logged twice.
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.storage.runlog import JsonLines
-from train.record.progress import Pace, Progress, describe_shares
+from shared.storage.json_lines import JsonLines
+from train.record.progress import IntervalProgress, Pace, describe_shares
 from train.record.trackers import Tracker, open_trackers
-from train.settings import Settings
+from train.settings import TrainSettings
 
 METRICS, INTERVALS = "metrics.jsonl", "intervals.jsonl"
 OF_STEPS = {
@@ -26,20 +26,20 @@ OF_STEPS = {
     "data_wait": "speed/data_wait",
 }
 """Entries of metrics.jsonl, and what trackers call them."""
-OF_BORDERS = {"p": "share", "c": "coefficient", "quotas": "quota"}
+OF_BOUNDARIES = {"p": "share", "c": "coefficient", "quotas": "quota"}
 OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "substituted": "substituted"}
 """Entries of intervals.jsonl with a number for each task, known when the interval begins and when it has ended."""
 ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
 
 
-class Journal:
+class RunLog:
     """Of one run, from a step on. Rank 0 writes; on other ranks nothing is written or shown.
 
     title: what the person is told about. step: optimiser steps done. later_steps: as of `Pace`.
     """
 
     def __init__(
-        self, folder: Path, title: str, settings: Settings, step: int, *, writes: bool, later_steps: int = 0
+        self, folder: Path, title: str, settings: TrainSettings, step: int, *, writes: bool, later_steps: int = 0
     ) -> None:
         self.title, self.settings, self.writes = title, settings, writes
         self.pace = Pace(settings, later_steps)
@@ -47,7 +47,7 @@ class Journal:
         self._metrics, self._intervals = JsonLines(folder / METRICS), JsonLines(folder / INTERVALS)
         self._trackers: list[Tracker] = []
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "RunLog":
         """Forget what an earlier process logged after the checkpoint, and open the trackers."""
         if self.writes:
             start = self._step // self.settings.interval_steps * self.settings.interval_steps
@@ -55,16 +55,16 @@ class Journal:
             self._intervals.rewind("step", start - 1)
             self._trackers = open_trackers(self.settings, self._folder, self._step)
             if self._trackers:
-                self._repeat(at_border=start == self._step)
+                self._repeat(at_boundary=start == self._step)
         return self
 
-    def _repeat(self, at_border: bool) -> None:
+    def _repeat(self, at_boundary: bool) -> None:
         """Trackers are rewound to before the checkpoint's step: log again what belongs to it."""
         for line in self._metrics.read()[-1:]:
             if line["step"] == self._step:
                 self._track(scalars_of_steps(line), self._step)
         for record in self._intervals.read()[-1:]:
-            if at_border:
+            if at_boundary:
                 self._track(scalars_of_interval(record), self._step)
 
     def __exit__(self, *error: object) -> None:
@@ -76,9 +76,9 @@ class Journal:
         """Whether anybody would look at sample pictures."""
         return bool(self._trackers)
 
-    def interval(self, record: dict[str, Any], first: int) -> Progress:
+    def interval(self, record: dict[str, Any], first: int) -> IntervalProgress:
         """The progress of an interval from its step `first` on. record: as in intervals.jsonl."""
-        return Progress(self.title, record, first, self.settings, self.pace, self.writes)
+        return IntervalProgress(self.title, record, first, self.settings, self.pace, self.writes)
 
     def steps(self, line: dict[str, Any]) -> None:
         """Log a line of metrics.jsonl."""
@@ -86,24 +86,24 @@ class Journal:
             self._metrics.append(line)
             self._track(scalars_of_steps(line), line["step"])
 
-    def border(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Log what was measured and decided at a border, in so many seconds; say it.
+    def boundary(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Log what was measured and decided at a boundary, in so many seconds; say it.
 
         record: as in intervals.jsonl. pictures: of the network's output by task, uint8 [H, W, 3] RGB.
         """
-        self.pace.border(seconds)
+        self.pace.boundary(seconds)
         if not self.writes:
             return
         shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
         print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
         for task, shards in record.get("missing", {}).items():
             print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
-        self._track(scalars_of_border(record), record["step"])
+        self._track(scalars_of_boundary(record), record["step"])
         for tracker in self._trackers:
             tracker.images({f"samples/{name}": picture for name, picture in pictures.items()}, record["step"])
 
     def close_interval(self, record: dict[str, Any]) -> None:
-        """Log a finished interval, or the border after the last one."""
+        """Log a finished interval, or the boundary after the last one."""
         if self.writes:
             self._intervals.append(record)
             self._track(scalars_of_interval(record), record["step"] + self.settings.interval_steps)
@@ -113,8 +113,8 @@ class Journal:
             tracker.scalars(values, step)
 
 
-def is_finished(folder: Path, settings: Settings) -> bool:
-    """Whether a run has logged the border after its last interval."""
+def is_finished(folder: Path, settings: TrainSettings) -> bool:
+    """Whether a run has logged the boundary after its last interval."""
     records = JsonLines(folder / INTERVALS).read()
     return bool(records) and records[-1]["step"] >= settings.iterations
 
@@ -125,8 +125,8 @@ def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:
     return _numbers(curves | {key: value for key, value in line.items() if "/" in key})
 
 
-def scalars_of_border(record: Mapping[str, Any]) -> dict[str, float]:
-    """What a border has measured and decided, as curves: PSNR, gaps and weights with their bands, ratios, quotas."""
+def scalars_of_boundary(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a boundary has measured and decided, as curves: PSNR, gaps and weights with their bands, ratios, quotas."""
     psnr_db = [float(np.mean(row)) for row in record["shared_db"]]
     curves = {"psnr_db/mean": float(np.mean(psnr_db)), **_by_task("psnr_db", record, psnr_db)}
     if "estimate" in record:
@@ -140,7 +140,7 @@ def scalars_of_border(record: Mapping[str, Any]) -> dict[str, float]:
         curves |= {f"moments/{name}": moments[name] for name in ("delta_second", "delta_variance")}
         curves |= _by_task("moment_second", record, moments["second"])
         curves |= _by_task("moment_variance", record, moments["variance"])
-    for key, name in OF_BORDERS.items():
+    for key, name in OF_BOUNDARIES.items():
         curves |= _by_task(name, record, record.get(key))
     return _numbers(curves)
 

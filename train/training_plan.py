@@ -1,4 +1,4 @@
-"""The agenda of a command: which networks it trains, in which order, and what must be found before."""
+"""The training_plan of a command: which networks it trains, in which order, and what must be found before."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from train.optimisation.stages import make_stage
 from train.record.checkpoint import begun_with, weights_file
 from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
 from train.record.resume import require_resumable
-from train.settings import GROUPS, GroupingSettings, Settings
+from train.settings import GROUPS, GroupingSettings, TrainSettings
 
 
-class Agenda:
+class TrainingPlan:
     """Which networks a command trains; all of them start from the same weights."""
 
-    def __init__(self, settings: Settings, tasks: list[Task], pool: Pool | None = None) -> None:
+    def __init__(self, settings: TrainSettings, tasks: list[Task], pool: Pool | None = None) -> None:
         """Raises `UsageError` for an unknown network, `RunError` for an init file that does not fit it."""
         self.settings, self.tasks, self.pool = settings, tasks, pool
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
@@ -224,7 +224,7 @@ class Agenda:
         )
 
 
-def _named(tasks: list[Task], settings: Settings) -> Task:
+def _named(tasks: list[Task], settings: TrainSettings) -> Task:
     for task in tasks:
         if task.name == settings.task:
             return task

@@ -1,15 +1,15 @@
-"""Made-up evidence for tests of policies."""
+"""Made-up measurements for tests of policies."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from shared.rebalance.estimator import estimate
-from shared.rebalance.measurements import Evidence
+from shared.rebalance.measurements import Measurements
 from shared.rebalance.moments import Moments
 
 
-def evidence(num_tasks: int = 4) -> Evidence:
+def measurements(num_tasks: int = 4) -> Measurements:
     rng = np.random.default_rng(num_tasks)
     shared = rng.normal(28, 2, (num_tasks, 10))
     single = shared + rng.normal(0, 1, (num_tasks, 10))
@@ -18,10 +18,10 @@ def evidence(num_tasks: int = 4) -> Evidence:
     found = estimate(single, shared, photographs)
     losses = rng.uniform(0.1, 0.2, (2, num_tasks)).tolist()
     moments = Moments(8, *rng.uniform(1, 2, (3, num_tasks)).tolist())
-    return Evidence(3, names, shared, photographs, single, single + 0.5, found, losses, moments)
+    return Measurements(3, names, shared, photographs, single, single + 0.5, found, losses, moments)
 
 
-def weighted(*weights: float) -> Evidence:
-    """Evidence whose estimate has these weights."""
-    seen = evidence(len(weights))
+def weighted(*weights: float) -> Measurements:
+    """Measurements whose estimate has these weights."""
+    seen = measurements(len(weights))
     return replace(seen, estimate=replace(seen.estimate, weights=list(weights)))
