@@ -11,7 +11,7 @@ import yaml
 from shared.config import option
 from shared.degradation.space import MIN_PATCH
 from shared.errors import UsageError, require, require_at_least
-from shared.rebalance.estimator import EstimatorSettings
+from shared.rebalance.options import EstimatorSettings
 from shared.rebalance.policies import POLICIES, describe_options
 from shared.storage.atomic import write_text
 

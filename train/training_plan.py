@@ -7,7 +7,7 @@ from typing import Any
 from shared.errors import RunError, UsageError
 from shared.mixing.pool import Pool
 from shared.mixing.tasks import Task
-from shared.rebalance.estimator import EstimatorSettings
+from shared.rebalance.options import EstimatorSettings
 from shared.rebalance.policies import make_policy
 from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from scripts.reproduce.lab import NO_TESTS, Lab, boundaries
 from shared.degradation.partition import AXES
 from shared.errors import run_command
-from shared.rebalance.estimator import clusters_of, standard_errors
+from shared.rebalance.clusters import clusters_of, standard_errors
 from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 

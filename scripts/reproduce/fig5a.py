@@ -18,7 +18,7 @@ from scipy import stats
 
 from scripts.reproduce.lab import NO_TESTS, Lab
 from shared.errors import run_command
-from shared.rebalance.estimator import interval
+from shared.rebalance.clusters import interval
 from shared.seeds import permutation
 from train.evaluation.summaries import markdown as table
 from train.grouping.groups import equal_groups

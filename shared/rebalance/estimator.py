@@ -1,74 +1,39 @@
-"""The imbalance estimator: from paired per-image PSNR to weights, with their uncertainty (paper Eq. 3, 4).
+"""The imbalance estimator: weights, with their uncertainty, from paired per-image PSNR (paper Eq. 3, 4).
 
-Pure functions over arrays; nothing here knows networks, files or devices. The options beyond the paper are off by
-default; those with a past (`logit_ema`, `cap`, `multiplicative`) are given it as a `Memory` and give the next one back.
+Pure functions over arrays; nothing here knows networks, files or devices.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ..errors import require
-from ..seeds import words
+from .clusters import FEW_PHOTOGRAPHS, clusters_of, interval, resample, resampled_means, standard_errors
+from .options import EstimatorSettings, without_removed
 
-NUM_REPLICATES = 2000
-CONFIDENCE = 0.95
-FEW_PHOTOGRAPHS = 20
-"""With fewer clusters percentile intervals cover too little (.76 at 3, .90 at 8, .93 at 20, .94 at 100)."""
-
-
-@dataclass(frozen=True)
-class EstimatorSettings:
-    """From gaps DP to weights w. The defaults are the paper's Eq. 3 and 4; every option beyond them is off.
-
-    Args:
-        temperature: dB in w = softmax(DP / temperature); 1 is Eq. 4, larger is more even
-        logit_ema: b in z_t = b z_(t-1) + (1 - b) DP_t / temperature, a smoothed logit; 0: this boundary alone
-        floor: e in w = (1 - e) softmax + e / n, so that no task falls below e / n
-        cap: largest change of any weight from one interval to the next (the step is shortened as a whole); 1: none
-        multiplicative: eta in w_t ~ w_(t-1) exp(eta z_t), which drives gaps to equality; 0: w_t ~ exp(z_t), Eq. 4
-        trim: share of images left out at either end of DP's mean over images; 0: the mean, 0.5: the median
-        reference: single-task PSNR at the same_iteration (Eq. 3) or at the final one of the references
-    """
-
-    temperature: float = 1.0
-    logit_ema: float = 0.0
-    floor: float = 0.0
-    cap: float = 1.0
-    multiplicative: float = 0.0
-    trim: float = 0.0
-    reference: Literal["same_iteration", "final"] = "same_iteration"
-
-    def __post_init__(self) -> None:
-        """Raises `UsageError` for values that make no estimator."""
-        rules = {
-            "temperature": ("positive", 0 < self.temperature < np.inf),
-            "logit_ema": ("in [0, 1)", 0 <= self.logit_ema < 1),
-            "floor": ("in [0, 1]", 0 <= self.floor <= 1),
-            "cap": ("in (0, 1]", 0 < self.cap <= 1),
-            "multiplicative": ("not negative", 0 <= self.multiplicative < np.inf),
-            "trim": ("in [0, 0.5]", 0 <= self.trim <= 0.5),
-        }
-        require(self, rules, "estimator.")
+PAPER = EstimatorSettings()
+GAP_DECIMALS = 4
+"""Gaps are rounded to 1e-4 dB before they become weights, so that networks that differ by rounding errors tie."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the boundary before has left, where an option needs it; plain data.
+    """What the estimate of the last boundary leaves for the next one; plain data.
 
-    weights: the last weights [n] (for `cap` and `multiplicative`). differences_db: the smoothed per-image differences
-    [n, m] (for `logit_ema`).
+    weights: the last weights [n], for `multiplicative`. differences_db: the mean over `boundaries` boundaries of the
+    per-image differences [n, m], for the temperature `auto`.
     """
 
     weights: list[float] | None = None
     differences_db: list[list[float]] | None = None
+    boundaries: int = 0
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an estimate depends on beside the tables. key: names the random stream of the bootstrap."""
+    """What an estimate depends on beside the two tables. key: names the random stream of the bootstrap."""
 
     key: list[int | str]
     options: EstimatorSettings
@@ -77,31 +42,32 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Gaps and weights of n tasks, with what is known about their error. The band holds no training noise.
+    """Gaps and weights of n tasks, and how uncertain they are.
 
-    gaps_db: DP = PSNR(single) - PSNR(shared), positive where the shared network is behind (Eq. 3). errors_db: standard
-    error of each gap: photographs as clusters for the mean, the spread of the bootstrap's gaps for trimmed means and
-    medians, times sqrt(G / (G - 1)) for G photographs; None with one photograph. smoothed_db: the gaps that the
-    weights follow (`logit_ema`). weights: Eq. 4 and its options, sum 1. low, high: 95 % bootstrap interval of each
-    weight. ranking: task numbers by falling weight. ranking_share: share of bootstrap replicates with that ranking.
-    band: what the interval speaks about. inputs: what it was made with. memory: for the next boundary.
+    gaps_db: DP = PSNR(single) - PSNR(shared), positive where the shared network is behind (Eq. 3). errors_db: the
+    cluster-robust standard error of each gap, None with a single HR image. weights: sum to 1 (Eq. 4 and the options).
+    low, high: 95 % bootstrap interval of each weight over HR images; training noise is not in it. ranking: task
+    numbers by descending weight. ranking_share: share of the bootstrap replicates with the same ranking.
+    temperature_db: T of the softmax, None where `auto` finds nothing to follow and the weights are uniform.
+    signal_share: share B of the spread of the gaps over tasks that is not the luck of the HR images. tasks_differ:
+    whether the interval of any weight excludes 1 / n. band: what the intervals speak about. inputs: what the estimate
+    was made from. memory: for the next boundary.
     """
 
     gaps_db: list[float]
     errors_db: list[float | None]
-    smoothed_db: list[float]
     weights: list[float]
     low: list[float]
     high: list[float]
     ranking: list[int]
     ranking_share: float
+    temperature_db: float | None
+    signal_share: float
+    tasks_differ: bool
     num_photographs: int
     band: str
     inputs: Inputs
     memory: Memory
-
-
-PAPER = EstimatorSettings()
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -110,107 +76,109 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def weights_of(gaps_db: np.ndarray, options: EstimatorSettings, before: Sequence[float] | None = None) -> np.ndarray:
-    """Weights, float [..., n], of gaps, float [..., n]; equal gaps at equal weights `before` give those exactly.
+def weights_of(
+    gaps_db: np.ndarray,
+    options: EstimatorSettings,
+    before: Sequence[float] | None = None,
+    temperature_db: float | None = None,
+) -> np.ndarray:
+    """Weights, float [..., n], of gaps [..., n], which are rounded to 1e-4 dB first.
 
-    before: the weights of the last interval, uniform at first; used by `multiplicative` and `cap` alone.
+    before: the last weights [n], used by `multiplicative` alone (default: uniform). temperature_db: what `auto` has
+    found (None: gaps are not followed).
     """
-    uniform = np.full(gaps_db.shape[-1], 1 / gaps_db.shape[-1])
-    last = uniform if before is None else np.asarray(before)
-    logits = gaps_db / options.temperature
+    n = gaps_db.shape[-1]
+    temperature = temperature_db or math.inf if options.temperature == "auto" else options.temperature
+    logits = np.round(gaps_db, GAP_DECIMALS) / temperature
     if options.multiplicative:
+        last = np.full(n, 1 / n) if before is None else np.asarray(before)
         logits = np.log(np.maximum(last, np.finfo(float).tiny)) + options.multiplicative * logits
     weights = softmax(logits)
-    if options.floor:
-        weights = uniform + (1 - options.floor) * (weights - uniform)
-    if options.cap < 1:
-        change = weights - last
-        largest = np.abs(change).max(axis=-1, keepdims=True)
-        weights = np.where(largest > options.cap, last + change * options.cap / np.maximum(largest, 1e-300), weights)
-    return weights
+    return 1 / n + (1 - options.floor) * (weights - 1 / n) if options.floor else weights
 
 
-def locate(values: np.ndarray, counts: np.ndarray, trim: float) -> np.ndarray:
-    """Mean, trimmed mean or median over images, float [R, n]: of values [n, m], image k counted counts[r, k] times.
+def signal_share(gaps_db: np.ndarray, replicates_db: np.ndarray, num_photographs: int) -> tuple[float, float | None]:
+    """B = max(0, 1 - N / V) and the temperature sqrt(V) / B in dB, None where B is 0 (method notes, Section 10).
 
-    trim: share of the images left out at either end, an image perhaps in part; 0.5 is the median.
+    V is the variance over tasks of the gaps [n], N the part of it that the choice of HR images makes, from the gaps
+    of the bootstrap's replicates [R, n]. With one HR image nothing is known about that part, and B is 0. B > 0 is no
+    evidence of a difference: it occurs in 40 % of the draws when there is none.
     """
-    totals = counts.sum(axis=1)
-    if trim == 0:
-        return (counts @ values.T) / totals[:, None]
-    columns = []
-    for task in values:
-        order = np.argsort(task, kind="stable")
-        ends = np.cumsum(counts[:, order], axis=1)
-        if trim == 0.5:
-            middle = [(2 * ends >= totals[:, None]).argmax(axis=1), (2 * ends > totals[:, None]).argmax(axis=1)]
-            columns.append(task[order][middle].mean(axis=0))
-            continue
-        cut = trim * totals[:, None]
-        within = np.diff(np.clip(ends, cut, totals[:, None] - cut), axis=1, prepend=cut)
-        columns.append((within @ task[order]) / within.sum(axis=1))
-    return np.stack(columns, axis=1)
+    gaps, n = np.round(gaps_db, GAP_DECIMALS), len(gaps_db)
+    if n == 1 or num_photographs == 1:
+        return 0.0, None
+    spread = float(gaps.var(ddof=1))
+    centred = replicates_db - replicates_db.mean(axis=1, keepdims=True)
+    luck = float(((centred - centred.mean(axis=0)) ** 2).sum(axis=1).mean()) / (n - 1)
+    luck *= num_photographs / (num_photographs - 1)  # a resample of G has (G - 1) / G of the variance
+    share = max(0.0, 1 - luck / spread) if spread else 0.0
+    return share, math.sqrt(spread) / share if share else None
 
 
 def estimate(
     reference_db: np.ndarray,
     shared_db: np.ndarray,
-    photographs: Sequence[str],
+    hr_ids: Sequence[str],
     key: Sequence[int | str] = (0,),
     options: EstimatorSettings = PAPER,
     memory: Memory | None = None,
 ) -> Estimate:
-    """Weights from per-image PSNR, float [n, m] each: single-task networks and the shared one on n tasks x m images.
+    """Weights of n tasks from the PSNR of single-task networks and of the shared network on the same m images a task.
 
-    Both on the same images and LR files; column k shows the same HR crop in every task, cut from `photographs[k]`.
-    Photographs are resampled as clusters, jointly for all tasks and all boundaries that `logit_ema` has smoothed over;
-    with a single photograph its images are. key: names the random stream of the bootstrap. memory: of the last
-    boundary. Raises ValueError for shapes that do not agree or values that are not numbers.
+    Args:
+        reference_db: PSNR in dB, float [n, m]; row i is the single-task network of task i on the images of task i
+        shared_db: PSNR in dB, float [n, m], of the shared network on the same images
+        hr_ids: name of the HR image that image k of every task was cut from, m strings; images with the same name are
+            resampled together, and the same HR images are resampled for all tasks
+        key: integers and strings that name the random stream of the bootstrap, such as (seed, interval)
+        options: how gaps become weights (default: Eq. 4)
+        memory: `Estimate.memory` of the last boundary, for `multiplicative` and the temperature `auto`
+
+    Raises:
+        ValueError: the shapes do not agree, or a PSNR is not a finite number (two infinite values make no gap)
     """
     memory = memory or Memory()
-    smoothed = differences = _differences(reference_db, shared_db, len(photographs))
-    if options.logit_ema and memory.differences_db is not None:
-        past = np.asarray(memory.differences_db)
-        smoothed = options.logit_ema * past + (1 - options.logit_ema) * differences
-
-    clusters, num_photographs = clusters_of(photographs), len(set(photographs))
-    once, resampled = np.ones((1, len(photographs))), resample(clusters, key)
-    gaps = locate(differences, once, options.trim)[0]
-    centre = locate(smoothed, once, options.trim)[0]
-    weights = weights_of(centre, options, memory.weights)
-    replicates = weights_of(locate(smoothed, resampled, options.trim), options, memory.weights)
+    differences = _differences(np.asarray(reference_db, float), np.asarray(shared_db, float), len(hr_ids))
+    followed, boundaries = differences, 0
+    if options.temperature == "auto":
+        boundaries = memory.boundaries + 1
+        past = differences if memory.differences_db is None else np.asarray(memory.differences_db)
+        followed = past + (differences - past) / boundaries
+    clusters, num_photographs = clusters_of(hr_ids), len(set(hr_ids))
+    gaps, means = differences.mean(axis=1), followed.mean(axis=1)
+    resampled = resampled_means(followed, resample(clusters, key))
+    share, automatic = signal_share(means, resampled, num_photographs)
+    weights = weights_of(means, options, memory.weights, automatic)
+    replicates = weights_of(resampled, options, memory.weights, automatic)
     low, high = interval(replicates)
     ranking = np.argsort(-weights, kind="stable")
     same_ranking = (np.argsort(-replicates, axis=1, kind="stable") == ranking).all(axis=1)
     errors: list[float | None] = [None] * len(gaps)
-    if num_photographs > 1 and options.trim:
-        spread = locate(differences, resampled, options.trim).std(axis=0, ddof=1)
-        errors = (spread * (num_photographs / (num_photographs - 1)) ** 0.5).tolist()  # a resample has n - 1 parts of n
-    elif num_photographs > 1:
+    if num_photographs > 1:
         errors = standard_errors(differences, gaps, clusters).tolist()
-    has_past = options.cap < 1 or options.multiplicative > 0
     return Estimate(
         gaps_db=gaps.tolist(),
         errors_db=errors,
-        smoothed_db=centre.tolist(),
         weights=weights.tolist(),
         low=low.tolist(),
         high=high.tolist(),
         ranking=ranking.tolist(),
         ranking_share=float(same_ranking.mean()),
+        temperature_db=automatic if options.temperature == "auto" else options.temperature,
+        signal_share=share,
+        tasks_differ=bool(((low > 1 / len(gaps)) | (high < 1 / len(gaps))).any()),
         num_photographs=num_photographs,
         band=("these photographs only" if num_photographs < FEW_PHOTOGRAPHS else "photographs of this kind")
-        + (", given the weights before" if has_past else ""),
+        + (", given the weights before" if options.multiplicative else ""),
         inputs=Inputs(list(key), options, memory),
         memory=Memory(
-            weights=weights.tolist() if has_past else None,
-            differences_db=smoothed.tolist() if options.logit_ema else None,
+            weights.tolist() if options.multiplicative else None, followed.tolist() if boundaries else None, boundaries
         ),
     )
 
 
 def _differences(reference_db: np.ndarray, shared_db: np.ndarray, num_images: int) -> np.ndarray:
-    """Of each image, single-task network less shared one, float [n, m]."""
+    """PSNR of the single-task network minus PSNR of the shared one, for each image, float [n, m]."""
     if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (num_images,):
         raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {num_images} images")
     differences = np.zeros(reference_db.shape)
@@ -221,51 +189,23 @@ def _differences(reference_db: np.ndarray, shared_db: np.ndarray, num_images: in
 
 
 def describe_estimate(found: Estimate) -> dict[str, Any]:
-    """What a record of intervals.jsonl holds of an estimate beside the two tables: enough to compute it again."""
+    """The part of a record of intervals.jsonl from which, with the two tables, `recompute` makes the estimate again."""
     values = asdict(found)
     del values["memory"]  # follows from the rest
     return {"estimator": values.pop("inputs"), "estimate": values}
 
 
 def recompute(record: Mapping[str, Any]) -> Estimate:
-    """The estimate of a record of intervals.jsonl, from nothing but that record."""
+    """The estimate of a record of intervals.jsonl, computed again from the record alone.
+
+    Raises `UsageError` for a record that was made with an option which this version does not have.
+    """
     inputs = record["estimator"]
     return estimate(
         np.array(record["reference_db"]),
         np.array(record["shared_db"]),
         record["photographs"],
         inputs["key"],
-        EstimatorSettings(**inputs["options"]),
+        EstimatorSettings(**without_removed(inputs["options"])),
         Memory(**inputs["memory"]),
     )
-
-
-def standard_errors(values: np.ndarray, means: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Cluster-robust standard errors of the means, float [n], of values [n, m] over images in two clusters or more."""
-    residuals = values - means[:, None]
-    sums = np.stack([np.bincount(clusters, weights=row) for row in residuals])
-    groups = sums.shape[1]
-    return np.sqrt(groups / (groups - 1) * (sums**2).sum(axis=1)) / len(clusters)
-
-
-def clusters_of(photographs: Sequence[str]) -> np.ndarray:
-    """What is resampled as one, for each image: its photograph, or with a single photograph the image; int64 [m]."""
-    names, clusters = np.unique(np.asarray(photographs), return_inverse=True)
-    return clusters if len(names) > 1 else np.arange(len(photographs))
-
-
-def interval(replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % percentile interval, of values [R, ...] over the first axis."""
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
-    return low, high
-
-
-def resample(clusters: np.ndarray, key: Sequence[int | str]) -> np.ndarray:
-    """How often each image is in each of NUM_REPLICATES resamples of the clusters, float [R, m]."""
-    groups = int(clusters.max()) + 1
-    uniform = words(NUM_REPLICATES * groups, "bootstrap", *key) >> np.uint64(11)
-    drawn = (uniform * 2.0**-53 * groups).astype(np.int64).reshape(NUM_REPLICATES, groups)
-    flat = (drawn + groups * np.arange(NUM_REPLICATES)[:, None]).reshape(-1)
-    counts = np.bincount(flat, minlength=NUM_REPLICATES * groups).reshape(NUM_REPLICATES, groups)
-    return counts[:, clusters].astype(float)

@@ -1,23 +1,27 @@
-"""Measurements: what is measured at a boundary between intervals."""
+"""Measurements: everything a policy may look at when an interval begins."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # policies import this module, and their names must be known without NumPy, Numba and PyTorch
+    import numpy as np
 
-from .estimator import Estimate, describe_estimate
-from .moments import Moments
+    from .estimator import Estimate
+    from .moments import Moments
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a policy may look at. Tables are float64 [n tasks, m images], PSNR in dB.
+    """What is measured at an interval boundary. Tables are float64 [n tasks, m images], PSNR in dB.
 
-    shared_db: the network in training, EMA weights. photographs: the HR picture of each image. reference_db:
-    single-task networks at the iteration that the estimator compares with, final_db: at their end, estimate: gaps and
-    weights, if there are references. losses: each task's mean training loss in the last two intervals at most, the
-    older first; None for a task without samples. moments: of the tasks' gradients, if they are measured. groups: the
-    group of each task that is trained on, where frozen plans follow the tasks (TGSR-style).
+    shared_db: the network in training (EMA weights). photographs: the HR image that image k of every task was cut
+    from. reference_db: single-task networks at the iteration that the estimator compares with. final_db: single-task
+    networks at their end. estimate: gaps and weights; these three are None without references. losses: mean training
+    loss of each task in the last two intervals at most, older first; None for a task without samples. moments: of
+    the tasks' gradients, if they are measured. groups: group number of each task in training, where frozen plans
+    follow the tasks (TGSR-style).
     """
 
     interval: int
@@ -33,7 +37,7 @@ class Measurements:
 
 
 def describe(measurements: Measurements, step: int) -> dict[str, Any]:
-    """A boundary as plain data: everything needed to compute its weights again."""
+    """The measurements as plain data: everything needed to compute the boundary's weights again."""
     record: dict[str, Any] = {
         "interval": measurements.interval,
         "step": step,
@@ -42,5 +46,7 @@ def describe(measurements: Measurements, step: int) -> dict[str, Any]:
         "shared_db": measurements.shared_db.tolist(),
     }
     if measurements.reference_db is not None and measurements.estimate is not None:
+        from .estimator import describe_estimate
+
         record |= {"reference_db": measurements.reference_db.tolist(), **describe_estimate(measurements.estimate)}
     return record

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t, wilcoxon
 
-from shared.rebalance.estimator import CONFIDENCE, FEW_PHOTOGRAPHS, clusters_of, interval, resample
+from shared.rebalance.clusters import CONFIDENCE, FEW_PHOTOGRAPHS, clusters_of, interval, resample
 
 
 class Interval(NamedTuple):

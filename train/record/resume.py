@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from shared.errors import RunError, UsageError
+from shared.rebalance.options import without_removed
 from shared.storage.remote import read_bounded
 from train.settings import CONFIG, TrainSettings
 
@@ -39,6 +40,7 @@ def require_resumable(folder: Path, settings: TrainSettings) -> None:
     if not (folder / CONFIG).is_file():
         return
     begun = _completed(_saved(folder / CONFIG), asdict(TrainSettings()))
+    begun["estimator"] = without_removed(begun["estimator"])
     for name, value in asdict(settings).items():
         if name not in FREE and begun[name] != value:
             raise UsageError(

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from shared.errors import RunError
-from shared.rebalance.estimator import clusters_of, interval, resample
+from shared.rebalance.clusters import clusters_of, interval, resample
 from shared.storage.json_lines import JsonLines
 from train.evaluation.paired import student_reach
 

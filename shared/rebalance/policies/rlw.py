@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from ...config import option
-from ...seeds import Draws, Key
 from ..measurements import Measurements
 from .policy import Decision, Form, Policy, normalised, split
 
@@ -34,6 +33,8 @@ class RLW(Policy):
         return [1.0] * n if self.form == "sampling" else split(_weights(n, self.seed, "rlw", number), "loss")[1]
 
 
-def _weights(n: int, *key: Key) -> list[float]:
+def _weights(n: int, *key: int | str) -> list[float]:
+    from ...seeds import Draws  # here, because it imports Numba and a policy's name must be known without
+
     draws, normal = Draws(*key), NormalDist()
     return normalised([math.exp(normal.inv_cdf(draws.unit() + 2.0**-54)) for _ in range(n)])

@@ -1,0 +1,50 @@
+"""Options of the estimator, without anything heavy, so that a command can check them before it imports NumPy."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import UsageError, require
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """How gaps DP become weights w. The defaults are the paper's Eq. 3 and 4.
+
+    Args:
+        temperature: T in w = softmax(DP / T), dB; 1 is Eq. 4, a larger T gives more even weights; auto chooses T from
+            how far HR images can tell the tasks apart, and averages the gaps over all interval boundaries so far
+        floor: e in w = (1 - e) softmax + e / n, so that no weight is below e / n
+        multiplicative: eta in w_t ~ w_(t-1) exp(eta DP_t / T), which drives the gaps to equality; 0 gives Eq. 4
+        reference: single-task PSNR at the same_iteration (Eq. 3), or at the final iteration of the references
+    """
+
+    temperature: float | Literal["auto"] = 1.0
+    floor: float = 0.0
+    multiplicative: float = 0.0
+    reference: Literal["same_iteration", "final"] = "same_iteration"
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for a value out of range."""
+        rules = {
+            "temperature": ("positive, or auto", self.temperature == "auto" or 0 < self.temperature < math.inf),
+            "floor": ("in [0, 1]", 0 <= self.floor <= 1),
+            "multiplicative": ("not negative", 0 <= self.multiplicative < math.inf),
+        }
+        require(self, rules, "estimator.")
+
+
+REMOVED = {"logit_ema": 0.0, "cap": 1.0, "trim": 0.0}
+"""Options of earlier versions with the values that had no effect: no result supported them."""
+
+
+def without_removed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved options without those of earlier versions. Raises `UsageError` for one that was in use."""
+    for name, off in REMOVED.items():
+        if options.get(name, off) != off:
+            raise UsageError(
+                f"estimator.{name} is {options[name]}: this version has no such option; continue with the version "
+                "that the run was begun with"
+            )
+    return {name: value for name, value in options.items() if name not in REMOVED}
