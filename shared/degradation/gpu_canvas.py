@@ -8,7 +8,6 @@ anything there.
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -114,19 +113,17 @@ def from_levels(levels: Tensor) -> Tensor:
 
 
 def repeat_edges(planes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Planes [n, c, H, W] whose values outside the upper left `size` (rows, columns) are those of its nearest edge."""
+    """Planes [n, c, H, W] whose values outside the upper left `size` (rows, columns) are those of its nearest edge.
+
+    The one index tensor, 8 bytes for each place of [n, H, W], serves all channels. (Indexing with a tensor for each
+    dimension would make a GPU write all of them out, 32 bytes for each value.)
+    """
     (count, channels, height, width), device = planes.shape, planes.device
     ends = np.array(sizes)[:, :, None] - 1
     lines = [np.minimum(np.arange(side), ends[:, axis]) for axis, side in enumerate((height, width))]
     rows, columns = to_device(np.concatenate(lines, axis=1), device).split((height, width), dim=1)
-    n, c = _numbers(max(count, channels), device)[:count], _numbers(max(count, channels), device)[:channels]
-    return planes[n[:, None, None, None], c[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
-
-
-@lru_cache(maxsize=64)
-def _numbers(count: int, device: torch.device) -> Tensor:
-    """0 .. count - 1, int64."""
-    return torch.arange(count, device=device)
+    places = torch.add(columns[:, None, :], rows[:, :, None], alpha=width).view(count, 1, height * width)
+    return planes.flatten(2).gather(2, places.expand(-1, channels, -1)).view(planes.shape)
 
 
 def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> list[list[int]]:

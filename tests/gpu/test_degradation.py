@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.parity import crops, plans
+from scripts.bench.parity import crops, plans
 from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
 from shared.degradation.space import SPACES

@@ -5,24 +5,30 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scripts import bench_degrade, gpu_check, parity
+from gen.render import RenderSettings
+from scripts import gpu_check
+from scripts.bench import __main__ as bench
+from scripts.bench import degrade, parity
 from scripts.gpu_check import (
     ROOT,
+    SKIPPED,
     CheckRow,
+    GpuCheckSettings,
     Step,
     attempt,
     read_degradation,
     read_parity,
+    read_steps,
     read_tests,
     read_training,
     table,
 )
+from shared.config import parse
 from shared.errors import RunError, UsageError
 from shared.storage.json_lines import JsonLines
 from train.record.progress import Window
@@ -55,13 +61,13 @@ def test_what_an_earlier_check_trained_is_not_taken_for_new(tmp_path, monkeypatc
 
 def test_parity_is_one_row_a_space_with_its_bounds(tmp_path):
     out = tmp_path / "parity.json"
-    parity.main(["--plans", "2", "--spaces", "paper", "--patch", "76", "--device", "cpu", "--out", str(out)])
+    bench.main(["parity", "--plans", "2", "--spaces", "paper", "--patch", "76", "--device", "cpu", "--out", str(out)])
     (row,) = read_parity(out)
     assert row.check == "parity, paper, 2 plans"
     assert row.wanted == "70%, 45 dB, 58 dB, 99.5%"
-    (found,) = json.loads(out.read_text())
+    (found,) = json.loads(out.read_text())["spaces"]
     assert row.good is parity.Parity(**found).holds()
-    out.write_text(json.dumps([{**found, "worst_db": 44.9}]))
+    out.write_text(json.dumps({"spaces": [{**found, "worst_db": 44.9}]}))
     assert read_parity(out)[0].good is False
 
 
@@ -73,7 +79,7 @@ def nearest(hr):
 def test_degradation_is_beside_its_peer_with_its_floor(tmp_path):
     out, peer = tmp_path / "degrade.json", "tests.scripts.test_gpu_check:nearest"
     sizes = ["--batch", "2", "--batches", "1", "--patch", "76"]
-    assert bench_degrade.main([*sizes, "--peer", peer, "--out", str(out)]) == 0
+    assert bench.main(["degrade", *sizes, "--peer", peer, "--out", str(out)]) == 0
     rows = {row.check: row for row in read_degradation(out)}
     assert "degradation, per sample, batch 2 of 76 px" in rows
     assert "degradation, peer, batch 2 of 76 px" in rows
@@ -88,12 +94,12 @@ def test_a_peer_that_is_not_there_is_refused():
     with pytest.raises(
         UsageError, match=r"--peer nobody:nothing: No module named 'nobody'; it must be MODULE:FUNCTION"
     ):
-        bench_degrade.load_peer("nobody:nothing")
+        degrade.load_peer("nobody:nothing")
 
 
 def test_counted_bytes_are_those_of_the_tensors():
     source = torch.zeros(10, 100)
-    with bench_degrade.Counter() as counter:
+    with degrade.Counter() as counter:
         source.view(1000).add_(source.new_zeros(1).expand(1000))
     assert counter.operations == 2
     assert counter.num_bytes == 4 + (4000 + 4 + 4000)  # new_zeros writes one value; add_ reads and writes
@@ -131,7 +137,7 @@ def test_what_goes_wrong_is_a_row(tmp_path):
     (row,) = attempt(Step("parity", [python, "-c", "import sys; sys.exit(3)"], list), tmp_path, late)
     assert row == CheckRow("parity", "failed (exit code 3): parity.log", good=False)
     (row,) = attempt(Step("parity", [python, "-c", ""], list), tmp_path, time.monotonic())
-    assert row.result == "not reached within the time limit"
+    assert row.result == SKIPPED
     assert attempt(Step("parity", [python, "-c", "print(1)"], list), tmp_path, late) == []
     assert (tmp_path / "parity.log").read_text() == "1\n"
 
@@ -153,8 +159,53 @@ def test_the_table_is_markdown():
     ]
 
 
-def test_all_steps_run_programs_that_are_there():
-    for device in ("cuda", "cpu"):
-        for step in gpu_check.steps(gpu_check.GpuCheckSettings(device=device), Path("out")):
-            scripts = [word for word in step.command if word.endswith(".py") and "/" in word]
-            assert all((ROOT / script).is_file() for script in scripts)
+def test_a_program_is_ended_with_its_children_when_its_time_is_over(tmp_path):
+    child = "import time; print('started', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    begun, step = time.monotonic(), Step("parity", [sys.executable, "-c", parent], list)
+    (row,) = attempt(step, tmp_path, begun + 3)
+    assert row.good is False
+    assert row.result.startswith("ended by the time limit after 3 s")
+    assert time.monotonic() - begun < 30
+
+
+def test_what_is_skipped_is_named_at_the_end(tmp_path, capsys):
+    assert gpu_check.main(["--device", "cpu", "--limit-s", "0", "--out", str(tmp_path)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("skipped, because 0 s were over: operators, gpu, parity, degradation, shards")
+    assert last.endswith("training step")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_every_command_line_of_the_check_is_understood(device, tmp_path):
+    """Each program's own settings take the options that it is given; tests are those that pytest would collect."""
+    parsed = [understood(step.command) for step in gpu_check.steps(GpuCheckSettings(device=device), tmp_path)]
+    assert len(parsed) == (13 if device == "cuda" else 12)
+    runs = [settings for settings in parsed if isinstance(settings, TrainSettings)]
+    assert [settings.compile for settings in runs] == [device == "cuda"] * 3
+
+
+def understood(command: list[str]) -> object:
+    python, *words = command
+    assert python == sys.executable
+    match words:
+        case ["-m", "pytest", *options]:
+            places = [word for word in options if word.startswith("tests/")]
+            assert places
+            assert all((ROOT / place).exists() for place in places)
+            return None
+        case ["-m", "gen.render", *options]:
+            return parse(RenderSettings, options, "", "")
+        case ["-m", "scripts.bench", name, *options]:
+            return parse(bench.BENCHMARKS[name][0], options, "", "")
+        case ["train/run.py", *options]:
+            return parse(TrainSettings, options, "", "")
+    raise AssertionError(f"nobody parses {words}")
+
+
+def test_the_loops_of_a_training_step_are_a_row_each(tmp_path):
+    found = {"head": ["loop", "samples/s", "plain / it"], "lines": [["plain fp32", "8.0", "1.00"]]}
+    (tmp_path / "train.json").write_text(json.dumps(found))
+    assert read_steps(tmp_path / "train.json") == [
+        CheckRow("training step, plain fp32", "samples/s 8.0, plain / it 1.00")
+    ]

@@ -11,10 +11,21 @@ import numpy as np
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from scripts.parity import LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WITHIN_ONE, crops, describe, measure, plans, quiet
+from scripts.bench.parity import (
+    LEAST_IDENTICAL,
+    LEAST_POOLED_DB,
+    LEAST_WITHIN_ONE,
+    cells,
+    crops,
+    measure,
+    plans,
+    quiet,
+)
 from shared.degradation import cpu, gpu
-from shared.degradation.gpu_canvas import from_levels
+from shared.degradation.gpu_canvas import from_levels, repeat_edges
 from shared.degradation.gpu_steps import Filter, steps_of
 from shared.degradation.plan import Resize
 from shared.degradation.space import SPACES
@@ -38,7 +49,7 @@ def test_both_backends_have_the_same_operators():
 def test_with_noise_off_small_patches_are_those_of_the_cpu_backend(space, device):
     # LR images of 24 to 32 pixels: one tipped coefficient of a final JPEG costs 4 times as much as at the size in use.
     found = measure(space, 96, (96, 112, 128, 101), device)
-    print(describe(found))
+    print(" | ".join(cells(found)))
     assert found.identical >= LEAST_IDENTICAL
     assert found.pooled_db >= LEAST_POOLED_DB
     assert found.within_one >= LEAST_WITHIN_ONE
@@ -49,7 +60,7 @@ def test_with_noise_off_small_patches_are_those_of_the_cpu_backend(space, device
 @pytest.mark.parametrize("space", SPACES)
 def test_with_noise_off_500_patches_of_the_size_in_use_are_those_of_the_cpu_backend(space, device):
     found = measure(space, 500, (256, 255), device)
-    assert found.holds(), describe(found)
+    assert found.holds(), " | ".join(cells(found))
 
 
 def test_the_smallest_picture_renders_and_lr_sides_are_rounded_down(device):
@@ -159,3 +170,30 @@ def test_working_memory_stays_below_the_stated_bound(resize1):
     bound = 4 * gpu.working_bytes(plan, 128, 128)
     print(f"peak {peak / bound:.2f} of the bound")
     assert bound / 3 < peak < bound  # a bound that says something
+
+
+class Operands(TorchDispatchMode):
+    """Notes the most tensors of integers that an operation takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        integers = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if function.__name__.startswith(("index", "gather", "take")):
+            self.most = max(self.most, sum(leaf.dtype == torch.int64 for leaf in integers))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.uint8])
+def test_repeated_edges_are_the_nearest_ones_by_a_single_index(kind):
+    """Of several index tensors a GPU makes copies as large as the result, times eight bytes each."""
+    planes = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).remainder(251).to(kind)
+    with Operands() as operands:
+        found = repeat_edges(planes, [(2, 3), (4, 1)])
+    for image, height, width in ((0, 2, 3), (1, 4, 1)):
+        inside = planes[image, :, :height, :width].numpy()
+        around = ((0, 0), (0, 4 - height), (0, 5 - width))
+        assert np.array_equal(found[image].numpy(), np.pad(inside, around, mode="edge"))
+    assert operands.most == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.parity import crops, plans, quiet
+from scripts.bench.parity import crops, plans, quiet
 from shared.degradation import cpu, gpu
 from shared.degradation.gpu_canvas import repeat_edges
 from shared.degradation.gpu_noise import words16

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage import data
 
-from scripts.parity import crops
+from scripts.bench.parity import crops
 from shared.degradation import cpu, gpu
 from shared.degradation.gpu_canvas import Canvas, from_levels, group, to_levels
 from shared.degradation.gpu_filter import prepare

@@ -1,65 +1,88 @@
-"""Time the torch backend: per-sample plans against batch-shared ones, on the device there is.
+"""Time the torch backend on the device there is: plans drawn per sample against plans shared by a batch.
 
-Batch-shared plans are those that Real-ESRGAN's code can draw: kernels, noise levels, qualities and seeds a sample; one
-size and mode of each resize, kind of noise, skip of the second blur, and order of the last step for the whole batch.
-Both run through the same operators of ours, so the ratio is what drawing everything a sample costs. Fresh plans in
-every batch; what the host works out of them is timed apart, because loader workers do it ahead.
-
---peer times anybody's code in the same run: a function of HR images, float32 [B, 3, H, W] in [0, 1] on the device, that
-returns their LR images. Machines are noisy: compare figures of one run only.
+Shared plans are those that Real-ESRGAN's code can draw: kernels, noise levels, qualities and seeds per sample; one size
+and mode of each resize, kind of noise, skip of the second blur and order of the last step for the whole batch. Both run
+through the same operators of ours, so the ratio is the cost of drawing everything per sample. Every batch has fresh
+plans; the host's part of the work is timed apart, because loader workers do it ahead.
 """
 
 import importlib
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from unittest import mock
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from shared.config import option, parse
+from scripts.bench.harness import accelerator, finish, forget_peak, machine, peak_mb, show
+from scripts.bench.settings import DegradeBenchSettings
 from shared.degradation import gpu
 from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.plan import Plan, sample_plan
 from shared.degradation.space import get_space
-from shared.errors import UsageError, run_command
+from shared.errors import UsageError
+
+Calls = Sequence[Callable[[], Any]]
 
 
-@dataclass(frozen=True)
-class DegradeBenchSettings:
-    """What to time."""
-
-    space: str = option("realesrgan", "degradation space, taken whole")
-    patch: int = option(256, "side of the HR patch in pixels")
-    batch: int = option(0, "pairs a batch; 0: 48 on an accelerator, 4 on the CPU")
-    batches: int = option(0, "batches timed of each kind; 0: 20 on an accelerator, 3 on the CPU")
-    budget_bytes: int = option(BUDGET_BYTES, "working memory in bytes")
-    peer: str | None = option(None, "MODULE:FUNCTION, other code to time in the same run")
-    out: str | None = option(None, "JSON file for the figures")
-
-
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code."""
-    settings = parse(DegradeBenchSettings, argv, "python scripts/bench_degrade.py", __doc__ or "")
+def run(settings: DegradeBenchSettings) -> dict[str, Any]:
+    """Print and return the figures. Raises `UsageError` for a peer that is not there."""
     peer = load_peer(settings.peer) if settings.peer else None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    figures = bench(settings, device, peer)
-    if settings.out:
-        Path(settings.out).write_text(json.dumps(figures, indent=2) + "\n")
-    return 0
+    device = accelerator()
+    on_gpu = device.type == "cuda"
+    batch, batches = settings.batch or (48 if on_gpu else 4), settings.batches or (20 if on_gpu else 3)
+    budget_bytes = settings.budget_bytes or BUDGET_BYTES
+    print(f"{machine(device)}; batch {batch}, {settings.patch} px, space {settings.space}\n")
+    subspace = get_subspace(get_space(settings.space), "full", "full")
+    per_sample = [_plans(subspace, settings.patch, number, batch) for number in range(batches + 1)]
+    shared = [[_with_shared_draws(plan, plans[0]) for plan in plans] for plans in per_sample]
+    hr, lr_side = _images(batch, settings.patch, device), settings.patch // 4
+    figures: dict[str, Any] = {"batch": batch, "patch": settings.patch, "space": settings.space}
+
+    start = time.perf_counter()
+    steps, steps_shared = (
+        [[steps_of(p, lr_side, lr_side) for p in plans] for plans in many] for many in (per_sample, shared)
+    )
+    figures["host_ms"] = 1000 * (time.perf_counter() - start) / (2 * len(per_sample))
+    kinds: dict[str, Calls] = {
+        "per_sample": [_ours(hr, one, budget_bytes) for one in steps],
+        "batch_shared": [_ours(hr, one, budget_bytes) for one in steps_shared],
+    }
+    if peer:
+        pixels = hr.float() / 255
+        kinds["peer"] = [lambda: peer(pixels)] * (batches + 1)
+    forget_peak(device)
+    for kind, calls in kinds.items():
+        milliseconds = _time(calls, device)
+        if kind == "per_sample":  # before anything else has been on the device
+            figures["peak_mib"] = peak_mb(device)
+        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
+        figures[f"ratio_to_{kind}"] = milliseconds / figures["per_sample"]["ms"]
+    figures["copy_gb_per_s"] = _copy_rate(device)
+    figures["floor_ms"] = 1000 * figures["per_sample"]["gigabytes"] / figures["copy_gb_per_s"]
+    bound = batch * max(working_bytes(plan, settings.patch, settings.patch) for plans in per_sample for plan in plans)
+    figures["bound_mib"] = min(bound, budget_bytes) / 2**20
+    _show(figures, [*kinds])
+    return figures
+
+
+def _show(figures: dict[str, Any], kinds: Sequence[str]) -> None:
+    lines = []
+    for kind in kinds:
+        found = figures[kind]
+        cells = [f"{found['ms']:.1f}", f"{found['pairs_per_s']:.0f}", f"{figures[f'ratio_to_{kind}']:.2f}"]
+        lines.append([kind.replace("_", " "), *cells, f"{found['launches']:.0f}", f"{found['gigabytes']:.2f}"])
+    show(["plans", "ms per batch", "pairs/s", "time / per sample", "launches", "GB read and written"], lines)
+    print(f"host, ahead of the device: {figures['host_ms']:.1f} ms per batch")
+    print(f"floor, those bytes at a copy's {figures['copy_gb_per_s']:.0f} GB/s: {figures['floor_ms']:.1f} ms")
+    print(f"working memory: bound {figures['bound_mib']:.0f} MiB; peak of all memory: {figures['peak_mib']:.0f} MiB")
 
 
 def load_peer(name: str) -> Callable[[Tensor], Any]:
@@ -71,63 +94,8 @@ def load_peer(name: str) -> Callable[[Tensor], Any]:
         raise UsageError(f"--peer {name}: {error}; it must be MODULE:FUNCTION, the module on PYTHONPATH") from error
 
 
-def bench(
-    settings: DegradeBenchSettings, device: torch.device, peer: Callable[[Tensor], Any] | None = None
-) -> dict[str, Any]:
-    """Print and return the figures."""
-    on_gpu = device.type == "cuda"
-    if not on_gpu:
-        torch.set_num_threads(1)
-    batch, batches = settings.batch or (48 if on_gpu else 4), settings.batches or (20 if on_gpu else 3)
-    name = torch.cuda.get_device_name() if on_gpu else "CPU, one thread"
-    print(f"{name}, torch {torch.__version__}; batch {batch}, {settings.patch} px, space {settings.space}")
-    subspace = get_subspace(get_space(settings.space), "full", "full")
-    per_sample = [_plans(subspace, settings.patch, number, batch) for number in range(batches + 1)]
-    shared = [[_with_shared_draws(plan, plans[0]) for plan in plans] for plans in per_sample]
-    hr, lr_side = _pictures(batch, settings.patch, device), settings.patch // 4
-    figures: dict[str, Any] = {"device": name, "batch": batch, "patch": settings.patch, "space": settings.space}
-
-    start = time.perf_counter()
-    steps, steps_shared = (
-        [[steps_of(p, lr_side, lr_side) for p in plans] for plans in many] for many in (per_sample, shared)
-    )
-    figures["host_ms"] = 1000 * (time.perf_counter() - start) / (2 * len(per_sample))
-    todo: dict[str, list[Callable[[], Any]]] = {
-        "per_sample": [_ours(hr, one, settings.budget_bytes) for one in steps],
-        "batch_shared": [_ours(hr, one, settings.budget_bytes) for one in steps_shared],
-    }
-    if peer:
-        pictures = hr.float() / 255
-        todo["peer"] = [lambda: peer(pictures)] * (batches + 1)
-    for kind, calls in todo.items():
-        milliseconds = _time(calls, device)
-        if on_gpu and kind == "per_sample":  # before anything else has been on the device
-            figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
-        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
-        print(
-            f"{kind.replace('_', ' '):13s}{milliseconds:9.1f} ms a batch, {1000 * batch / milliseconds:8.0f} pairs/s; "
-            f"{figures[kind]['launches']:5.0f} launches, {figures[kind]['gigabytes']:6.2f} GB read and written"
-        )
-    print(f"host, ahead of it: {figures['host_ms']:.1f} ms a batch")
-    for kind in list(todo)[1:]:
-        figures[f"ratio_to_{kind}"] = figures[kind]["ms"] / figures["per_sample"]["ms"]
-        print(f"per sample / {kind.replace('_', ' ')}: {figures[f'ratio_to_{kind}']:.2f} times the pairs/s")
-    figures["copy_gb_per_s"] = _copy_rate(device)
-    figures["floor_ms"] = 1000 * figures["per_sample"]["gigabytes"] / figures["copy_gb_per_s"]
-    print(
-        f"floor: those bytes at {figures['copy_gb_per_s']:.0f} GB/s, as copying has, are {figures['floor_ms']:.1f} ms"
-    )
-    bound = batch * max(working_bytes(plan, settings.patch, settings.patch) for plans in per_sample for plan in plans)
-    figures["bound_mib"] = min(bound, settings.budget_bytes) / 2**20
-    print(f"working memory: bound {figures['bound_mib']:.0f} MiB", end="")
-    if on_gpu:
-        print(f", peak of all memory {figures['peak_mib']:.0f} MiB", end="")
-    print()
-    return figures
-
-
-def _pictures(batch: int, patch: int, device: torch.device) -> Tensor:
-    """Smooth pictures, uint8 [batch, 3, patch, patch]."""
+def _images(batch: int, patch: int, device: torch.device) -> Tensor:
+    """Smooth images, uint8 [batch, 3, patch, patch]."""
     coarse = torch.rand(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(coarse, (patch, patch), mode="bicubic").clamp(0, 1)
     return (smooth * 255).byte().to(device)
@@ -158,32 +126,26 @@ def _ours(hr: Tensor, steps: Sequence[Steps], budget_bytes: int) -> Callable[[],
     return lambda: execute(hr, steps, budget_bytes=budget_bytes)
 
 
-def _time(calls: Sequence[Callable[[], Any]], device: torch.device) -> float:
-    """Milliseconds a call, the device's work included, or of CPU time where there is none.
+def _time(calls: Calls, device: torch.device) -> float:
+    """Milliseconds per call: of wall time with the device's work, or of CPU time where there is no accelerator.
 
-    The first warms up; on a GPU all do, whose sizes differ, so that its memory is reserved before.
+    The first call warms up. On a GPU all calls do, because their sizes differ and their memory must be reserved before.
     """
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     for call in calls if device.type == "cuda" else calls[:1]:
         call()
-    _finish(device)
+    finish(device)
     start = clock()
     for call in calls[1:]:
         call()
-    _finish(device)
+    finish(device)
     return 1000 * (clock() - start) / (len(calls) - 1)
 
 
-def _finish(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _effort(calls: Calls, device: torch.device) -> dict[str, float]:
+    """Launches and gigabytes per call, in the mean.
 
-
-def _effort(calls: Sequence[Callable[[], Any]], device: torch.device) -> dict[str, float]:
-    """Launches and gigabytes of a call, in the mean.
-
-    On the CPU, pictures are grouped as on a GPU meanwhile, and a launch is an operation that one would have to be sent.
+    On the CPU, images are grouped as on a GPU meanwhile, and a launch is an operation that a GPU would be sent.
     """
     with Counter() as counter, mock.patch.dict(gpu.WASTED_PIXELS, clear=True):
         for call in calls:
@@ -232,7 +194,3 @@ def _copy_rate(device: torch.device) -> float:
     target = torch.empty_like(source)
     calls = [lambda: target.copy_(source)] * 5
     return 2 * source.nbytes / 1e6 / _time(calls, device)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -1,29 +1,26 @@
-"""How close the torch backend comes to the CPU backend: the same plans and pictures, noise off, on one device.
+"""How close the torch backend comes to the CPU backend: the same plans and HR images, noise off, on one device.
 
-HR crops of scikit-image's photographs, plans spread over the boxes of each space's own partition. Prints a row a space:
-LR images that are identical, PSNR of the worst plan and of all errors together, values within one level.
+The HR crops are of scikit-image's photographs; the plans are spread over the boxes of each space's own partition. There
+is a row per space: the share of LR images that are identical, the PSNR of the worst plan and of all errors together,
+and the share of values within one level.
 """
 
 import itertools
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # Python puts scripts/ there
+from typing import Any
 
 import numpy as np
 import torch
 from skimage import data
 
-from shared.config import option, parse
+from scripts.bench.harness import accelerator, machine, show
+from scripts.bench.settings import ParityBenchSettings
 from shared.degradation import cpu, gpu
 from shared.degradation.partition import partition
 from shared.degradation.plan import Plan, sample_plan
-from shared.degradation.space import SPACES, get_space
-from shared.errors import UsageError, run_command
+from shared.degradation.space import get_space
+from shared.errors import UsageError
 
 LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WORST_DB, LEAST_WITHIN_ONE = 0.7, 58, 45, 0.995
 """What a space must reach with patches of 256 pixels."""
@@ -31,19 +28,8 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class ParitySettings:
-    """What to compare."""
-
-    spaces: list[str] = option(lambda: list(SPACES), "degradation spaces")
-    plans: int = option(500, "plans a space")
-    patch: int = option(256, "side of the HR crop in pixels; every other batch is a pixel smaller")
-    device: str = option("auto", "cpu, cuda, or auto: an accelerator if there is one")
-    out: str | None = option(None, "JSON file for the figures")
-
-
-@dataclass(frozen=True)
 class Parity:
-    """Of the LR images of one space. identical, within_one: shares. PSNR over R, G, B; 100 dB for no error at all.
+    """The LR images of one space. identical, within_one: shares. PSNR over R, G, B; 100 dB for no error at all.
 
     worst_row, largest: the plan with the lowest PSNR, and the largest difference of any, in levels.
     """
@@ -65,31 +51,22 @@ class Parity:
         return all(value >= bound for value, bound in zip(reached, least, strict=True))
 
 
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code: 1 when a bound does not hold."""
-    settings = parse(ParitySettings, argv, "python scripts/parity.py", __doc__ or "")
+def run(settings: ParityBenchSettings) -> dict[str, Any]:
+    """Print and return a row per space. Raises `UsageError` for a device that is not there."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no GPU here")
-    wanted = "cuda" if settings.device == "auto" and torch.cuda.is_available() else settings.device
-    device = torch.device("cpu" if wanted == "auto" else wanted)
+    device = accelerator() if settings.device == "auto" else torch.device(settings.device)
     torch.set_num_threads(1)
-    print(f"{settings.plans} plans a space, {settings.patch} px, noise off, torch {torch.__version__} on {device}")
-    print("| space | identical | worst plan | all errors | within 1 level | largest |\n|---|---|---|---|---|---|")
-    found = []
-    for space in settings.spaces:
-        found.append(measure(space, settings.plans, (settings.patch, settings.patch - 1), device))
-        print(describe(found[-1]), flush=True)
-    if settings.out:
-        Path(settings.out).write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
-    return 0 if all(one.holds() for one in found) else 1
+    print(f"{machine(device)}; {settings.plans} plans per space, {settings.patch} px, noise off\n")
+    found = [measure(space, settings.plans, (settings.patch, settings.patch - 1), device) for space in settings.spaces]
+    show(["space", "identical", "worst plan", "all errors", "within 1 level", "largest"], [cells(one) for one in found])
+    return {"spaces": [asdict(one) for one in found], "holds": all(one.holds() for one in found)}
 
 
-def describe(found: Parity) -> str:
-    """One row of the table."""
-    return (
-        f"| {found.space} | {found.identical:.1%} | {found.worst_db:.1f} dB (row {found.worst_row}) "
-        f"| {found.pooled_db:.1f} dB | {found.within_one:.3%} | {found.largest} |"
-    )
+def cells(found: Parity) -> list[str]:
+    """The cells of one row of the table."""
+    worst, pooled = f"{found.worst_db:.1f} dB (row {found.worst_row})", f"{found.pooled_db:.1f} dB"
+    return [found.space, f"{found.identical:.1%}", worst, pooled, f"{found.within_one:.3%}", f"{found.largest}"]
 
 
 def measure(space: str, count: int, sides: Sequence[int], device: torch.device) -> Parity:
@@ -148,7 +125,3 @@ def quiet(plan: Plan) -> Plan:
 def psnr(square_error: float) -> float:
     """dB for 8 bits; 100 without an error, as everywhere but in `shared.metrics`, which says infinity."""
     return float(min(100.0, 10 * np.log10(255**2 / max(square_error, 1e-9))))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

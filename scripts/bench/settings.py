@@ -1,0 +1,66 @@
+"""The options of each benchmark. Nothing heavy is imported here, so that a wrong option is answered at once."""
+
+from dataclasses import dataclass
+
+from shared.config import option
+from shared.degradation.space import SPACES
+from train.settings import NetworkSettings
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What every benchmark can be asked for."""
+
+    out: str | None = option(None, "JSON file for the figures")
+
+
+@dataclass(frozen=True)
+class RenderBenchSettings(BenchSettings):
+    """What `render` times."""
+
+    hr: str = option("photos", "folder of HR images, or photos")
+    space: str = option("paper", "degradation space")
+    patch: int = option(256, "side of the HR crop in pixels")
+    rows: int = option(100, "rows per subspace")
+    workers: int = option(2, "largest number of worker processes")
+    shards: int = option(8, "shards per subspace that are rendered one after the other to watch memory")
+
+
+@dataclass(frozen=True)
+class DegradeBenchSettings(BenchSettings):
+    """What `degrade` times."""
+
+    space: str = option("realesrgan", "degradation space, taken whole")
+    patch: int = option(256, "side of the HR patch in pixels")
+    batch: int = option(0, "pairs in a batch; 0: 48 on an accelerator, 4 on the CPU")
+    batches: int = option(0, "batches of each kind that are timed; 0: 20 on an accelerator, 3 on the CPU")
+    budget_bytes: int = option(0, "working memory in bytes; 0: the backend's default")
+    peer: str | None = option(
+        None,
+        "MODULE:FUNCTION, other code to time in the same run; it takes HR images, float32 [B, 3, H, W] in [0, 1] on "
+        "the device, and returns their LR images",
+    )
+
+
+@dataclass(frozen=True)
+class TrainBenchSettings(BenchSettings):
+    """What `train` times."""
+
+    network: NetworkSettings = option(NetworkSettings, "the network, as of train/run.py")
+    shards: str | None = option(None, "folder with datasets (default: two small ones are rendered)")
+    patch: int = option(256, "side of the HR patch of the rendered shards, pixels")
+    batch: int = option(0, "samples in a step; 0: 48 on an accelerator, 4 on the CPU")
+    steps: int = option(0, "steps timed in a turn; 0: 30 on an accelerator, 4 on the CPU")
+    turns: int = option(3, "turns of each loop")
+    workers: int = option(2, "loader workers of either loop; an accelerator may be faster than 2")
+    compile: bool = option(False, "time torch.compile too")
+
+
+@dataclass(frozen=True)
+class ParityBenchSettings(BenchSettings):
+    """What `parity` compares."""
+
+    spaces: list[str] = option(lambda: list(SPACES), "degradation spaces")
+    plans: int = option(500, "plans per space")
+    patch: int = option(256, "side of the HR crop in pixels; every other batch is one pixel smaller")
+    device: str = option("auto", "cpu, cuda, or auto: an accelerator if there is one")
