@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
-import cv2
 import numpy as np
 
-from shared.degradation import cpu
 from shared.degradation.plan import Plan
 from shared.errors import RunError, UsageError
 
@@ -38,6 +36,8 @@ class Backend:
 
 def degrade(backend: str, hr: Images, plans: Sequence[Plan], scale: int, usm: bool) -> list[np.ndarray]:
     """LR of stored HR crops, uint8 RGB; with `usm`, from the sharpened crops as Real-ESRGAN does."""
+    from shared.degradation import cpu  # with OpenCV and Numba, which commands load after their arguments are checked
+
     return BACKENDS[backend].render([cpu.sharpen(image) for image in hr] if usm else hr, plans, scale)
 
 
@@ -61,10 +61,14 @@ def _opencv() -> str:
         for name in (OPENCV, "opencv-contrib-python"):
             with suppress(PackageNotFoundError):
                 return version(name + kind)
+    import cv2
+
     return cv2.__version__
 
 
 def _on_cpu(hr: Images, plans: Sequence[Plan], scale: int) -> list[np.ndarray]:
+    from shared.degradation import cpu
+
     return [cpu.render(image, plan, scale) for image, plan in zip(hr, plans, strict=True)]
 
 

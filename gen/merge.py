@@ -15,6 +15,7 @@ from pathlib import Path
 from gen.dataset import DatasetJob, commit, recipe_of
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
+from shared.command import spelling
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.photos.find import HRImage, HRImageSet
@@ -58,13 +59,13 @@ class Part:
 
 def main(argv: list[str]) -> int:
     """The command; see `MergeSettings`. Returns the exit code."""
-    settings = parse(MergeSettings, argv, "python -m gen.merge", __doc__ or "")
+    settings = parse(MergeSettings, argv, spelling("merge"), __doc__ or "")
     out = place(settings.out)
     if isinstance(out, Remote):
         raise UsageError(f"out is {settings.out!r}: parts are joined in a folder; copy it to the url afterwards")
     folders = [place(name) for name in settings.part]
     if not folders:
-        raise UsageError("no part is given: python -m gen.merge OUT PART [PART ...]")
+        raise UsageError(f"no part is given: {spelling('merge')} OUT PART [PART ...]")
     if out.resolve() in [folder.resolve() for folder in folders if isinstance(folder, Path)]:
         raise UsageError(f"{out} is both the result and a part: give a new folder for the result")
     parts = in_order([read_part(folder) for folder in folders])
@@ -90,7 +91,7 @@ def read_part(folder: Place) -> Part:
     sound = manifest.digest == recipe.digest() and part.rows.start >= 0 and part.rows.start % per_shard == 0
     sound = sound and [entry.nsamples for entry in manifest.shardlist] == expected
     if not sound or any(part.spec(n, folder).tar.name != e.url for n, e in enumerate(manifest.shardlist)):
-        raise RunError(f"{folder / MANIFEST} does not agree with its own recipe: run python -m gen.verify {folder}")
+        raise RunError(f"{folder / MANIFEST} does not agree with its own recipe: run {spelling('verify')} {folder}")
     return part
 
 

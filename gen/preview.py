@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gen.preview_html import Shown, draw_page, read_plans
+from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.errors import RunError, UsageError, require_at_least, run_command
@@ -52,7 +53,7 @@ class PreviewSettings:
 
 def main(argv: list[str]) -> int:
     """The command; see `PreviewSettings`. Returns the exit code."""
-    settings = parse(PreviewSettings, argv, "python -m gen.preview", __doc__ or "")
+    settings = parse(PreviewSettings, argv, spelling("preview"), __doc__ or "")
     require_at_least(1, settings, "rows")
     datasets = [Dataset(folder) for path in settings.path for folder in _folders(place(path))]
     for dataset in datasets:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.command import spelling
 from shared.degradation.plan import Plan
 from shared.errors import RunError
 from shared.images import encode_png
@@ -54,7 +55,7 @@ def read_plans(dataset: Dataset, on_row: Callable[[], object] = lambda: None) ->
         try:
             plans.append(Plan.from_json(dataset.meta(number).plan))
         except ValueError as error:
-            raise RunError(f"row {number} of {dataset.folder} is damaged: {error}; run python -m gen.verify") from error
+            raise RunError(f"row {number} of {dataset.folder} is damaged: {error}; run {spelling('verify')}") from error
         on_row()
     return plans
 

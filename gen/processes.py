@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-import cv2
 from threadpoolctl import threadpool_limits
 
 from shared.errors import RunError
@@ -81,6 +80,8 @@ def start_process(stop: Any = None) -> None:
 
 def one_thread() -> None:
     """Keep this process to one thread: the workers beside it have the other cores."""
+    import cv2  # here, so that commands answer before it is loaded
+
     cv2.setNumThreads(1)
     threadpool_limits(1)
 

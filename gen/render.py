@@ -23,6 +23,7 @@ from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
 from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
+from shared.command import spelling
 from shared.config import option, parse
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.space import SPACES, get_space
@@ -77,7 +78,7 @@ class RenderSettings:
 
 def main(argv: list[str]) -> int:
     """The command; see `RenderSettings`. Returns the exit code."""
-    settings = parse(RenderSettings, argv, "python -m gen.render", __doc__ or "")
+    settings = parse(RenderSettings, argv, spelling("render"), __doc__ or "")
     _check(settings)
     _rows(settings)
     if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
@@ -125,7 +126,7 @@ def _advice(settings: RenderSettings, num_missing: int, unfinished: list[Outcome
     if waits:
         texts.append(
             f"{len(waits)} of {num_missing} shards are not rendered yet and wait for {', '.join(sorted({*waits}))}; "
-            f"look with `python -m gen.status {settings.out}`, and run the same command again when they are rendered"
+            f"look with `{spelling('status')} {settings.out}`, and run the same command again when they are rendered"
         )
     return "; ".join(texts)
 

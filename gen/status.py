@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from gen.dataset import PLAN, DatasetPlan
 from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
+from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
@@ -130,7 +131,7 @@ class DatasetProgress:
 
 def main(argv: list[str]) -> int:
     """The command; see `StatusSettings`. Returns the exit code."""
-    settings = parse(StatusSettings, argv, "python -m gen.status", __doc__ or "")
+    settings = parse(StatusSettings, argv, spelling("status"), __doc__ or "")
     if settings.interval <= 0:
         raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
     datasets = find_progress(place(settings.path))

@@ -20,8 +20,8 @@ import numpy as np
 
 from gen.backends import versions
 from gen.processes import process_pool, start_process
+from shared.command import spelling
 from shared.config import option, parse
-from shared.degradation.cpu import render
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
 from shared.degradation.space import MIN_PATCH, SPACES, get_space
@@ -99,7 +99,7 @@ class Work:
 
 def main(argv: list[str]) -> int:
     """The command; see `TestsetSettings`. Returns the exit code."""
-    settings = parse(TestsetSettings, argv, "python -m gen.testset", __doc__ or "")
+    settings = parse(TestsetSettings, argv, spelling("testset"), __doc__ or "")
     if settings.name not in NAMES:
         raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
     require_at_least(1, settings, "scale", "workers")
@@ -239,6 +239,8 @@ def _read(photograph: HRImage, scale: int) -> np.ndarray:
 
 def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, str]:
     """The LR picture in a task and the JSON of its plan, keyed by the photograph's hash: the same in every set."""
+    from shared.degradation.cpu import render  # here, so that the command answers before OpenCV is loaded
+
     row, (height, width, _) = int(work.photograph.sha256[:12], 16), hr.shape
     recipe = work.recipe
     plan = sample_plan(task, seed=recipe.seed, split="test", row=row, height=height, width=width, scale=recipe.scale)

@@ -23,6 +23,7 @@ from gen.processes import process_pool, start_process
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
+from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.shards.format import num_shards
@@ -86,7 +87,7 @@ class Report:
 
 def main(argv: list[str]) -> int:
     """The command; see `VerifySettings`. Returns the exit code."""
-    settings = parse(VerifySettings, argv, "python -m gen.verify", __doc__ or "")
+    settings = parse(VerifySettings, argv, spelling("verify"), __doc__ or "")
     require_at_least(0, settings, "rerender")
     require_at_least(1, settings, "workers")
     folders = find_datasets(place(settings.path))

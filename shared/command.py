@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 COMMANDS = {
     "render": ("gen.render", "render LR-HR pairs of a subspace into shards"),
@@ -17,6 +18,13 @@ COMMANDS = {
     "report": ("train.report.__main__", "write an HTML page about a run"),
 }
 """Module and one-line description of each verb. Modules are imported by name, since the library may not import them."""
+
+
+def spelling(verb: str) -> str:
+    """A verb as usage lines and hints spell it: `realsr render`, or `python -m gen.render` when that was typed."""
+    ours = {Path(__file__).absolute().parents[1] / package for package in ("gen", "train", "scripts")}
+    is_module = not ours.isdisjoint(Path(sys.argv[0]).absolute().parents)
+    return f"python -m {COMMANDS[verb][0]}" if is_module else f"realsr {verb}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,12 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
-
-from .compiled import compiled
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_FILTER_UP = 2
@@ -31,6 +28,8 @@ def decode(data: bytes | memoryview | np.ndarray, name: str) -> np.ndarray:
     several frames the first is taken; colour profiles are not.
     Raises ValueError when the bytes are not a picture OpenCV can decode, or one of floating point numbers.
     """
+    import cv2  # here, so that commands answer before it is loaded
+
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -71,6 +70,8 @@ def read_header(path: Path) -> Header:
 
 def is_transparent(data: bytes) -> bool:
     """Whether any pixel of a picture shows what lies behind it."""
+    import cv2
+
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim < 3 or image.shape[2] < 4:
         return False
@@ -97,6 +98,8 @@ def decode_png(data: bytes | memoryview, name: str, out: np.ndarray | None = Non
     The layout that `encode_png` writes is read with ISA-L, in a third of OpenCV's time; any other by OpenCV. Checksums
     are held against the bytes. Raises ValueError when they are damaged or no picture.
     """
+    from .png_rows import add_rows
+
     height, width = png_size(data)
     end = len(data) - len(PNG_END)
     is_ours = data[24:29] == PNG_RGB and data[37:41] == b"IDAT" and data[end:] == PNG_END
@@ -115,7 +118,7 @@ def decode_png(data: bytes | memoryview, name: str, out: np.ndarray | None = Non
         return _into(out, decode(data, name))
     image = np.empty((height, width, 3), np.uint8) if out is None else out
     assert image.flags.c_contiguous
-    _add_rows(rows, image.reshape(height, 3 * width))
+    add_rows(rows, image.reshape(height, 3 * width))
     return image
 
 
@@ -124,16 +127,6 @@ def _into(out: np.ndarray | None, image: np.ndarray) -> np.ndarray:
         return image
     out[...] = image
     return out
-
-
-@compiled
-def _add_rows(stored, pixels):
-    """Running sums down the columns: uint8 [h, 1 + w], the filter in front, into uint8 [h, w]."""
-    for x in range(pixels.shape[1]):
-        pixels[0, x] = stored[0, x + 1]
-    for y in range(1, pixels.shape[0]):
-        for x in range(pixels.shape[1]):
-            pixels[y, x] = np.uint8(pixels[y - 1, x] + stored[y, x + 1])
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

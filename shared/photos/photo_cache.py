@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from isal import isal_zlib
 from PIL import __version__ as pillow_version
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from .find import HRImage
 
 DEFAULT_GB = 16.0
-DECODER = f"1-{cv2.__version__}-{pillow_version}"
-"""Raise the first number when `images.decode` gives other pixels."""
+DECODER = "1"
+"""Raise it when `images.decode` gives other pixels; versions of its libraries stand beside it in the name of a file."""
 TRAILER = struct.Struct("<III")
 """After the pixels: height, width, CRC-32 of the pixels."""
 ABANDONED_SECONDS = 3600.0
@@ -103,8 +102,10 @@ def keep(key: str, image: np.ndarray) -> bool:
 
 
 def _path(key: str) -> Path | None:
+    import cv2  # here, so that commands answer before it is loaded
+
     folder = cache_folder()
-    return folder / f"{key}-{DECODER}.rgb" if folder else None
+    return folder / f"{key}-{DECODER}-{cv2.__version__}-{pillow_version}.rgb" if folder else None
 
 
 def _image(key: str, pages: mmap.mmap) -> np.ndarray | None:

@@ -7,7 +7,6 @@ it decodes to, so that any LR can be rendered again from its shard alone.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ..images import PNG_SIGNATURE, decode, decode_png, encode_png, png_size
@@ -68,6 +67,8 @@ def _ppm_size(data: bytes | memoryview) -> tuple[int, int]:
 
 
 def _encode_jpeg(image: np.ndarray) -> bytes:
+    import cv2
+
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)[1].tobytes()

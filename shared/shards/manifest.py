@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..command import spelling
 from ..errors import RunError
 from ..records import canonical_json, require_fields
 from ..storage.atomic import write_bytes
@@ -98,7 +99,7 @@ def load_manifest(folder: Place) -> Manifest:
         return manifest
     except FileNotFoundError as error:
         raise RunError(
-            f"no dataset at {folder}: {MANIFEST} is missing; render one with python -m gen.render"
+            f"no dataset at {folder}: {MANIFEST} is missing; render one with {spelling('render')}"
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is not a manifest of this format: {error}") from error

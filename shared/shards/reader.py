@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..command import spelling
 from ..errors import RunError
 from ..storage.remote import Place, Remote, info
 from .format import (
@@ -64,14 +65,14 @@ class ShardFile:
                 self._file = os.open(tar, os.O_RDONLY)
         except FileNotFoundError as error:
             raise LostRowError(
-                f"shard file {error.filename} is missing: render again or run python -m gen.verify"
+                f"shard file {error.filename} is missing: render again or run {spelling('verify')}"
             ) from error
         except ValueError as error:
             raise LostRowError(f"index of {self._name} is damaged: {error}") from error
         last = self._rows[-1][-1] if self._rows else None
         if len(self._rows) != num_rows or (last and last.offset + last.size > size):
             raise LostRowError(
-                f"{self._name} is cut short or not the one in the manifest ({num_rows} rows): run python -m gen.verify"
+                f"{self._name} is cut short or not the one in the manifest ({num_rows} rows): run {spelling('verify')}"
             )
 
     def __len__(self) -> int:

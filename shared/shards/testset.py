@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..command import spelling
 from ..errors import RunError
 from ..records import canonical_json, require_fields
 from ..storage.atomic import write_bytes
@@ -86,7 +87,7 @@ def load_testset(folder: Path) -> TestSetRecord:
         images = [TestImage(**image) for image in values["images"]]
         return TestSetRecord(**{**{f.name: values[f.name] for f in fields(TestSetRecord)}, "images": images})
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: finish the set with python -m gen.testset") from error
+        raise RunError(f"{path} is missing: finish the set with {spelling('testset')}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is not a test set of this format: {error}") from error
 

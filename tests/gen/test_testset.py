@@ -75,7 +75,7 @@ def test_workers_and_an_interruption_change_nothing(hr, tmp_path, capsys):
     (resumed / "testset.json").unlink()
     (resumed / "LR" / "blur" / ".tmp-leftover.png").touch()
     kept = (resumed / "LR" / "mild" / "DIV2K_valid_HR-0801.png").stat().st_mtime_ns
-    with pytest.raises(RunError, match=r"testset.json is missing: finish the set with python -m gen\.testset"):
+    with pytest.raises(RunError, match=r"testset.json is missing: finish the set with realsr testset"):
         load_testset(resumed)
     capsys.readouterr()
     build(["--hr", str(hr), "--out", str(resumed), "--workers", "1"])

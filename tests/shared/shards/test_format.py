@@ -249,7 +249,7 @@ def test_a_shard_listed_twice_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_manifest_says_how_to_get_one(tmp_path):
-    with pytest.raises(RunError, match=r"manifest\.json is missing; render one with python -m gen\.render"):
+    with pytest.raises(RunError, match=r"manifest\.json is missing; render one with realsr render"):
         load_manifest(tmp_path)
 
 

@@ -93,7 +93,7 @@ def test_a_missing_file_says_what_to_do(ending, folder):
     (folder / f"noise-x4-a1b2c3-000001.{ending}").unlink()
     dataset = Dataset(folder)
     assert dataset[0].row.row == 0
-    with pytest.raises(RunError, match=rf"000001\.{ending} is missing: render again or run python -m gen\.verify"):
+    with pytest.raises(RunError, match=rf"000001\.{ending} is missing: render again or run realsr verify"):
         dataset[5]
 
 
