@@ -137,7 +137,7 @@ def test_what_cannot_be_meant_is_refused(arguments, tmp_path, capsys):
 def test_a_failed_picture_is_named_and_tried_again(hr, tmp_path, capsys, monkeypatch):
     command = ["--hr", str(hr), "--out", str(tmp_path / "set"), "--workers", "1"]
     with monkeypatch.context() as broken:
-        broken.setattr("gen.testset.render", lambda hr, plan, scale: (_ for _ in ()).throw(MemoryError("no memory")))
+        broken.setattr("shared.degradation.cpu.render", lambda *_: (_ for _ in ()).throw(MemoryError("no memory")))
         broken.setattr("gen.testset._calibrate", lambda work: (1e-9, 1))
         assert run_command(build, command) == 1
     assert "failed: DIV2K_valid_HR/0801.png: no memory" in capsys.readouterr().err
