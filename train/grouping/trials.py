@@ -74,11 +74,15 @@ class Trials:
         initial: Weights,
         accelerator: Launcher,
         pool: Pool | None = None,
+        plans: Sequence[Task] | None = None,
     ) -> None:
-        """boxes: the tasks of the run; their shards lend HR pictures unless there is a pool."""
+        """boxes: the tasks of the run; their shards lend HR images unless there is a pool.
+
+        plans: tasks of one frozen plan each; by default they are drawn from the boxes, as the settings say.
+        """
         self.settings = replace(settings, stage="psnr", compile=False, ema=0.0)
         self.spec, self.initial, self.accelerator = spec, initial, accelerator
-        self.plans = draw_tasks(boxes, settings.seed, settings.grouping.plans)
+        self.plans = [*plans] if plans else draw_tasks(boxes, settings.seed, settings.grouping.plans)
         self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
         self.feed = Feed(self._tasks, self.settings, accelerator.device, pool=pool)
         rows = boxes[0].val_rows()
@@ -124,6 +128,10 @@ class Trials:
                 self.feed.note(batch.lost, record)
             learner.step()
             yield losses
+
+    def psnr_db(self, network: torch.nn.Module, member: int) -> float:
+        """Mean PSNR-Y of a network on the validation crops under a plan, dB, measured as `gains` does."""
+        return float(self._psnr(network, [self._pairs(member)])[0])
 
     def _pairs(self, member: int) -> list[ValPair]:
         """The validation crops under a plan, with noise that no training sample has. They are never sharpened."""
