@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from .degradation.plan import Plan, sample_plan
     from .mixing.quotas import apportion, order
     from .rebalance.estimator import estimate
+    from .rebalance.surface import predicted_gains
 
-__all__ = ["Plan", "apportion", "estimate", "order", "render", "sample_plan"]
+__all__ = ["Plan", "apportion", "estimate", "order", "predicted_gains", "render", "sample_plan"]
 _ROOMS = {
     "Plan": "degradation.plan",
     "apportion": "mixing.quotas",
     "estimate": "rebalance.estimator",
     "order": "mixing.quotas",
+    "predicted_gains": "rebalance.surface",
     "render": "degradation.cpu",
     "sample_plan": "degradation.plan",
 }

@@ -15,7 +15,7 @@ from scipy import optimize, stats
 from scripts.reproduce.lab import Job, Lab, boundaries
 from shared.degradation.partition import partition
 from shared.degradation.space import get_space
-from shared.rebalance.policies import make_policy
+from shared.rebalance.policies import POLICIES
 from train.evaluation.paired import student_reach
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
 from train.evaluation.summaries import markdown as table
@@ -53,12 +53,12 @@ class Arm:
     @property
     def judged(self) -> bool:
         """Whether it is compared with single-task networks while it trains."""
-        return make_policy(self.policy).needs_references
+        return POLICIES[self.policy].needs_references
 
     @property
     def grouped(self) -> bool:
         """Whether frozen plans are trained on, in groups that are found first."""
-        return make_policy(self.policy).needs_groups
+        return POLICIES[self.policy].needs_groups
 
     @property
     def start(self) -> tuple[str, int | None, str | None]:

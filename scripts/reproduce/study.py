@@ -18,6 +18,8 @@ from train.evaluation.summaries import markdown as table
 FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
 FLAGS = {"optimal": ("--moments", "16")}
 """What a policy needs beside its name."""
+OTHERS = ("uniform", "fixed", "planned")
+"""Policies that are not arms by their name alone."""
 TEMPERATURES_DB = (0.3, 0.1, 0.03)
 ROWS = (25, 100)
 
@@ -37,7 +39,7 @@ def _cold(policy: str, temperature_db: float) -> Arm:
 
 PARTS = {
     "policies": StudyPart(
-        "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name != "uniform"))
+        "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name not in OTHERS))
     ),
     "schemes": StudyPart("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
     "schemes-cold": StudyPart(

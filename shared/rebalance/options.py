@@ -48,3 +48,25 @@ def without_removed(options: Mapping[str, Any]) -> dict[str, Any]:
                 "that the run was begun with"
             )
     return {name: value for name, value in options.items() if name not in REMOVED}
+
+
+AIMS = {
+    "worst": "the largest PSNR of the task whose PSNR is smallest",
+    "gap": "the smallest distance to its own single-task network of the task that is furthest behind it",
+}
+"""What a mixture can be chosen for."""
+FLOOR = 0.05
+"""Smallest weight of a chosen mixture."""
+
+
+def require_aim(aim: str, floor: float, max_loss_db: float, num_tasks: int = 1) -> None:
+    """Raises `UsageError` unless there is such an aim, and the floor and the bound can be kept."""
+    if aim not in AIMS:
+        what = ", ".join(f"{name} ({text})" for name, text in AIMS.items())
+        raise UsageError(f"aim is {aim or 'not given'}: choose one of {what}")
+    if not 0 <= floor <= 1 / num_tasks:
+        raise UsageError(
+            f"floor is {floor}: it must be in [0, 1 / n], at most {1 / num_tasks:.3g} for {num_tasks} tasks"
+        )
+    if not max_loss_db >= 0:
+        raise UsageError(f"max_loss_db is {max_loss_db}: it must be 0 or more")

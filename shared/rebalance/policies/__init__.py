@@ -13,14 +13,17 @@ from . import (
     achievement,
     defensive,
     dwa,
+    fixed,
     gls,
     hybrid,
     optimal,
+    planned,
     rebalance,
     reweight,
     rlw,
     tgsr,
     uniform,
+    worst,
 )
 from .policy import Decision, Policy
 
@@ -38,6 +41,9 @@ POLICIES: dict[str, type[Policy]] = {
     "gls": gls.GLS,
     "achievement": achievement.Achievement,
     "tgsr": tgsr.TGSR,
+    "fixed": fixed.Fixed,
+    "planned": planned.Planned,
+    "worst": worst.Worst,
 }
 
 

@@ -19,18 +19,23 @@ Form = Literal["loss", "sampling"]
 class Policy:
     """Decides how much of each task an interval trains. Its options are the fields that a subclass adds.
 
-    needs_references, needs_moments: whether the measurements must hold single-task networks' PSNR, and the moments of
-    the tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. every_step: whether `step`
-    gives the coefficients instead of `interval`. seed: the run's. memory: all that it remembers from boundary to
-    boundary, plain data that the checkpoint holds.
+    needs_references, needs_moments: whether the measurements must hold the PSNR of single-task networks, and the
+    moments of the tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. needs_mixture:
+    whether a mixture must be chosen before the run. every_step: whether `step` gives the coefficients instead of
+    `interval`. seed: the run's. memory: everything that is remembered from boundary to boundary, plain data that the
+    checkpoint holds.
     """
 
     needs_references: ClassVar[bool] = False
     needs_moments: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
+    needs_mixture: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     seed: int = field(default=0, init=False)
     memory: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def require_tasks(self, tasks: Sequence[str]) -> None:
+        """Raises `UsageError`, before anything is trained, when the options do not fit these tasks."""
 
     def interval(self, measurements: Measurements) -> Decision:
         """Shares and coefficients of the interval that begins."""
@@ -58,3 +63,16 @@ def normalised(values: Sequence[float]) -> list[float]:
     """Values divided by their sum; equal ones when they are all zero."""
     total = sum(values)
     return [value / total for value in values] if total else [1 / len(values)] * len(values)
+
+
+def floored(weights: Sequence[float], floor: float) -> list[float]:
+    """Weights of sum 1 with those below the floor raised to it, and the others scaled so that the sum stays 1."""
+    low: set[int] = set()
+    while True:
+        free = sum(w for i, w in enumerate(weights) if i not in low)
+        scale = (1 - floor * len(low)) / free if low else 1.0
+        found = [floor if i in low else w * scale for i, w in enumerate(weights)]
+        below = {i for i, w in enumerate(found) if w < floor} - low
+        if not below or len(low | below) == len(weights):
+            return found
+        low |= below
