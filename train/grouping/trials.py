@@ -89,9 +89,14 @@ class Trials:
         self._crops = [rows.hr(number) for number in range(len(rows))][: settings.grouping.images or None]
 
     def gains(self, members: Sequence[int], number: int, bar: Any) -> list[float]:
-        """Gain of each member, dB, from a fine-tuning on all of them in equal shares.
+        """Gain of each member, dB, the mean over `crop_gains`."""
+        return self.crop_gains(members, number, bar).mean(axis=1).tolist()
 
-        number: of the trial, part of the key of its samples' order. Raises `RunError` for a loss that is no number.
+    def crop_gains(self, members: Sequence[int], number: int, bar: Any) -> np.ndarray:
+        """Gain of each member on each validation crop, float64 [members, crops], dB, from one fine-tuning on all.
+
+        All members have equal shares of it. number: of the trial, part of the key of its samples' order. Raises
+        `RunError` for a loss that is no number.
         """
         steps = self.settings.grouping.steps * len(members)
         learner = Learner(self.spec, self.settings, self.initial, None, self.accelerator.device)
@@ -99,14 +104,14 @@ class Trials:
         network = learner.ema.eval()  # with a decay of 0 the weights as they are, and never in half precision
         pairs = [self._pairs(member) for member in members]
         before = self._psnr(network, pairs)
-        late = np.zeros(len(members))
+        late = np.zeros_like(before)
         for done, losses in enumerate(self._train(learner, members, number, steps), 1):
             bar.update()
             bar.set_postfix(loss=f"{losses[GENERATOR]:.4f}", refresh=False)
             if done > steps - AVERAGED_STEPS:
                 late += self._psnr(network, pairs) / min(AVERAGED_STEPS, steps)
         self.accelerator.free_memory()
-        return (late - before).tolist()
+        return late - before
 
     def _train(self, learner: Learner, members: Sequence[int], number: int, steps: int) -> Iterator[dict[str, float]]:
         """Losses of each step, as the steps are made."""
@@ -129,9 +134,9 @@ class Trials:
             learner.step()
             yield losses
 
-    def psnr_db(self, network: torch.nn.Module, member: int) -> float:
-        """Mean PSNR-Y of a network on the validation crops under a plan, dB, measured as `gains` does."""
-        return float(self._psnr(network, [self._pairs(member)])[0])
+    def psnr_db(self, network: torch.nn.Module, member: int) -> np.ndarray:
+        """PSNR-Y of a network on each validation crop under a plan, float64 [crops], dB, measured as gains are."""
+        return self._psnr(network, [self._pairs(member)])[0]
 
     def _pairs(self, member: int) -> list[ValPair]:
         """The validation crops under a plan, with noise that no training sample has. They are never sharpened."""
@@ -143,9 +148,8 @@ class Trials:
         ]
 
     def _psnr(self, network: torch.nn.Module, pairs: Sequence[list[ValPair]]) -> np.ndarray:
-        """Mean PSNR-Y of the network on the crops of each member, dB."""
-        table = [measure(network, each, range(len(each)), self.accelerator.device) for each in pairs]
-        return np.mean(table, axis=1)
+        """PSNR-Y of the network on each crop of each member, float64 [members, crops], dB."""
+        return np.array([measure(network, each, range(len(each)), self.accelerator.device) for each in pairs])
 
 
 def _equal(losses: torch.Tensor, tasks: torch.Tensor) -> torch.Tensor:
