@@ -67,7 +67,7 @@ class DatasetPlan:
     def save(self, folder: Place) -> None:
         """Store the plan; its time is then that of the latest render command."""
         path = folder / DONE_FOLDER / PLAN
-        data = canonical_json(asdict(self))
+        data = canonical_json({**asdict(self), "recipe": self.recipe.to_dict()})
         if isinstance(path, Remote):
             path.write(data)
         else:
@@ -143,7 +143,7 @@ def commit(job: DatasetJob) -> Manifest:
         subspace=job.recipe.subspace,
         split=job.recipe.split,
         digest=job.recipe.digest(),
-        recipe=asdict(job.recipe),
+        recipe=job.recipe.to_dict(),
         rows=job.rows,
         generation=job.generation,
         licence=", ".join(sorted({photo.licence for photo in job.photos.photographs})),
@@ -157,7 +157,7 @@ def commit(job: DatasetJob) -> Manifest:
         attributions=job.photos.attributions(),
         first_row=job.first_row,
     )
-    config = {**asdict(job.recipe), "count": job.rows, **({"first_row": job.first_row} if job.first_row else {})}
+    config = {**job.recipe.to_dict(), "count": job.rows, **({"first_row": job.first_row} if job.first_row else {})}
     write_text(job.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(job.folder / "README.md", dataset_card(manifest))
     manifest.save(job.folder)

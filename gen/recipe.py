@@ -1,13 +1,14 @@
 """The recipe of a dataset: everything that decides its bytes, and the digest that names its shards."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
+from shared.degradation.definition import space_of
 from shared.degradation.partition import Subspace, get_subspace
-from shared.degradation.space import MIN_PATCH, get_space
 from shared.errors import UsageError, require_at_least
 from shared.records import canonical_json, require_fields
 from shared.shards.codecs import CODECS
@@ -18,7 +19,8 @@ from shared.shards.format import FORMAT
 class Recipe:
     """What `gen.render` was asked for, resolved. Change anything and the digest changes; the row count is not in it.
 
-    photographs: sha256 of the list of HR pictures with their hashes. usm: LR is made from the sharpened HR.
+    photographs: SHA-256 of the list of HR images with their hashes. usm: LR is made from the sharpened HR.
+    definition: JSON of the numbers of a space that was read from a file, empty for a built-in one.
     """
 
     space: str
@@ -34,35 +36,42 @@ class Recipe:
     codec: str = "png"
     backend: str = "cpu"
     format: str = FORMAT
+    definition: str = ""
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values no dataset can have."""
         require_at_least(1, self, "scale", "rows_per_shard")
-        if self.patch < MIN_PATCH or self.patch % self.scale:
+        least = self.box().ranges.least_patch(self.scale)
+        if self.patch < least or self.patch % self.scale:
             raise UsageError(
-                f"patch is {self.patch}: it must be at least {MIN_PATCH} and a multiple of the scale {self.scale}"
+                f"patch is {self.patch}: it must be at least {least} and a multiple of the scale {self.scale}"
             )
         if self.codec not in CODECS:
             raise UsageError(f"unknown codec {self.codec!r}: choose one of {', '.join(CODECS)}")
-        self.box()
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Recipe":
         """The recipe in a manifest. Raises ValueError for a field that is unknown, missing or of another type."""
+        values = definition_as_text(values)
         require_fields(Recipe, values, "recipe field")
         return Recipe(**values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as manifests hold it."""
+        return definition_as_data(asdict(self))
+
     def box(self) -> Subspace:
         """The subspace that plans are drawn from. Raises `UsageError` for unknown names."""
-        return _box(self.space, self.partition, self.subspace)
+        return _box(self.space, self.definition, self.partition, self.subspace)
 
     def digest(self) -> str:
         """Six hex digits of the hash of all fields."""
-        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:6]
+        return hashlib.sha256(canonical_json(self.to_dict())).hexdigest()[:6]
 
     def differences(self, other: "Recipe") -> list[str]:
         """The fields in which two recipes differ, as `name: mine -> theirs`; of a hash, what it is of."""
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(Recipe))
+        names = [f.name for f in fields(Recipe) if f.name != "definition"]  # two definitions have two names
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
         hashes = "other pictures, or other sizes or licences of them"
         return [
             f"{name}: {hashes if name == 'photographs' else f'{mine} -> {theirs}'}"
@@ -71,6 +80,18 @@ class Recipe:
         ]
 
 
+def definition_as_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe with its definition as an object, or without one if it is empty."""
+    others = {name: value for name, value in values.items() if name != "definition"}
+    return {**others, "definition": json.loads(values["definition"])} if values["definition"] else others
+
+
+def definition_as_text(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `definition_as_data`."""
+    return {**values, "definition": canonical_json(values["definition"]).decode() if "definition" in values else ""}
+
+
 @lru_cache(maxsize=64)
-def _box(space: str, partition: str, subspace: str) -> Subspace:
-    return get_subspace(get_space(space), partition, subspace)
+def _box(space: str, definition: str, partition: str, subspace: str) -> Subspace:
+    recipe = definition_as_data({"space": space, "definition": definition})
+    return get_subspace(space_of(recipe), partition, subspace)

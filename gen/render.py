@@ -25,8 +25,11 @@ from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
 from shared.command import spelling
 from shared.config import option, parse
+from shared.degradation.definition import own_definition
 from shared.degradation.partition import get_subspace, partition
-from shared.degradation.space import SPACES, get_space
+from shared.degradation.presets import SPACES
+from shared.degradation.space import Space
+from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, find_hr_images
 from shared.photos.licences import read_sources
@@ -61,7 +64,7 @@ class RenderSettings:
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str = option("paper", f"degradation space: {', '.join(SPACES)}")
+    space: str = option("paper", f"degradation space: {', '.join(SPACES)}, or a YAML file (see gen.space)")
     partition: str | None = option(
         None, "cut of the space: 2x2, BxN, full, or along one axis as jpeg:10 (default: the space's own)"
     )
@@ -140,8 +143,7 @@ def _check(settings: RenderSettings) -> None:
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
 
-def _subspaces(settings: RenderSettings) -> list[str]:
-    space = get_space(settings.space)
+def _subspaces(settings: RenderSettings, space: Space) -> list[str]:
     if settings.subspace == "all":
         return [subspace.name for subspace in partition(space, settings.partition)]
     return [get_subspace(space, settings.partition, settings.subspace).name]
@@ -149,10 +151,12 @@ def _subspaces(settings: RenderSettings) -> list[str]:
 
 def _recipes(settings: RenderSettings) -> list[Recipe]:
     """The recipe of each dataset, still without the photographs."""
+    space = find_space(settings.space)
     return [
         Recipe(
-            space=settings.space,
-            partition=settings.partition or get_space(settings.space).default_partition,
+            space=space.name,
+            definition=own_definition(space),
+            partition=settings.partition or space.default_partition,
             subspace=subspace,
             split=settings.split,
             photographs="",
@@ -164,7 +168,7 @@ def _recipes(settings: RenderSettings) -> list[Recipe]:
             backend=settings.backend,
             codec=settings.codec,
         )
-        for subspace in _subspaces(settings)
+        for subspace in _subspaces(settings, space)
     ]
 
 

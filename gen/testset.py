@@ -15,16 +15,20 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gen.backends import versions
 from gen.processes import process_pool, start_process
+from gen.recipe import definition_as_data, definition_as_text
 from shared.command import spelling
 from shared.config import option, parse
+from shared.degradation.definition import own_definition, space_of
 from shared.degradation.partition import Subspace, partition
 from shared.degradation.plan import PLAN_VERSION, sample_plan
-from shared.degradation.space import MIN_PATCH, SPACES, get_space
+from shared.degradation.presets import SPACES
+from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import encode_png, png_size
 from shared.photos.find import HRImage, HRImageSet, find_hr_images
@@ -51,7 +55,7 @@ class TestsetSettings:
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}")
+    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}, or a YAML file (see gen.space)")
     partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
     licence: str | None = option(None, "licence of the HR pictures; without it the set says 'not given'")
     sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")
@@ -71,10 +75,15 @@ class TestsetRecipe:
     photographs: str
     plan_version: int = PLAN_VERSION
     format: str = TESTSET_FORMAT
+    definition: str = ""
 
     def tasks(self) -> tuple[Subspace, ...]:
         """The boxes that plans are drawn from."""
-        return partition(get_space(self.space), self.partition)
+        return partition(space_of(self.to_dict()), self.partition)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as files hold it, as that of shards."""
+        return definition_as_data(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -103,18 +112,26 @@ def main(argv: list[str]) -> int:
     if settings.name not in NAMES:
         raise UsageError(f"name is {settings.name!r}: choose one of {', '.join(NAMES)}")
     require_at_least(1, settings, "scale", "workers")
-    space, cut = NAMES[settings.name]
-    cut = settings.partition or (get_space(settings.space).default_partition if settings.space else cut)
-    partition(get_space(settings.space or space), cut)
-    least = -(-MIN_PATCH // settings.scale) * settings.scale
+    name, cut = NAMES[settings.name]
+    space = find_space(settings.space or name)
+    cut = settings.partition or (space.default_partition if settings.space else cut)
+    partition(space, cut)
     photos = find_hr_images(
         settings.hr,
         "val",
-        least,
+        space.least_patch(settings.scale),
         None if settings.hr == "photos" else settings.hr,
         sources=read_sources(settings.sources, settings.licence),
     )
-    recipe = TestsetRecipe(settings.name, settings.space or space, cut, settings.scale, settings.seed, photos.digest())
+    recipe = TestsetRecipe(
+        settings.name,
+        space.name,
+        cut,
+        settings.scale,
+        settings.seed,
+        photos.digest(),
+        definition=own_definition(space),
+    )
     folder = Path(settings.out or f"testsets/{settings.name}")
     works = [Work(str(folder), recipe, photo, name) for name, photo in _names(photos.photographs).items()]
     _refuse_mixture(folder, recipe)
@@ -124,7 +141,7 @@ def main(argv: list[str]) -> int:
         return 0
     with locked(folder, "gen.testset", *_subfolders(recipe)):
         _refuse_mixture(folder, recipe)
-        write_bytes(folder / RECIPE, canonical_json(asdict(recipe)))
+        write_bytes(folder / RECIPE, canonical_json(recipe.to_dict()))
         _render(missing, settings.workers)
         record = _record(folder, recipe, photos, works)
         record.save(folder)
@@ -153,11 +170,12 @@ def _refuse_mixture(folder: Path, recipe: TestsetRecipe) -> None:
     if not path.is_file():
         return
     try:
-        values = json.loads(path.read_bytes())
+        values = definition_as_text(json.loads(path.read_bytes()))
         require_fields(TestsetRecipe, values, "recipe field")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} was made by another version of this program: {error}") from error
-    changed = [f"{name}: {values[name]} -> {value}" for name, value in asdict(recipe).items() if values[name] != value]
+    pairs = {name: (values[name], value) for name, value in asdict(recipe).items() if name != "definition"}
+    changed = [f"{name}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
     if changed:
         raise UsageError(f"{folder} holds another test set ({'; '.join(changed)}): choose another --out, or delete it")
 
@@ -256,9 +274,8 @@ def _record(folder: Path, recipe: TestsetRecipe, photos: HRImageSet, works: Sequ
         lr = {task: _sha256(lr_path(folder, task, work.name).read_bytes()) for task in tasks}
         photo = work.photograph
         images.append(TestImage(work.name, photo.sha256, height, width, photo.licence, _sha256(data), lr))
-    return TestSetRecord(
-        recipe.name, recipe.scale, tasks, asdict(recipe), images, versions("cpu"), photos.skipped, photos.attributions()
-    )
+    made_with, skipped, named = versions("cpu"), photos.skipped, photos.attributions()
+    return TestSetRecord(recipe.name, recipe.scale, tasks, recipe.to_dict(), images, made_with, skipped, named)
 
 
 def _sha256(data: bytes) -> str:

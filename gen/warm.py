@@ -14,7 +14,7 @@ from shared.degradation import cpu
 from shared.degradation.noise import normal_table, poisson_deviations
 from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 
 ROWS = 40
 """Plans a subspace: enough to meet kernels of every size."""

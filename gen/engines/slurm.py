@@ -92,7 +92,7 @@ def write_todo(specs: Sequence[ShardSpec]) -> bytes:
             # Absolute, because an element may start elsewhere.
             photographs = [asdict(p) | {"path": str(Path(p.path).resolve())} for p in spec.photographs]
             folder = str(_absolute(place(spec.folder)))
-            lines.append({"folder": folder, "recipe": asdict(spec.recipe), "photographs": photographs})
+            lines.append({"folder": folder, "recipe": spec.recipe.to_dict(), "photographs": photographs})
         lines.append({"index": spec.index, "rows": spec.rows})
     return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
 

@@ -26,7 +26,7 @@ from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.partition import Subspace, get_subspace
 from shared.degradation.plan import Plan, sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.errors import UsageError
 
 Calls = Sequence[Callable[[], Any]]

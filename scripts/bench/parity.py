@@ -19,7 +19,7 @@ from scripts.bench.settings import ParityBenchSettings
 from shared.degradation import cpu, gpu
 from shared.degradation.partition import partition
 from shared.degradation.plan import Plan, sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.errors import UsageError
 
 LEAST_IDENTICAL, LEAST_POOLED_DB, LEAST_WORST_DB, LEAST_WITHIN_ONE = 0.7, 58, 45, 0.995

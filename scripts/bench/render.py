@@ -26,7 +26,7 @@ from shared.degradation.cpu import OPERATORS, from_8bit, render, sharpen
 from shared.degradation.kernels import separable_terms
 from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.photos.find import HRImageSet, draw_crops, find_hr_images
 from shared.photos.photo_cache import fetch
 from shared.shards.codecs import CODECS

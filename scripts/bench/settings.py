@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shared.config import option
-from shared.degradation.space import SPACES
+from shared.degradation.presets import SPACES
 from train.settings import NetworkSettings
 
 

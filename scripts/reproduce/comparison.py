@@ -14,7 +14,7 @@ from scipy import optimize, stats
 
 from scripts.reproduce.lab import Job, Lab, boundaries
 from shared.degradation.partition import partition
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.rebalance.policies import POLICIES
 from train.evaluation.paired import student_reach
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER

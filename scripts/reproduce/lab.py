@@ -24,7 +24,7 @@ from scripts.reproduce.commands import LOG, command
 from scripts.reproduce.scales import SCALES, get_scale
 from shared.config import option, parse
 from shared.degradation.partition import partition
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.errors import RunError, UsageError, require_at_least
 from shared.storage.atomic import write_text
 from shared.storage.json_lines import JsonLines

@@ -20,7 +20,7 @@ from scipy import stats
 
 from scripts.reproduce.lab import Lab, boundaries
 from shared.degradation.partition import partition
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from train.evaluation.summaries import markdown
 from train.record.references import load_trace
 

@@ -38,9 +38,11 @@ def unit_levels(levels, image):
 def correlate(image: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Correlation with the sum over t of columns[t, y] rows[t, x], reflect-101 border.
 
-    image: float32 [h, w, 3], contiguous. columns, rows: float32 [terms, size], each even or odd about its centre; both
-    sides of the image must exceed half the size.
+    image: float32 [h, w, 3], contiguous. columns, rows: float32 [terms, size], each even or odd about its centre.
+    Raises ValueError for an image whose sides do not exceed half the size: it has no reflect border.
     """
+    if min(image.shape[:2]) <= columns.shape[1] // 2:
+        raise ValueError(f"an image of {image.shape[0]} x {image.shape[1]} pixels is too small for its blur kernel")
     total, lines = aligned(image.shape), (len(image), -1)
     _separable(columns.shape[1] // 2)(image.reshape(lines), columns, rows, total.reshape(lines))
     return total

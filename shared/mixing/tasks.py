@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..degradation.definition import space_of
 from ..degradation.partition import get_subspace, partition
-from ..degradation.space import get_space
 from ..errors import RunError, UsageError
 from ..records import canonical_json
 from ..shards.cache import ShardCache
@@ -123,7 +123,7 @@ def _task(
     cache: ShardCache | None,
 ) -> Task:
     recipe = (train or val)[1].recipe
-    box = get_subspace(get_space(recipe["space"]), recipe["partition"], name)
+    box = get_subspace(space_of(recipe), recipe["partition"], name)
     task = Task(name, Box(box), patch, recipe["scale"], recipe["usm"], *val, cache=cache)
     return replace(task, train=train[0], train_manifest=train[1]) if train else task
 
@@ -167,7 +167,7 @@ def read_manifest(folder: Place, retry: RetryPolicy) -> Manifest:
 def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:
     """Names in the order in which their partition lists them, names of other partitions after it."""
     recipe = next(iter(offered.values()))[1].recipe
-    listed = [subspace.name for subspace in partition(get_space(recipe["space"]), recipe["partition"])]
+    listed = [subspace.name for subspace in partition(space_of(recipe), recipe["partition"])]
     return sorted(offered, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
-from shared.degradation.space import SPACES, get_space
+from shared.degradation.presets import SPACES, get_space
 from shared.degradation.validation import violations
 
 NOISE = get_subspace(get_space("paper"), None, "noise")

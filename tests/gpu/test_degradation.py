@@ -13,7 +13,7 @@ import torch
 from scripts.bench.parity import crops, plans
 from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
-from shared.degradation.space import SPACES
+from shared.degradation.presets import SPACES
 from shared.mixing.degrade import SMALL_BUDGET_BYTES, Degrader
 from shared.mixing.sources import Batch, Pending
 

@@ -13,7 +13,7 @@ import torch
 from shared.degradation import cpu, gpu
 from shared.degradation.partition import get_subspace
 from shared.degradation.plan import sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.errors import RunError
 from shared.images import encode_png
 from shared.mixing.degrade import SMALL_BUDGET_BYTES, Degrader

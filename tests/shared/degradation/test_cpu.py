@@ -14,7 +14,7 @@ from shared.degradation.cpu import blur, from_8bit, render, resize, sharpen, to_
 from shared.degradation.kernels import kernel
 from shared.degradation.partition import partition
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
-from shared.degradation.space import SPACES, get_space
+from shared.degradation.presets import SPACES, get_space
 from tests.shared.degradation.pictures import picture, smooth_picture
 
 QUIET = Plan(  # no noise, and JPEG at its best

@@ -28,7 +28,7 @@ from shared.degradation import cpu, gpu
 from shared.degradation.gpu_canvas import from_levels, repeat_edges
 from shared.degradation.gpu_steps import Filter, steps_of
 from shared.degradation.plan import Resize
-from shared.degradation.space import SPACES
+from shared.degradation.presets import SPACES
 from tests.shared.degradation.gpu_pictures import (
     HEAVY,
     to_images,
@@ -133,10 +133,9 @@ def test_a_blur_is_one_step_with_the_resize_behind_it_but_not_with_the_one_befor
 
 def test_the_host_needs_no_pixel():
     # On a device without data; so on a GPU it has nothing to wait for.
-    hr, steps = torch.empty(8, 3, 80, 80, dtype=torch.uint8, device="meta"), []
-    for space in SPACES:
-        steps += [steps_of(plan, 20, 20) for plan in plans(space, range(2), 80)]
-    assert gpu.execute(hr, steps).shape == (8, 3, 20, 20)
+    steps = [steps_of(plan, 20, 20) for space in SPACES for plan in plans(space, range(2), 80)]
+    hr = torch.empty(len(steps), 3, 80, 80, dtype=torch.uint8, device="meta")
+    assert gpu.execute(hr, steps).shape == (len(steps), 3, 20, 20)
 
 
 def test_another_seed_makes_another_picture(device):

@@ -11,7 +11,7 @@ from shared.degradation import cpu, gpu
 from shared.degradation.gpu_canvas import repeat_edges
 from shared.degradation.gpu_noise import words16
 from shared.degradation.plan import Noise
-from shared.degradation.space import SPACES
+from shared.degradation.presets import SPACES
 from tests.shared.degradation.gpu_pictures import (
     Z_MAX,
     canvas_of,

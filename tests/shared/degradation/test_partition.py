@@ -8,7 +8,8 @@ import pytest
 
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.plan import sample_plan
-from shared.degradation.space import Space, get_space
+from shared.degradation.presets import get_space
+from shared.degradation.space import Space
 from shared.errors import UsageError
 
 AXES = ("blur1", "blur2", "gaussian1", "gaussian2", "poisson1", "poisson2")

@@ -15,7 +15,7 @@ from scipy import stats
 
 from shared.degradation.partition import Subspace, get_subspace, partition
 from shared.degradation.plan import Blur, Noise, Plan, Resize, sample_plan
-from shared.degradation.space import get_space
+from shared.degradation.presets import get_space
 from shared.degradation.validation import violations
 from tests.shared.degradation.tables import ISO_ANISO, MOSTLY_DOWN, MOSTLY_KEEP, SIX_FAMILIES
 

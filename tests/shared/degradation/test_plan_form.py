@@ -13,7 +13,7 @@ import pytest
 from shared.degradation import cpu
 from shared.degradation.partition import partition
 from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
-from shared.degradation.space import SPACES, get_space
+from shared.degradation.presets import SPACES, get_space
 from shared.degradation.validation import violations
 
 MILD, BLUR, NOISE, SEVERE = partition(get_space("paper"))

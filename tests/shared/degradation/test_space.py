@@ -1,4 +1,4 @@
-"""Every number of the three spaces, against Tables 6-9 of the paper and Real-ESRGAN's options for x4plus."""
+"""Every number of the built-in spaces, against Tables 6-9 of the paper and published option files."""
 
 import dataclasses
 import math
@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from shared.degradation.space import SPACES, Range, get_space
+from shared.degradation.presets import SPACES, get_space
+from shared.degradation.space import Range
 from shared.errors import UsageError
 from tests.shared.degradation.tables import ISO_ANISO, MOSTLY_DOWN, MOSTLY_KEEP, SIX_FAMILIES
 
@@ -37,8 +38,8 @@ def name(request) -> str:
     return request.param
 
 
-def test_there_are_four_spaces():
-    assert set(SPACES) == {"paper", "paper-wide", "paper-realesrgan", "realesrgan"}
+def test_spaces_have_names():
+    assert [*SPACES] == ["paper", "paper-wide", "paper-realesrgan", "realesrgan", "pasd", "stablesr"]
     assert [get_space(name).name for name in SPACES] == [*SPACES]
 
 
@@ -146,7 +147,8 @@ def test_a_space_cannot_be_changed_by_accident(name):
 
 def test_an_unknown_space_is_refused_with_the_names_there_are():
     with pytest.raises(
-        UsageError, match=r"unknown space 'papr': choose one of paper, paper-wide, paper-realesrgan, realesrgan"
+        UsageError,
+        match=r"unknown space 'papr': choose one of paper, paper-wide, paper-realesrgan, realesrgan, pasd, stablesr",
     ):
         get_space("papr")
 
@@ -172,3 +174,30 @@ def test_a_range_is_cut_into_equal_half_open_parts_of_which_the_last_keeps_the_e
     assert parts_of_three == [Range(1.0, 2.0, closed=False), Range(2.0, 3.0, closed=False), Range(3.0, 4.0)]
     assert Range(1.0, 4.0, closed=False).cut(2, 3) == Range(3.0, 4.0, closed=False)
     assert Range(1.0, 4.0).cut(0, 1) == Range(1.0, 4.0)
+
+
+# Smallest patches
+
+
+@pytest.mark.parametrize(("scale", "least"), [(1, 74), (2, 74), (3, 75), (4, 76), (8, 88)])
+def test_the_least_patch_leaves_a_kernel_of_21_pixels_a_border_after_resize_1_and_at_lr_size(name, scale, least):
+    assert get_space(name).least_patch(scale) == least
+    assert least % scale == 0
+    assert math.floor(0.15 * least) >= 11
+    assert least // scale >= 11
+
+
+def test_a_space_of_smaller_factors_has_a_larger_least_patch():
+    space = get_space("realesrgan")
+    smaller = dataclasses.replace(space, resize1=dataclasses.replace(space.resize1, factor=Range(0.1, 1.5)))
+    assert smaller.least_patch(4) == 112
+    for factor in np.linspace(0.02, 0.2, 200):
+        resize = dataclasses.replace(space.resize1, factor=Range(float(factor), 1.5))
+        assert math.floor(factor * dataclasses.replace(space, resize1=resize).least_patch(4)) >= 11
+
+
+def test_a_part_of_the_factors_without_any_that_can_be_drawn_is_refused():
+    resize = dataclasses.replace(get_space("realesrgan").resize1, directions={"keep": 1.0})
+    assert resize.cut(1, 2).directions == {"keep": 1.0}
+    with pytest.raises(UsageError, match=r"part 0 of 2 of the resize factors, 0.15 .. 0.825, holds none"):
+        resize.cut(0, 2)
