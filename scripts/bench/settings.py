@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from shared.config import option
-from shared.degradation.presets import SPACES
 from train.settings import NetworkSettings
 
 
@@ -60,7 +59,7 @@ class TrainBenchSettings(BenchSettings):
 class ParityBenchSettings(BenchSettings):
     """What `parity` compares."""
 
-    spaces: list[str] = option(lambda: list(SPACES), "degradation spaces")
+    spaces: list[str] = option(lambda: ["paper", "paper-wide", "paper-realesrgan", "realesrgan"], "degradation spaces")
     plans: int = option(500, "plans per space")
     patch: int = option(256, "side of the HR crop in pixels; every other batch is one pixel smaller")
     device: str = option("auto", "cpu, cuda, or auto: an accelerator if there is one")
