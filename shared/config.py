@@ -1,27 +1,74 @@
 """Settings of a command from one dataclass: defaults, then a YAML file, then the command line.
 
-Field names are flags with hyphens and YAML keys with underscores; field metadata holds the help. An unknown key or a
-wrong type is a `UsageError` that names it. jsonargparse does the work.
+Field names are flags with hyphens and YAML keys with underscores; field metadata holds the help, what the option
+affects
+and what its absence in an older file means (`shared/effects.py`). An unknown key or a wrong type is a `UsageError` that
+names it. jsonargparse does the work.
 """
 
 import argparse
+import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import jsonargparse
 
+from .effects import without_removed
 from .errors import UsageError
+from .records import read_yaml
 
 C = TypeVar("C")
+Effect = Literal["samples", "losses", "mixture", "chance", "length", "speed", "place"]
+"""What an option affects: see `shared/effects.py`."""
 
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with a default (a value, or a function that makes one) and a line of help."""
+def option(
+    default: Any, help: str = "", *, affects: Effect | None = None, absent: Any = MISSING, by_content: bool = False
+) -> Any:
+    """A dataclass field with a default (a value, or a function that makes one) and a line of help.
+
+    affects: what it changes in a training run. absent: its value in files of versions that did not have it (default:
+    its default); files are written without it while it has that value. by_content: it is a path, and what counts is the
+    content of the file or folder, which may be moved.
+    """
     kind: dict[str, Any] = {"default_factory" if callable(default) else "default": default}
-    return field(**kind, metadata={"help": help})
+    return field(**kind, metadata={"help": help, "affects": affects, "absent": absent, "by_content": by_content})
+
+
+def _with_checked_files(argv: Sequence[str], settings: type) -> list[str]:
+    """The words of a command line, where a configuration file that has removed options stands without them.
+
+    Raises `UsageError` that names the file when one is no YAML mapping.
+    """
+    words: list[str] = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        if words and words[-1] == "--config" and not word.startswith("-"):
+            words.append(_checked_file(word, settings))
+        elif flag == "--config" and equals:
+            words += [flag, _checked_file(value, settings)]
+        else:
+            words.append(word)
+    return words
+
+
+def _checked_file(name: str, settings: type) -> str:
+    """A configuration file, or what it holds without removed options."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UsageError(f"no configuration file {name}: --config wants a YAML file (see --help)")
+    try:
+        values = read_yaml(path)
+    except ValueError as error:
+        raise UsageError(f"{path} is not a configuration file: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not a configuration file: it must hold lines like `name: value`")
+    kept = without_removed(settings, values, path)
+    return str(path) if kept == values else json.dumps(kept)
 
 
 def argument(help: str) -> Any:
@@ -69,11 +116,21 @@ def parse(settings: type[C], argv: list[str], prog: str, description: str, witho
     parser = _Parser(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     hints = get_type_hints(settings)
+    argv = _with_checked_files(argv, settings)
     asked = [entry for entry in fields(settings) if entry.name not in without]  # type: ignore[arg-type]
     for entry in asked:
         _add(parser, entry, hints[entry.name])
     values = parser.instantiate(parser.parse_args(argv))
-    return settings(**{entry.name: getattr(values, entry.name) for entry in asked})
+    return settings(**{entry.name: _expanded(getattr(values, entry.name)) for entry in asked})
+
+
+def _expanded(value: Any) -> Any:
+    """Text with the user's home folder for every `~` that begins a path, also after `NAME=` and between commas."""
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)", lambda match: str(Path(match[0]).expanduser()), value)
 
 
 class _Truth:

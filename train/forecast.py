@@ -119,7 +119,7 @@ def measure(
 
     Raises `RunError` when the initial weights give no finite loss.
     """
-    gentle = replace(settings, accumulate=1, lr=1e-9)  # a rate at which nothing can go wrong in so few steps
+    gentle = replace(settings, accumulate=1, lr=1e-9, init_discriminator=None)  # such a rate harms no weight
     learner, launcher = Learner(spec, gentle, initial, None, device), _Alone(autocast)
     parameters = {name: num_parameters(network) for name, network in learner.plain.items()}
     part = settings.batch_size // num_ranks // settings.accumulate

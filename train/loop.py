@@ -6,9 +6,9 @@ gets the same losses as if it had never stopped.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,10 @@ from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, shortages_named
 from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
 from train.record.references import References, Trace
-from train.record.resume import require_resumable
+from train.record.resume import FILE, require_resumable, require_same_contents
 from train.record.run_log import RunLog, is_finished
 from train.settings import TrainSettings
 
-HR = "--hr"
-"""Under this name the state of a run records the pictures of its HR pool, beside its datasets."""
 MAX_PICTURES = 16
 """Tasks that sample pictures are logged of."""
 
@@ -57,7 +55,8 @@ class RunSpec:
 
     references: traces to estimate gaps against, if the policy wants them. trace: where this network's own PSNR is
     recorded, if it is a reference itself. pool: HR pictures for samples on the fly, if not those of
-    the shards. grouping: frozen plans to train on beside the tasks, if the policy wants them. later_steps: of the
+    the shards. contents: digests of the files that it begins from (`train/record/resume.py`). grouping: frozen plans to
+    train on beside the tasks, if the policy wants them. later_steps: of the
     networks that the command trains after this one.
     """
 
@@ -71,6 +70,7 @@ class RunSpec:
     references: References | None = None
     trace: Trace | None = None
     pool: Pool | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
     later_steps: int = 0
     grouping: Grouping | None = None
 
@@ -108,14 +108,11 @@ class Run:
         now: dict[str, Manifest | str] = {f"{t.name}/{m.split}": m for t in self.spec.tasks for m in _manifests(t)}
         now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
         begun = self.state.datasets or {name: identity_of(found) for name, found in now.items()}
-        if self.spec.pool:
-            now[HR] = pictures = self.spec.pool.identity()
-            begun.setdefault(HR, pictures)  # earlier versions did not record it
-        for name in sorted(begun.keys() | now.keys()):
+        for name in sorted(name for name in begun.keys() | now.keys() if not name.startswith(FILE)):
             if name not in now or name not in begun or not is_continued(name, begun[name], now[name], self.state.feed):
                 change = "has changed" if name in begun else "was added"
                 raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
-        self.state.datasets = begun
+        self.state.datasets = {**self.spec.contents, **begun}
 
     @property
     def step(self) -> int:
@@ -339,6 +336,7 @@ class Run:
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
     """Train one network to the end, from wherever its folder says it is. Raises `RunError` when it was interrupted."""
     require_resumable(spec.folder, spec.settings)
+    require_same_contents(spec.folder, spec.contents)
     if is_finished(spec.folder, spec.settings):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return

@@ -106,89 +106,131 @@ class TrainSettings:
         "shared",
         "shared: one network for all tasks; single: one task's reference; references: all of them; groups: no network, "
         "but the groups of --policy tgsr",
+        affects="place",
     )
-    run: str = option("runs/default", "folder of the run; running the same command again resumes it")
-    shards: str = option("shards", "folder or url (s3, http, ...) with the datasets that gen.render made")
+    run: str = option("runs/default", "folder of the run; running the same command again resumes it", affects="place")
+    shards: str = option(
+        "shards", "folder or url (s3, http, ...) with the datasets that gen.render made", affects="place"
+    )
     tasks: list[str] | None = option(
-        None, "tasks to use (default: every dataset in --shards; over http, which cannot be listed, they must be named)"
+        None,
+        "tasks to use (default: every dataset in --shards; over http, which cannot be listed, they must be named)",
+        affects="place",
     )
     cache: str | None = option(
-        None, "folder where shards from a url are kept, on a disk of each node (default: in the user's cache folder)"
+        None,
+        "folder where shards from a url are kept, on a disk of each node (default: in the user's cache folder)",
+        affects="place",
     )
-    cache_gb: float = option(64.0, "space that they may take there, GB")
-    task: str | None = option(None, "the task of --mode single")
+    cache_gb: float = option(64.0, "space that they may take there, GB", affects="speed")
+    task: str | None = option(None, "the task of --mode single", affects="place")
     references: str | None = option(
         None,
         "folder of the references' runs, trained if missing (default: RUN/references, if the policy needs them); or a "
         "pack that --mode references wrote elsewhere: PACK.json",
+        affects="place",
     )
     init: str | None = option(
-        None, "weights that all networks start from: run folder, .pth or .safetensors (default: random)"
+        None,
+        "weights that all networks start from: run folder, .pth or .safetensors (default: random)",
+        affects="losses",
+        by_content=True,
     )
-    network: NetworkSettings = option(NetworkSettings, "the network")
-    stage: str = option("psnr", "what is trained on: psnr (L1) or gan (L1, perceptual, U-Net discriminator)")
-    gan: GANSettings = option(GANSettings, "losses of --stage gan")
-    init_discriminator: str | None = option(None, "weights that the discriminator starts from (default: random)")
-    vgg19: str | None = option(None, "VGG19 of the perceptual loss (default: vgg19-dcbb9e9d.pth in torch's hub folder)")
-    policy: str = option("rebalance", f"how an interval's volumes and loss weights are decided: {', '.join(POLICIES)}")
+    network: NetworkSettings = option(NetworkSettings, "the network", affects="losses")
+    stage: str = option(
+        "psnr", "what is trained on: psnr (L1) or gan (L1, perceptual, U-Net discriminator)", affects="losses"
+    )
+    gan: GANSettings = option(GANSettings, "losses of --stage gan", affects="losses")
+    init_discriminator: str | None = option(
+        None, "weights that the discriminator starts from (default: random)", affects="losses", by_content=True
+    )
+    vgg19: str | None = option(
+        None, "VGG19 of the perceptual loss (default: vgg19-dcbb9e9d.pth in torch's hub folder)", affects="place"
+    )
+    policy: str = option(
+        "rebalance", f"how an interval's volumes and loss weights are decided: {', '.join(POLICIES)}", affects="mixture"
+    )
     policy_options: dict[str, Any] = option(
-        dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%")
+        dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%"), affects="mixture"
     )
     groups: str | None = option(
-        None, f"file of --policy tgsr's groups; made first if it is not there (default: {GROUPS} in the run folder)"
+        None,
+        f"file of --policy tgsr's groups; made first if it is not there (default: {GROUPS} in the run folder)",
+        affects="place",
     )
-    grouping: GroupingSettings = option(GroupingSettings, "how the groups of --policy tgsr are found")
-    estimator: EstimatorSettings = option(EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off")
+    grouping: GroupingSettings = option(
+        GroupingSettings, "how the groups of --policy tgsr are found", affects="mixture"
+    )
+    estimator: EstimatorSettings = option(
+        EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off", affects="mixture"
+    )
     moments: int = option(
         0,
         "samples of each task whose gradients are measured at each boundary, for --policy optimal and the log; each is "
         "a forward and a backward pass of one sample; 0: none",
+        affects="mixture",
     )
-    iterations: int = option(400_000, "optimiser steps of every network")
-    interval_steps: int = option(5_000, "steps between two estimates")
-    batch_size: int = option(48, "samples a step, over all processes")
-    lr: float = option(1e-4, "learning rate of Adam (betas .9, .99), constant")
-    ema: float = option(0.999, "decay of the averaged weights that are evaluated")
-    seed: int = option(0, "seed of initialisation, sample order and flips")
-    flip: bool = option(True, "flip half of the samples horizontally")
+    iterations: int = option(400_000, "optimiser steps of every network", affects="length")
+    interval_steps: int = option(5_000, "steps between two estimates", affects="samples")
+    batch_size: int = option(48, "samples a step, over all processes", affects="samples")
+    lr: float = option(1e-4, "learning rate of Adam (betas .9, .99), constant", affects="losses")
+    ema: float = option(0.999, "decay of the averaged weights that are evaluated", affects="losses")
+    seed: int = option(0, "seed of initialisation, sample order and flips", affects="chance")
+    flip: bool = option(True, "flip half of the samples horizontally", affects="samples")
     source: Literal["auto", "shards", "fly", "gpu"] = option(
         "auto",
         "where samples come from. shards: stored pairs; fly: HR crops that loader workers degrade; gpu: HR crops that "
         "the device degrades in the training step; auto: shards, and for a task that has none or reaches max_repeats "
         "gpu if there is an accelerator, else fly",
+        affects="samples",
     )
     hr: str | None = option(
         None,
         "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards); decoded, they are "
         "kept in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes",
+        affects="samples",
+        by_content=True,
     )
     patch: int | None = option(
-        None, "HR side of samples on the fly when there are no shards, pixels (default: as the val sets)"
+        None,
+        "HR side of samples on the fly when there are no shards, pixels (default: as the val sets)",
+        affects="samples",
     )
     max_repeats: float | None = option(
-        None, "shards serve a task at most so often a row; then auto makes its samples on the fly (default: no limit)"
+        None,
+        "shards serve a task at most so often a row; then auto makes its samples on the fly (default: no limit)",
+        affects="samples",
     )
     max_damage: float = option(
-        0.01, "share of an interval's samples that may be replaced because their rows are lost; beyond, the run stops"
+        0.01,
+        "share of an interval's samples that may be replaced because their rows are lost; beyond, the run stops",
+        affects="speed",
     )
-    window_shards: int = option(8, "shards of a task that rows are drawn from at a time")
-    workers: int = option(2, "loader processes; 0 loads in the training process")
-    log_steps: int = option(100, "steps between two lines of metrics.jsonl")
-    save_steps: int = option(5_000, "steps between two checkpoints; every boundary has one in any case")
-    keep: int = option(3, "checkpoints kept")
+    window_shards: int = option(8, "shards of a task that rows are drawn from at a time", affects="chance")
+    workers: int = option(2, "loader processes; 0 loads in the training process", affects="speed")
+    log_steps: int = option(100, "steps between two lines of metrics.jsonl", affects="speed")
+    save_steps: int = option(
+        5_000, "steps between two checkpoints; every boundary has one in any case", affects="speed"
+    )
+    keep: int = option(3, "checkpoints kept", affects="speed")
     trackers: list[str] = option(
         lambda: ["tensorboard"],
         "where curves and sample pictures go: tensorboard (in the run folder), wandb, or others that Accelerate knows; "
         "none",
+        affects="speed",
     )
     precision: Literal["fp32", "bf16", "fp16"] = option(
-        "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32"
+        "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32", affects="losses"
     )
-    accumulate: int = option(1, "parts that a process takes its share of a batch in, to need less memory")
-    clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing")
-    compile: bool = option(False, "torch.compile: a minute's start, then faster steps")
-    channels_last: bool = option(True, "memory layout of the network; faster on CPU and on tensor cores")
-    dry_run: bool = option(False, "print what would be trained, and what it costs; write nothing")
+    accumulate: int = option(
+        1, "parts that a process takes its share of a batch in, to need less memory", affects="chance"
+    )
+    clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing", affects="losses")
+    compile: bool = option(False, "torch.compile: a minute's start, then faster steps", affects="chance")
+    channels_last: bool = option(
+        True, "memory layout of the network; faster on CPU and on tensor cores", affects="chance"
+    )
+    dry_run: bool = option(False, "print what would be trained, and what it costs; write nothing", affects="speed")
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values that no run can have."""

@@ -1,13 +1,14 @@
 """The training_plan of a command: which networks it trains, in which order, and what must be found before."""
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
 from shared.errors import RunError, UsageError
 from shared.mixing.pool import Pool
 from shared.mixing.tasks import Task
-from shared.rebalance.options import EstimatorSettings
 from shared.rebalance.policies import make_policy
 from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
@@ -15,10 +16,19 @@ from train.grouping.trials import Launcher, Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
-from train.record.checkpoint import begun_with, weights_file
+from train.record.checkpoint import MODEL, begun_with, latest_checkpoint, weights_file
 from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
-from train.record.resume import require_resumable
-from train.settings import GROUPS, GroupingSettings, TrainSettings
+from train.record.resume import HR, INIT, begun_settings, recorded_contents, require_resumable, require_same_contents
+from train.settings import GROUPS, TrainSettings
+
+SUPPLY = ("source", "hr", "patch", "max_repeats")
+"""Options that say where samples come from; `train_rows` and `supply` say what they come to."""
+FIXED_IN_TRIALS = ("interval_steps", "stage", "gan", "ema")
+"""Options that trials of frozen plans do not follow (`train/grouping/trials.py`)."""
+NO_MIXTURE = TrainSettings(policy="uniform")
+"""How a reference mixes its one task."""
+ABSENT = {**absent_values(TrainSettings), "source": "shards"}
+"""What a protocol means by an option that is not in it."""
 
 
 class TrainingPlan:
@@ -40,13 +50,14 @@ class TrainingPlan:
                 f"accumulate is {settings.accumulate}: policy {settings.policy} looks at whole batches; take 1"
             )
         self.spec = NetworkSpec(settings.network.name, settings.network.options, tasks[0].scale)
-        make_stage(settings).require_patch(tasks[0].patch)
-        if settings.init:
-            network = self.spec.load(load_weights(weights_file(Path(settings.init))), settings.init)
-        else:
-            network = self.spec.build(settings.seed)
-        self.initial: Weights = network.state_dict()
-        self._init_sha256 = weights_digest(self.initial)
+        stage = make_stage(settings)
+        stage.require_patch(tasks[0].patch)
+        self.contents = stage.contents() | ({HR: pool.identity()} if pool else {})
+        self.init_is_gone = bool(settings.init) and not Path(str(settings.init)).exists()
+        self.initial: Weights = self._initial()
+        self._init_sha256 = self._recorded_init() if self.init_is_gone else weights_digest(self.initial)
+        if settings.init and self._init_sha256:
+            self.contents[INIT] = self._init_sha256
         self.pack = self._pack()
         if settings.groups and settings.mode != "groups" and not self.policy.needs_groups:
             raise UsageError(f"groups is {settings.groups}: policy {settings.policy} has none, leave it out")
@@ -57,6 +68,35 @@ class TrainingPlan:
     def references_folder(self) -> Path:
         """Where the references' runs are."""
         return Path(self.settings.references or f"{self.settings.run}/references")
+
+    def _initial(self) -> Weights:
+        """What all networks begin from; where that file is gone, the weights of a run that has begun.
+
+        Raises `UsageError` when there are neither.
+        """
+        init = self.settings.init
+        if init is None:
+            return self.spec.build(self.settings.seed).state_dict()
+        file, begun = Path(init), [folder for folder in self._folders() if latest_checkpoint(folder)]
+        if self.init_is_gone and begun:
+            checkpoint = latest_checkpoint(begun[0])
+            assert checkpoint
+            file = checkpoint / f"{MODEL}.safetensors"
+        return self.spec.load(load_weights(weights_file(file)), str(file)).state_dict()
+
+    def _recorded_init(self) -> str:
+        """The digest of an init file that is gone, as a run that began from it recorded it; empty where none did."""
+        for folder in self._folders():
+            trace = load_trace(folder)
+            found = recorded_contents(folder).get(INIT) or (trace.protocol.get("init_sha256") if trace else None)
+            if found:
+                return found
+        return ""
+
+    def _folders(self) -> list[Path]:
+        """The runs of a command: the shared one, and the references."""
+        shared = [Path(self.settings.run)] if self.settings.mode == "shared" else []
+        return [*shared, *(self.references_folder / task.name for task in self.tasks)]
 
     def _pack(self) -> dict[str, Trace] | None:
         """The traces of the pack that --references names, each of the run's protocol and as long as the run."""
@@ -71,7 +111,7 @@ class TrainingPlan:
         for task in self.tasks:
             if task.name not in traces:
                 raise RunError(f"{path} has no reference of task {task.name}: it holds {', '.join(traces)}")
-            require_same_protocol(traces[task.name], self.protocol(task), path)
+            require_same_protocol(traces[task.name], self.protocol(task), path, ABSENT)
             if traces[task.name].last_step < settings.iterations:
                 raise RunError(
                     f"the reference of {task.name} in {path} ends at step {traces[task.name].last_step}, this run at "
@@ -99,16 +139,32 @@ class TrainingPlan:
 
     def groups_protocol(self) -> dict[str, Any]:
         """How groups are found, and from what."""
-        settings, names = self.settings, ("batch_size", "lr", "flip", "precision", "clip", "seed")
         return {
-            "network": asdict(self.spec),
-            "init_sha256": self._init_sha256,
+            **self._comparable(without=FIXED_IN_TRIALS),
             "degradations": degradations(self.tasks),
-            "grouping": asdict(settings.grouping),
+            "grouping": to_plain(self.settings.grouping),
             "patch": self.tasks[0].patch,
+            "seed": self.settings.seed,
             "val_rows": self.tasks[0].val_manifest.identity(),
-            **{name: getattr(settings, name) for name in names},
         }
+
+    def _comparable(self, without: Sequence[str] = ()) -> dict[str, Any]:
+        """The options that make equal steps equal training, and what they start from.
+
+        An option that is younger than some traces and packs is left out while it has the value that they had in effect.
+        """
+        settings, absent = self.settings, absent_values(TrainSettings)
+        found: dict[str, Any] = {}
+        for name in affecting(TrainSettings, *COMPARABLE):
+            value = getattr(settings, name)
+            if not (
+                name in (*SUPPLY, *without) or is_by_content(TrainSettings, name) or value == absent.get(name, MISSING)
+            ):
+                found[name] = to_plain(value) if is_dataclass(value) else value
+        found["network"] = asdict(self.spec)
+        if settings.stage != "gan":
+            found.pop("gan", None)
+        return {**found, "init_sha256": self._init_sha256}
 
     def make_groups(self, launcher: Launcher) -> None:
         """Find the groups and write their file."""
@@ -134,20 +190,20 @@ class TrainingPlan:
         """
         settings = self.settings
         return {
-            "network": asdict(self.spec),
-            "init_sha256": self._init_sha256,
-            "interval_steps": settings.interval_steps,
-            "batch_size": settings.batch_size,
-            "lr": settings.lr,
-            "ema": settings.ema,
-            "flip": settings.flip,
-            "stage": settings.stage,
-            **({"gan": asdict(settings.gan)} if settings.stage == "gan" else {}),
-            "precision": settings.precision,
-            "clip": settings.clip,
+            **self._comparable(),
+            **supply(task, settings.source, settings.max_repeats, self.contents.get(HR)),
             "train_rows": begun_with(run or Path(settings.run), f"{task.name}/train") or task.identity(),
             "val_rows": task.val_manifest.identity(),
         }
+
+    def _trace(self, task: Task) -> Trace | None:
+        """The trace of a task's reference; what an older version did not note of its samples its run folder tells."""
+        folder = self.references_folder / task.name
+        trace, begun = load_trace(folder), begun_settings(folder)
+        if trace and begun:
+            noted = supply(task, begun["source"], begun["max_repeats"], recorded_contents(folder).get(HR))
+            trace.protocol = {**noted, **trace.protocol}
+        return trace
 
     def jobs(self) -> list[Job]:
         """What to train, in this order. Raises `UsageError` when the run was begun with other settings."""
@@ -155,12 +211,18 @@ class TrainingPlan:
         if settings.mode == "shared":
             folder = Path(settings.run)
             require_resumable(folder, settings)  # before any reference is trained for it
+            require_same_contents(folder, self.contents)
             missing = [self._reference_job(task) for task in self._missing_references()]
-            return [*missing, Job("shared", folder, self.tasks, self.shared)]
-        if settings.mode == "groups":
-            return []
-        chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
-        return [self._reference_job(task) for task in chosen]
+            jobs = [*missing, Job("shared", folder, self.tasks, self.shared)]
+        elif settings.mode == "groups":
+            jobs = []
+        else:
+            chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
+            jobs = [self._reference_job(task) for task in chosen]
+        for job in jobs:
+            if self.init_is_gone and not latest_checkpoint(job.folder):
+                raise UsageError(f"no weights file {settings.init}, which {job.title} begins from: restore it")
+        return jobs
 
     def _reference_job(self, task: Task) -> Job:
         return Job(f"reference {task.name}", self.references_folder / task.name, [task], lambda: self.reference(task))
@@ -171,9 +233,9 @@ class TrainingPlan:
             return []
         missing = []
         for task in self.tasks:
-            trace = load_trace(self.references_folder / task.name)
+            trace = self._trace(task)
             if trace:
-                require_same_protocol(trace, self.protocol(task), self.references_folder / task.name)
+                require_same_protocol(trace, self.protocol(task), self.references_folder / task.name, ABSENT)
             if trace is None or str(self.settings.iterations) not in trace.psnr_db:
                 missing.append(task)
         return missing
@@ -185,16 +247,12 @@ class TrainingPlan:
             self.settings,
             mode="single",
             task=task.name,
-            policy="uniform",
-            policy_options={},
-            estimator=EstimatorSettings(),
-            moments=0,
             groups=None,
-            grouping=GroupingSettings(),
+            **{name: getattr(NO_MIXTURE, name) for name in affecting(TrainSettings, "mixture")},
         )
         protocol = self.protocol(task, folder)
-        trace = load_trace(folder) or Trace(task.name, protocol)
-        require_same_protocol(trace, protocol, folder)
+        trace = self._trace(task) or Trace(task.name, protocol)
+        require_same_protocol(trace, protocol, folder, ABSENT)
         return RunSpec(
             folder,
             f"reference {task.name}",
@@ -205,6 +263,7 @@ class TrainingPlan:
             make_policy("uniform"),
             trace=trace,
             pool=self.pool,
+            contents=self.contents,
         )
 
     def shared(self) -> RunSpec:
@@ -220,8 +279,20 @@ class TrainingPlan:
             self.policy,
             references=references,
             pool=self.pool,
+            contents=self.contents,
             grouping=self.grouping,
         )
+
+
+def supply(task: Task, source: str, max_repeats: float | None, hr: str | None) -> dict[str, Any]:
+    """What a protocol says of samples that are made on the fly though the task has shards; empty where they are stored.
+
+    hr: identity of the HR images that they are cut from, if not those of the shards.
+    """
+    if not task.num_rows or source == "shards" or (source == "auto" and max_repeats is None):
+        return {} if task.num_rows or hr is None else {"hr": hr}
+    limit = {"source": "auto", "max_repeats": max_repeats} if source == "auto" else {"source": "fly"}
+    return limit | ({"hr": hr} if hr else {})
 
 
 def _named(tasks: list[Task], settings: TrainSettings) -> Task:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..effects import without_removed
 from .clusters import FEW_PHOTOGRAPHS, clusters_of, interval, resample, resampled_means, standard_errors
-from .options import EstimatorSettings, without_removed
+from .options import EstimatorSettings
 
 PAPER = EstimatorSettings()
 GAP_DECIMALS = 4
@@ -206,6 +207,6 @@ def recompute(record: Mapping[str, Any]) -> Estimate:
         np.array(record["shared_db"]),
         record["photographs"],
         inputs["key"],
-        EstimatorSettings(**without_removed(inputs["options"])),
+        EstimatorSettings(**without_removed(EstimatorSettings, inputs["options"], "the record")),
         Memory(**inputs["memory"]),
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from ..errors import UsageError, require
 
@@ -20,6 +20,7 @@ class EstimatorSettings:
         reference: single-task PSNR at the same_iteration (Eq. 3), or at the final iteration of the references
     """
 
+    removed: ClassVar[Mapping[str, float]] = {"logit_ema": 0.0, "cap": 1.0, "trim": 0.0}  # no result supported them
     temperature: float | Literal["auto"] = 1.0
     floor: float = 0.0
     multiplicative: float = 0.0
@@ -33,21 +34,6 @@ class EstimatorSettings:
             "multiplicative": ("not negative", 0 <= self.multiplicative < math.inf),
         }
         require(self, rules, "estimator.")
-
-
-REMOVED = {"logit_ema": 0.0, "cap": 1.0, "trim": 0.0}
-"""Options of earlier versions with the values that had no effect: no result supported them."""
-
-
-def without_removed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Saved options without those of earlier versions. Raises `UsageError` for one that was in use."""
-    for name, off in REMOVED.items():
-        if options.get(name, off) != off:
-            raise UsageError(
-                f"estimator.{name} is {options[name]}: this version has no such option; continue with the version "
-                "that the run was begun with"
-            )
-    return {name: value for name, value in options.items() if name not in REMOVED}
 
 
 AIMS = {

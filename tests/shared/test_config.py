@@ -117,3 +117,34 @@ def test_help_shows_every_setting_and_exits_0(capsys):
     assert "What it does." in text
     for words in ("how many", "--rate RATE", "{train,val}", "(type: int, default: 42)", "--no-dry-run", "where"):
         assert words in text
+
+
+@dataclass(frozen=True)
+class Places:
+    run: str = option("x", "one")
+    sets: list[str] | None = option(None, "several")
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "s.yaml").write_text("run: ~/runs\nsets: [~/a, NAME=~/b, '~/lr,~/hr', a~b, c/~/d]\n")
+    given = parse(Places, ["--config", str(tmp_path / "s.yaml")], "program", "")
+    assert given.run == "/home/me/runs"
+    assert given.sets == ["/home/me/a", "NAME=/home/me/b", "/home/me/lr,/home/me/hr", "a~b", "c/~/d"]
+    assert parse(Places, ["--run=~"], "program", "").run == "/home/me"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rate: [1, 2", "s.yaml is not a configuration file: while parsing a flow sequence"),
+        ("[" * 100_000, "s.yaml is not a configuration file: it is nested too deeply"),
+        ("- 1\n- 2", "s.yaml is not a configuration file: it must hold lines like `name: value`"),
+        ("rate: &a 1\ncount: *a", "it uses an alias"),
+        (b"rate: \xe9", "s.yaml is not a configuration file: 'utf-8' codec"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text, words):
+    (tmp_path / "s.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=words):
+        settings("here", "--config", str(tmp_path / "s.yaml"))

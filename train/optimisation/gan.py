@@ -10,9 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 from shared.errors import UsageError
 from train.networks import GENERATOR, seeded
 from train.networks.discriminator import UNetDiscriminator
-from train.networks.weights import fill, load_weights
+from train.networks.weights import fill, load_weights, weights_digest
 from train.optimisation.losses import Perceptual, adversarial_loss, discriminator_loss, l1
 from train.optimisation.objective import Objective, TrainingImages
+from train.record.resume import DISCRIMINATOR as DISCRIMINATOR_FILE
+from train.record.resume import VGG19
 from train.settings import TrainSettings
 
 DISCRIMINATOR = "discriminator"
@@ -30,14 +32,10 @@ class GAN:
     """
 
     def __init__(self, settings: TrainSettings) -> None:
-        """Raises `UsageError` when VGG19's weights, or the discriminator's to start from, are not there."""
+        """Raises `UsageError` when VGG19's weights are not there."""
         self.weights = settings.gan
         self.perceptual = Perceptual(settings.vgg19) if settings.gan.perceptual else None
-        with seeded(settings.seed):
-            self._discriminator = UNetDiscriminator(settings.gan.num_feat)
-        if settings.init_discriminator:
-            path = Path(settings.init_discriminator)
-            fill(self._discriminator, load_weights(path), str(path))
+        self._settings = settings
 
     def require_patch(self, patch: int) -> None:
         """Raises `UsageError` when HR patches of `patch` pixels cannot be judged."""
@@ -48,8 +46,21 @@ class GAN:
             )
 
     def companions(self) -> dict[str, nn.Module]:
-        """The discriminator."""
-        return {DISCRIMINATOR: self._discriminator}
+        """The discriminator, with the weights of --init-discriminator. Raises `UsageError` when they are not there."""
+        with seeded(self._settings.seed):
+            discriminator = UNetDiscriminator(self.weights.num_feat)
+        if self._settings.init_discriminator:
+            path = Path(self._settings.init_discriminator)
+            fill(discriminator, load_weights(path), str(path))
+        return {DISCRIMINATOR: discriminator}
+
+    def contents(self) -> dict[str, str]:
+        """Digests of VGG19 and of the discriminator's first weights, those of the files that are there."""
+        found = {VGG19: weights_digest(self.perceptual.convs.state_dict())} if self.perceptual else {}
+        path = self._settings.init_discriminator
+        if path and Path(path).is_file():
+            found[DISCRIMINATOR_FILE] = weights_digest(load_weights(Path(path)))
+        return found
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
         """Move VGG19."""

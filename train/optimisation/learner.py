@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class Learner:
     ) -> None:
         """Begin from `initial`, or resume from a checkpoint folder."""
         self.spec, self.settings, self.device = spec, settings, device
-        self.stage: Stage = make_stage(settings)
+        begun = replace(settings, init_discriminator=None) if checkpoint else settings  # that file may be gone by now
+        self.stage: Stage = make_stage(begun)
         generator = spec.load(load_weights(checkpoint / f"{MODEL}.safetensors") if checkpoint else initial, "init")
         self.plain: dict[str, nn.Module] = {GENERATOR: generator, **self.stage.companions()}
         self.ema = deepcopy(generator).requires_grad_(False)

@@ -24,6 +24,10 @@ class PSNR:
         """None."""
         return {}
 
+    def contents(self) -> dict[str, str]:
+        """None."""
+        return {}
+
     def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
         """Nothing to move."""
 

@@ -27,6 +27,10 @@ class Stage(Protocol):
         """The networks that are trained beside the generator, by name, as they begin."""
         ...
 
+    def contents(self) -> dict[str, str]:
+        """Digests of the files that the losses depend on, by the name of the option (`train/record/resume.py`)."""
+        ...
+
     def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
         """Move the networks that are not trained."""
         ...

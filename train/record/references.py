@@ -6,7 +6,7 @@ with the traces of all tasks, from whoever has trained them: nothing in it is tr
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,16 @@ def load_pack(path: Path) -> dict[str, Trace]:
     return {trace.task: trace for trace in traces}
 
 
-def require_same_protocol(trace: Trace, protocol: dict[str, Any], source: Path) -> None:
-    """Raises `RunError` that names the first difference, with both values."""
+def require_same_protocol(
+    trace: Trace, protocol: Mapping[str, Any], source: Path, absent: Mapping[str, Any] | None = None
+) -> None:
+    """Raises `RunError` that names the first difference, with both values. absent: what a missing key stands for."""
     for key in {**protocol, **trace.protocol}:
-        if trace.protocol.get(key) != protocol.get(key):
+        theirs, ours = (one.get(key, (absent or {}).get(key)) for one in (trace.protocol, protocol))
+        if theirs != ours:
             raise RunError(
-                f"reference {source} was trained with {key} = {short(trace.protocol.get(key))}, this run has "
-                f"{short(protocol.get(key))}: train references of its own (--references another folder) or use the "
-                "same setting"
+                f"reference {source} was trained with {key} = {short(theirs)}, this run has {short(ours)}: train "
+                "references of its own (--references another folder) or use the same setting"
             )
 
 

@@ -1,56 +1,57 @@
-"""Whether a run may go on with these settings."""
+"""A run goes on with the settings and the files that it was begun with, but for those that alter no sample or loss."""
 
-import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from shared.effects import IDENTICAL, affecting, completed, is_by_content
 from shared.errors import RunError, UsageError
-from shared.rebalance.options import without_removed
-from shared.storage.remote import read_bounded
+from shared.records import read_yaml
+from shared.text import short
+from train.record.checkpoint import latest_checkpoint, load_state
 from train.settings import CONFIG, TrainSettings
 
-MAX_CONFIG_BYTES = 1 << 20
-"""Larger files are refused unread."""
-FREE = {
-    "run",
-    "references",
-    "groups",
-    "iterations",
-    "workers",
-    "log_steps",
-    "save_steps",
-    "keep",
-    "mode",
-    "task",
-    "max_damage",
-    "vgg19",
-    "trackers",
-    "dry_run",
-    "cache",
-    "cache_gb",
-}
-"""TrainSettings that may change when a run is resumed: they alter no sample and no loss of the steps already done."""
+FILE = "--"
+"""The state of a run records digests of files beside those of its datasets, under the name of the option."""
+INIT, HR, DISCRIMINATOR, VGG19 = f"{FILE}init", f"{FILE}hr", f"{FILE}init-discriminator", f"{FILE}vgg19"
+REMEDY = "give the old value to resume, or another --run"
+
+
+def begun_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings that a run was begun with, as plain data with every option of this version; None before it began.
+
+    Raises `RunError` for a file that holds anything else, `UsageError` as `completed` does.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        return None
+    try:
+        saved = read_yaml(path)
+        if not isinstance(saved, dict) or not isinstance(saved.get("iterations", 1), int):
+            raise ValueError("it holds no settings")
+    except ValueError as error:
+        raise RunError(f"{path} does not hold the settings of a run: {error}; restore it") from error
+    return completed(TrainSettings, saved, path)
 
 
 def require_resumable(folder: Path, settings: TrainSettings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
-    if not (folder / CONFIG).is_file():
+    begun, now = begun_settings(folder), asdict(settings)
+    if begun is None:
         return
-    begun = _completed(_saved(folder / CONFIG), asdict(TrainSettings()))
-    begun["estimator"] = without_removed(begun["estimator"])
-    for name, value in asdict(settings).items():
-        if name not in FREE and begun[name] != value:
+    for name in affecting(TrainSettings, *IDENTICAL):
+        before, after = begun[name], now[name]
+        if is_by_content(TrainSettings, name):  # `require_same_contents` compares the rest
+            before, after = before is not None, after is not None
+        if before != after:
             raise UsageError(
-                f"{folder} was begun with {name} = {_short(begun[name])}, now it is {value!r}: "
-                "give the old value to resume, or another --run"
+                f"{folder} was begun with {name} = {short(begun[name])}, now it is {short(now[name])}: {REMEDY}"
             )
     if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
         raise UsageError(
-            f"{folder} was begun with iterations = {begun['iterations']}: with --estimator.reference final it "
-            "cannot be changed, because earlier gaps were to that end"
+            f"{folder} was begun with iterations = {begun['iterations']}: with --estimator.reference final the number "
+            "cannot change, because earlier gaps were measured to that end"
         )
     if begun["iterations"] > settings.iterations:
         raise UsageError(
@@ -58,29 +59,22 @@ def require_resumable(folder: Path, settings: TrainSettings) -> None:
         )
 
 
-def _saved(path: Path) -> dict[str, Any]:
-    """The settings in a run folder. Raises `RunError` for a file that holds anything else."""
-    try:
-        saved = yaml.safe_load(read_bounded(path, MAX_CONFIG_BYTES))
-        if not isinstance(saved, dict) or not isinstance(saved.get("iterations", 1), int):
-            raise ValueError("no settings")
-        return saved
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RunError(f"{path} does not hold the settings of a run ({type(error).__name__}): restore it") from error
+def require_same_contents(folder: Path, contents: Mapping[str, str]) -> None:
+    """Raises `UsageError` for a file whose content is not that of the run's beginning, wherever either lies.
+
+    contents: a digest by the name of the option, such as INIT. A file of which the run recorded no digest passes.
+    """
+    recorded = recorded_contents(folder)
+    for name, digest in contents.items():
+        if recorded.get(name, digest) != digest:
+            raise UsageError(
+                f"{folder} was begun with other content of {name} (sha256 {recorded[name][:12]}, now {digest[:12]}): "
+                "give the old file or folder to resume, or another --run"
+            )
 
 
-def _short(value: Any) -> str:
-    """As Python writes it; of what is nested beyond reason, its beginning."""
-    writer = reprlib.Repr()
-    writer.maxstring = writer.maxother = 300
-    return writer.repr(value)
-
-
-def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """TrainSettings as an older version saved them: what did not exist then counts as its default."""
-    nested = {
-        name: _completed(saved[name], default)
-        for name, default in defaults.items()
-        if isinstance(default, dict) and isinstance(saved.get(name), dict)
-    }
-    return {**defaults, **saved, **nested}
+def recorded_contents(folder: Path) -> dict[str, str]:
+    """Digests of the files that a run was begun with, by option; empty before its first checkpoint."""
+    checkpoint = latest_checkpoint(folder)
+    datasets = load_state(checkpoint).datasets if checkpoint else {}
+    return {name: digest for name, digest in datasets.items() if name.startswith(FILE)}

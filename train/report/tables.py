@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shared.effects import IDENTICAL, affecting
 from shared.text import TIME_UNITS, quantity
-from train.record.resume import FREE
 from train.report.runs import Figures, RunData, final_psnr, flatten
-
-SHOWN = {"iterations", "groups"}
-"""Of the settings in which a run may be resumed differently, those that make another network from its beginning."""
+from train.settings import TrainSettings
 
 
 class Table(NamedTuple):
@@ -22,9 +20,9 @@ class Table(NamedTuple):
 
 
 def differing_settings(runs: Sequence[RunData]) -> Table:
-    """The settings in which the runs are not alike."""
-    flat = [flatten(run.settings) for run in runs]
-    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if key not in FREE - SHOWN]
+    """The settings in which the runs are not alike, of those that make another network."""
+    flat, shown = [flatten(run.settings) for run in runs], affecting(TrainSettings, *IDENTICAL, "length")
+    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if key.partition(".")[0] in shown]
     differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
     return Table(
         ["setting", *(run.name for run in runs)],
