@@ -82,8 +82,8 @@ def without_removed(settings: type, saved: Mapping[str, Any], source: object) ->
     for name, off in removed.items():
         if saved.get(name, off) != off:
             raise UsageError(
-                f"{source} has {name} = {short(saved[name])}, an option that was removed: version {LAST_VERSION_BEFORE} "
-                "can continue it; for a new run leave the option out"
+                f"{source} has {name} = {short(saved[name])}, an option that was removed: "
+                f"version {LAST_VERSION_BEFORE} can continue it; for a new run leave the option out"
             )
     kept = {name: value for name, value in saved.items() if name not in removed}
     for name, kind in _nested(settings).items():
