@@ -10,15 +10,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .degradation.cpu import render
     from .degradation.plan import Plan, sample_plan
+    from .mixing.interval_record import IntervalRecord
+    from .mixing.loader import Batch, MixingLoader
     from .mixing.quotas import apportion, order
     from .rebalance.estimator import estimate
     from .rebalance.surface import predicted_gains
+    from .shards.reader import open_rows
+    from .shards.streams import as_webdataset
 
-__all__ = ["Plan", "apportion", "estimate", "order", "predicted_gains", "render", "sample_plan"]
+__all__ = [
+    "Batch",
+    "IntervalRecord",
+    "MixingLoader",
+    "Plan",
+    "apportion",
+    "as_webdataset",
+    "estimate",
+    "open_rows",
+    "order",
+    "predicted_gains",
+    "render",
+    "sample_plan",
+]
 _ROOMS = {
+    "Batch": "mixing.loader",
+    "IntervalRecord": "mixing.interval_record",
+    "MixingLoader": "mixing.loader",
     "Plan": "degradation.plan",
     "apportion": "mixing.quotas",
+    "as_webdataset": "shards.streams",
     "estimate": "rebalance.estimator",
+    "open_rows": "shards.reader",
     "order": "mixing.quotas",
     "predicted_gains": "rebalance.surface",
     "render": "degradation.cpu",

@@ -11,7 +11,6 @@ COMMANDS = {
     "status": ("gen.status", "show which shards are done, failed or pending"),
     "merge": ("gen.merge", "join parts that were rendered apart"),
     "testset": ("gen.testset", "make a whole-image test set"),
-    "space": ("gen.space", "print a degradation space as YAML, or draw what it does"),
     "train": ("train.run", "train references and the shared network"),
     "evaluate": ("train.evaluate", "evaluate a network on test sets"),
     "compare": ("train.compare", "compare evaluations, paired by image"),

@@ -24,7 +24,7 @@ TRAINER = {
     "record": {"networks"},
     "optimisation": {"networks", "record"},
     "evaluation": {"networks", "record"},
-    "grouping": {"networks", "record", "optimisation", "evaluation", "feed"},
+    "grouping": {"networks", "record", "optimisation", "evaluation"},
     "report": {"record", "evaluation"},
 }
 """Rooms of the trainer, and what each may import of the others. All may import its settings."""

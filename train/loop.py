@@ -19,29 +19,28 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from shared.degradation.gpu_canvas import to_device
 from shared.errors import RunError
-from shared.mixing.generations import identity_of, is_continued
-from shared.mixing.pool import Pool
-from shared.mixing.quotas import apportion
-from shared.mixing.sources import Batch
+from shared.mixing.loader import Batch, MixingLoader
+from shared.mixing.pool import HRPool
+from shared.mixing.rows import DatasetVersion
+from shared.mixing.state import FORMAT as LOADER_FORMAT
 from shared.mixing.tasks import Task
 from shared.rebalance.estimator import Memory, estimate
-from shared.rebalance.measurements import Measurements, describe
+from shared.rebalance.measurements import Measurements
 from shared.rebalance.moments import Moments, describe_moments, gradient_moments
 from shared.rebalance.policies import Policy
-from shared.shards.manifest import Manifest
 from shared.storage.atomic import locked
 from train.evaluation.measure import measure, photographs_of, picture
-from train.feed import Feed
 from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, Readback, backward
-from train.processes import Interrupt, shortages_named
+from train.processes import Interrupt, let_stop_requests_pass, shortages_named
 from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
+from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
 from train.record.references import References, Trace
-from train.record.resume import FILE, require_resumable, require_same_contents
+from train.record.resume import FILE, HR, require_resumable, require_same_contents
 from train.record.run_log import RunLog, is_finished
 from train.settings import TrainSettings
 
@@ -69,7 +68,7 @@ class RunSpec:
     policy: Policy
     references: References | None = None
     trace: Trace | None = None
-    pool: Pool | None = None
+    pool: HRPool | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
     later_steps: int = 0
     grouping: Grouping | None = None
@@ -94,8 +93,11 @@ class Run:
         if self.checkpoint and accelerator.scaler:
             accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 
-        ranks = accelerator.process_index, accelerator.num_processes
-        self.feed = Feed(self.tasks, self.settings, accelerator.device, *ranks, spec.pool, self.state.feed)
+        self.loader = make_loader(self.tasks, self.settings, accelerator, spec.pool)
+        record = self.state.record
+        self.log = IntervalLog.from_json(record, self.settings.batch_size) if record else None
+        if self.checkpoint:
+            self.loader.load_state_dict(self._loader_state())
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
         writes = accelerator.is_main_process
@@ -105,14 +107,41 @@ class Run:
 
     def _adopt_datasets(self) -> None:
         """Rows must not change under a run: ordinals would mean other samples. Shards alone may grow."""
-        now: dict[str, Manifest | str] = {f"{t.name}/{m.split}": m for t in self.spec.tasks for m in _manifests(t)}
+        now = {f"{task.name}/val": task.val_manifest.identity() for task in self.spec.tasks}
         now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
-        begun = self.state.datasets or {name: identity_of(found) for name, found in now.items()}
-        for name in sorted(name for name in begun.keys() | now.keys() if not name.startswith(FILE)):
-            if name not in now or name not in begun or not is_continued(name, begun[name], now[name], self.state.feed):
+        stored = {f"{task.name}/train": task.train_manifest for task in self.spec.tasks if task.train_manifest}
+        begun = self.state.datasets or {**now, **{name: manifest.identity() for name, manifest in stored.items()}}
+        names = begun.keys() | now.keys() | stored.keys()
+        for name in sorted(name for name in names if not name.startswith(FILE)):
+            found = stored[name].identity() if name in stored else now.get(name)
+            known = self.state.feed.get("generations", {}).get(name.removesuffix("/train"))
+            if name in stored and name in begun and known:
+                last = DatasetVersion(**known[-1])
+                if last.is_current(stored[name]) or last.has_grown_to(stored[name]):
+                    continue
+            if found is None or begun.get(name) != found:
                 change = "has changed" if name in begun else "was added"
                 raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
         self.state.datasets = {**self.spec.contents, **begun}
+
+    def _loader_state(self) -> dict[str, Any]:
+        """The loader's part of a state."""
+        state, steps = self.state, self.settings.interval_steps
+        record = self.log.record.to_json() if self.log and self.log.record else None
+        return {
+            "format": LOADER_FORMAT,
+            "seed": self.settings.seed,
+            "batch_size": self.settings.batch_size,
+            "tasks": list(self.loader.tasks),
+            "interval": state.step // steps,
+            "step": state.step % steps,
+            "consumed": dict(zip(self.loader.tasks, state.consumed, strict=True)),
+            "read": state.feed.get("read", {}),
+            "generations": state.feed.get("generations", {}),
+            "lost": state.feed.get("lost", {}),
+            "hr": state.datasets.get(HR),
+            "record": record,
+        }
 
     @property
     def step(self) -> int:
@@ -155,25 +184,21 @@ class Run:
 
     # ---- apportion
 
-    def decide(self, measurements: Measurements) -> dict[str, Any]:
-        """The interval's record: measurements, shares, coefficients, quotas and sources. Rank 0 decides for all."""
+    def decide(self, measurements: Measurements) -> IntervalLog:
+        """Volumes and coefficients of the interval that begins. Rank 0 decides for all."""
         if measurements.estimate:
             self.state.memory["estimator"] = asdict(measurements.estimate.memory)
+        self.loader.refresh()
         decision: dict[str, Any] = {}
-        (grown,) = broadcast_object_list([self.feed.look() if self.accelerator.is_main_process else None])
-        self.feed.adopt(grown)
         if self.accelerator.is_main_process:
             moments = self.measure_moments()
             p, c = self.spec.policy.interval(replace(measurements, moments=moments))
-            quotas = apportion(p, self.settings.interval_steps * self.settings.batch_size)
-            decision = {"p": p, "c": c, "quotas": quotas, **self.feed.decide(quotas)}
-            if self.groups:
-                decision["trained"] = [task.name for task in self.tasks]
+            decision = {"p": p, "c": c}
             if moments:
                 weights = [share * coefficient for share, coefficient in zip(p, c, strict=True)]
                 decision["moments"] = describe_moments(moments, weights)
         (decision,) = broadcast_object_list([decision])
-        return {**describe(measurements, self.step), **decision}
+        return replace(IntervalLog.of(measurements, self.step), **decision)
 
     def measure_moments(self) -> Moments | None:
         """Of the gradients on the samples that each task trains next, one by one; None when they are not asked for."""
@@ -182,8 +207,8 @@ class Run:
             return None
         networks = {name: unwrap(network).eval() for name, network in self.learner.networks.items()}
         parameters, found = list(networks[GENERATOR].parameters()), []
-        for task, consumed in enumerate(self.state.consumed):
-            pictures = self._pictures(self.feed.upcoming(task, consumed, count))
+        for task in self.loader.tasks:
+            pictures = self._pictures(self.loader.peek(task, count))
             samples = map(TrainingImages, *(images.split(1) for images in pictures))
             losses = (next(self.learner.stage.objectives(networks, sample)).losses[0] for sample in samples)
             found.append(gradient_moments(losses, parameters))
@@ -191,67 +216,72 @@ class Run:
             network.train()
         return Moments(count, *map(list, zip(*found, strict=True)))
 
-    def open_interval(self) -> None:
-        """Evaluate, estimate, apportion; keep and log what was found and decided."""
+    def open_interval(self) -> Iterator[Batch]:
+        """Evaluate, estimate, apportion; keep and log what was found and decided. Returns the interval's batches."""
         start = time.perf_counter()
         measurements = self.take_measurements()
         self.record_trace(measurements.shared_db)
-        self.state.record = self.decide(measurements)
-        self.run_log.boundary(self.state.record, self._sample_pictures(), time.perf_counter() - start)
+        log = self.decide(measurements)
+        batches = self.loader.interval(log.p, self.settings.interval_steps)
+        self.log = replace(log, record=self.loader.record, totals=[[0.0] * len(self.tasks)] * 2)
+        self.run_log.boundary(self.log.to_json(), self._sample_pictures(), time.perf_counter() - start)
+        return batches
 
     # ---- train the interval
 
     def train_interval(self, interrupt: Interrupt) -> bool:
         """Train to the next boundary, or to an interruption, saving on the way. Returns whether it was interrupted."""
-        record, settings = self.state.record, self.settings
-        assert record is not None
-        first = self.step - self.interval * settings.interval_steps
-        n = len(self.tasks)
-        delivered = np.array(record.setdefault("delivered", [0] * n))
-        totals = np.array(record.setdefault("totals", [[0.0] * n] * 2))
-        stream = self.feed.interval(record, self.state.consumed, self.interval, first)
-        with self.run_log.interval(record, first) as progress:
+        batches = self.loader.interval() if self.log else self.open_interval()
+        log, settings = self.log, self.settings
+        assert log is not None
+        assert log.record is not None
+        first = self.loader.step
+        delivered, totals = np.array(log.record.delivered), np.array(log.totals)
+        with self.run_log.interval(log.to_json(), first) as progress:
             for _ in range(settings.interval_steps - first):
                 start = time.perf_counter()
-                batch = next(stream)
-                self.feed.replace_lost(batch, record)
+                batch = next(batches)
                 waited = time.perf_counter() - start
-                losses, counts, sums, interrupted = self.training_step(batch, record, interrupt)
+                losses, counts, sums, interrupted = self.training_step(batch, log, interrupt)
                 delivered += counts
                 totals += sums
-                record["delivered"], record["totals"] = delivered.tolist(), totals.tolist()
                 self.state.step += 1
                 progress.step(losses, counts, waited, time.perf_counter() - start)
                 at_boundary = self.step % settings.interval_steps == 0
                 saves = at_boundary or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
                     line = progress.line()
-                    self.run_log.steps(line | self.feed.fallback(line["counts"], record))
+                    made = made_on_the_fly(log.record, line["counts"])
+                    self.run_log.steps(line | fallback_entries(made))
                 if saves and not at_boundary:
+                    self.log = replace(log, totals=totals.tolist())
                     self.save()
                 if interrupted:
-                    return True
-        return False
+                    break
+        if at_boundary:
+            assert next(batches, None) is None, "the loader has batches beyond the interval"
+            self.close_interval(delivered.tolist(), totals.tolist())
+        return interrupted
 
     def training_step(
-        self, batch: Batch, record: dict[str, Any], interrupt: Interrupt
+        self, batch: Batch, log: IntervalLog, interrupt: Interrupt
     ) -> tuple[dict[str, float], np.ndarray, np.ndarray, bool]:
         """One optimiser step of every network on sum_i c_i l_i / B.
 
         Returns, of the global batch: each network's loss; the samples of each task, int64 [n]; sums of the generator's
         losses and of the coefficients of each task, float64 [2, n]; whether any rank was asked to stop: all stop then.
-        Raises `RunError`, before the step, when a loss is not finite or too many rows are lost.
+        Raises `RunError`, before the step, when a loss is not finite.
         """
         names, notes, n = [task.name for task in self.tasks], [], len(self.tasks)
         tickets = list(zip(batch.task.tolist(), batch.ordinal.tolist(), strict=True))
         keys = [(self.settings.seed, names[task], ordinal) for task, ordinal in tickets]
-        flags = [float(interrupt.requested), float(bool(batch.lost))]
+        asked = [float(interrupt.requested)]
 
         def weigh(losses: torch.Tensor, tasks: torch.Tensor) -> torch.Tensor:
-            c = self._coefficients(losses, tasks, record["c"])[tasks]
+            c = self._coefficients(losses, tasks, log.c or [])[tasks]
             values = torch.stack([torch.ones_like(c), losses, c]).double()
             sums = torch.zeros(3, n, dtype=torch.float64, device=c.device).index_add_(1, tasks, values)
-            numbers = torch.cat([sums.flatten(), to_device(np.array(flags), c.device)])
+            numbers = torch.cat([sums.flatten(), to_device(np.array(asked), c.device)])
             notes.append(Readback(self.accelerator.reduce(numbers, "sum")))
             return c
 
@@ -261,16 +291,14 @@ class Run:
         except NotFiniteError as error:
             bad = ", ".join(f"{names[tickets[i][0]]}:{tickets[i][1]}" for i in error.samples) or "of another process"
             raise RunError(f"{error} at step {self.step + 1}, samples {bad}: lower --lr or check them") from error
-        *sums, asked, lost = torch.stack([note.read() for note in notes]).sum(dim=0).tolist()
-        if lost:
-            self.feed.note(gather_object(batch.lost), record)
+        *sums, interrupted = torch.stack([note.read() for note in notes]).sum(dim=0).tolist()
         self.learner.step()
         counts, of_losses, of_coefficients = np.array(sums).reshape(3, n)
-        return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), asked > 0
+        return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), interrupted > 0
 
     def _pictures(self, batch: Batch) -> TrainingImages:
         """What the networks see. Where LR was made from the sharpened HR, the output shall look like that."""
-        return TrainingImages.of(*self.feed.images(batch), usm=self.tasks[0].usm)
+        return TrainingImages.of(batch.lr, batch.hr, usm=self.tasks[0].usm)
 
     def _coefficients(self, losses: torch.Tensor, tasks: torch.Tensor, constant: Sequence[float]) -> torch.Tensor:
         """c [n]: the interval's constants, or what the policy makes of the global batch at this step."""
@@ -292,29 +320,36 @@ class Run:
         network, device = self.learner.ema.eval(), self.accelerator.device
         return {task.name: picture(network, rows, 0, device) for task, rows in tasks}
 
-    def close_interval(self) -> None:
-        """Log the finished interval, move its samples to the past, save. Raises `RunError` unless it met its quotas."""
-        record = self.state.record
+    def close_interval(self, delivered: list[int], totals: list[list[float]]) -> None:
+        """Log the finished interval and save. Raises `RunError` unless the counted samples are the quotas."""
+        record, log = self.loader.record, self.log
         assert record is not None
-        if record["delivered"] != record["quotas"]:
-            raise RunError(
-                f"delivered {record['delivered']} samples instead of the quotas {record['quotas']}: report this"
-            )
-        self.feed.close(record)
-        self.state.consumed = [a + b for a, b in zip(self.state.consumed, record["quotas"], strict=True)]
-        losses, coefficients = record.pop("totals")
-        pairs = zip(losses, record["delivered"], strict=True)
-        record["losses"] = [total / count if count else None for total, count in pairs]
-        record["delivered_weights"] = [total / sum(record["quotas"]) for total in coefficients]
-        self.state.memory["losses"] = [*self.state.memory.get("losses", []), record["losses"]][-2:]
-        self.state.record = None
-        self.run_log.close_interval(record)
+        assert log is not None
+        if delivered != record.quotas:
+            raise RunError(f"delivered {delivered} samples instead of the quotas {record.quotas}: report this")
+        losses, coefficients = totals
+        pairs = zip(losses, delivered, strict=True)
+        log = replace(
+            log,
+            record=record,
+            totals=None,
+            losses=[total / count if count else None for total, count in pairs],
+            delivered_weights=[total / sum(record.quotas) for total in coefficients],
+            fallback=made_on_the_fly(record, record.quotas),
+        )
+        self.state.memory["losses"] = [*self.state.memory.get("losses", []), log.losses][-2:]
+        self.log = None
+        self.run_log.close_interval(log.to_json())
         self.save()
 
     def save(self) -> None:
         """Write a checkpoint."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
+            loader = self.loader.state_dict()
+            self.state.consumed = list(loader["consumed"].values())
+            self.state.feed = {name: loader[name] for name in ("read", "generations", "lost")}
+            self.state.record = replace(self.log, record=self.loader.record).to_json() if self.log else None
             scaler = self.accelerator.scaler
             self.learner.save(self.spec.folder, self.state, scaler.state_dict() if scaler else None)
 
@@ -323,9 +358,9 @@ class Run:
         start = time.perf_counter()
         measurements = self.take_measurements()
         self.record_trace(measurements.shared_db)
-        record = describe(measurements, self.step)
-        self.run_log.boundary(record, self._sample_pictures(), time.perf_counter() - start)
-        self.run_log.close_interval(record)
+        log = IntervalLog.of(measurements, self.step).to_json()
+        self.run_log.boundary(log, self._sample_pictures(), time.perf_counter() - start)
+        self.run_log.close_interval(log)
 
     def record_trace(self, psnr_db: np.ndarray) -> None:
         """Add this boundary to the reference's trace."""
@@ -342,22 +377,38 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         return
     with _sole_writer(spec, accelerator), Interrupt() as interrupt, shortages_named():
         run = Run(spec, accelerator)
-        with run.run_log, run.feed:
+        with run.run_log, run.loader:
             while run.step < spec.settings.iterations:
-                if run.state.record is None:
-                    run.open_interval()
-                interrupted = run.train_interval(interrupt)
-                if run.step % spec.settings.interval_steps == 0:
-                    run.close_interval()
-                if interrupted:
+                if run.train_interval(interrupt):
                     raise RunError(f"stopped at step {run.step}, saved; run the same command again to go on")
             run.close()
         accelerator.wait_for_everyone()
     accelerator.free_memory()
 
 
-def _manifests(task: Task) -> tuple[Manifest, ...]:
-    return tuple(manifest for manifest in (task.train_manifest, task.val_manifest) if manifest)
+def make_loader(
+    tasks: Sequence[Task], settings: TrainSettings, accelerator: Accelerator, pool: HRPool | None
+) -> MixingLoader:
+    """The loader of a run."""
+    return MixingLoader(
+        settings.shards,
+        settings.batch_size,
+        tasks=tasks,
+        seed=settings.seed,
+        workers=settings.workers,
+        source=settings.source,
+        hr=pool,
+        flip=settings.flip,
+        max_repeats=settings.max_repeats,
+        max_damage=settings.max_damage,
+        window_shards=settings.window_shards,
+        device=accelerator.device,
+        pin_memory=accelerator.device.type == "cuda",
+        rank=accelerator.process_index,
+        num_ranks=accelerator.num_processes,
+        gather=lambda value: gather_object([value]),
+        worker_init=let_stop_requests_pass,
+    )
 
 
 @contextmanager

@@ -55,6 +55,15 @@ class Interrupt:
         signal.signal(number, self._previous[signal.Signals(number)])
 
 
+def let_stop_requests_pass(worker: int) -> None:
+    """Make a loader worker outlast a request to stop: the training process needs its workers until it has saved.
+
+    Ctrl-C never reaches them. A first SIGTERM, which launchers and Slurm send to every process, is let pass.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL) and None)
+
+
 @contextmanager
 def shortages_named() -> Iterator[None]:
     """Raise a `RunError` that names the remedy when a device is out of memory or a loader worker was killed.

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
 from shared.errors import RunError, UsageError
-from shared.mixing.pool import Pool
+from shared.mixing.pool import HRPool
 from shared.mixing.tasks import Task
 from shared.rebalance.policies import make_policy
 from train.forecast import Job
@@ -34,7 +34,7 @@ ABSENT = {**absent_values(TrainSettings), "source": "shards"}
 class TrainingPlan:
     """Which networks a command trains; all of them start from the same weights."""
 
-    def __init__(self, settings: TrainSettings, tasks: list[Task], pool: Pool | None = None) -> None:
+    def __init__(self, settings: TrainSettings, tasks: list[Task], pool: HRPool | None = None) -> None:
         """Raises `UsageError` for an unknown network, `RunError` for an init file that does not fit it."""
         self.settings, self.tasks, self.pool = settings, tasks, pool
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from scripts.bench.settings import (
     BenchSettings,
     DegradeBenchSettings,
+    LoaderBenchSettings,
     ParityBenchSettings,
     RenderBenchSettings,
     TrainBenchSettings,
@@ -22,6 +23,7 @@ from shared.errors import UsageError, run_command
 BENCHMARKS: dict[str, tuple[type[BenchSettings], str]] = {
     "render": (RenderBenchSettings, "Time the renderer: operators, codecs, whole shards, memory, several workers."),
     "degrade": (DegradeBenchSettings, "Time the torch backend: plans per sample against plans shared by a batch."),
+    "loader": (LoaderBenchSettings, "Time the mixing loader against decoding alone and webdataset's RandomMix."),
     "train": (TrainBenchSettings, "Time a training step against a plain fp32 PyTorch loop of the same network."),
     "parity": (ParityBenchSettings, "Compare the torch backend with the CPU backend, noise off; exit code 1 if far."),
 }

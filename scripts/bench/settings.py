@@ -42,6 +42,19 @@ class DegradeBenchSettings(BenchSettings):
 
 
 @dataclass(frozen=True)
+class LoaderBenchSettings(BenchSettings):
+    """What `loader` times."""
+
+    shards: str | None = option(None, "folder with datasets of four tasks (default: they are rendered)")
+    hr: str = option("photos", "folder of HR images to render from, or photos")
+    rows: int = option(192, "rows to render per task")
+    steps: int = option(30, "batches of 48 that a side delivers in a turn")
+    turns: int = option(3, "turns of each side")
+    memory_samples: int = option(6000, "samples over which memory is watched")
+    step_seconds: float = option(0.15, "length of the simulated training step in seconds")
+
+
+@dataclass(frozen=True)
 class TrainBenchSettings(BenchSettings):
     """What `train` times."""
 

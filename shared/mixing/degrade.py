@@ -1,6 +1,7 @@
-"""The source `gpu`: LR images that the training step makes from HR crops, on the device it trains on."""
+"""The source `gpu`: LR images made from HR crops in the training process, on the device it trains on."""
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from ..degradation import gpu
 from ..degradation.gpu_canvas import to_device
 from ..degradation.gpu_sharpen import sharpen
-from .sources import Batch
+from .samples import Pending
 
 SMALL_BUDGET_BYTES = 256 << 20
 """Working memory after the device ran out of it: 48 samples of 256 pixels then really take 220 MiB instead of 610."""
@@ -25,40 +26,41 @@ class Degrader:
         """
         self._scale, self._usm, self.budget_bytes = scale, usm, budget_bytes
 
-    def images(self, batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """(lr, hr) of a whole batch on the device, uint8 [B, 3, h, w] and [B, 3, H, W], RGB.
+    def complete(
+        self, lr: torch.Tensor, hr: torch.Tensor, pending: Sequence[Pending], device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(lr, hr) of a batch on the device, uint8 [B, 3, h, w] and [B, 3, H, W], RGB, with the pending LR images made.
 
         When the device is out of memory the budget is cut to `SMALL_BUDGET_BYTES`, once and with a warning, for all
         that follows. Nothing here makes the host wait for the device.
         """
-        lr, hr = onto(device, batch.lr, batch.hr)
-        if not batch.pending:
+        lr, hr = onto(device, lr, hr)
+        if not pending:
             return lr, hr
-        places, flips = ([getattr(pending, name) for pending in batch.pending] for name in ("place", "flip"))
-        index, flip = to_device(np.array(places), device), to_device(np.array(flips), device)[:, None, None, None]
+        places, flips = np.array([each.place for each in pending]), np.array([each.flip for each in pending])
+        index, flip = to_device(places, device), to_device(flips, device)[:, None, None, None]
         crops, made = hr[index], None
         try:
-            made = self._render(crops, batch)
+            made = self._render(crops, pending)
         except torch.OutOfMemoryError:
             if self.budget_bytes <= SMALL_BUDGET_BYTES:
                 raise
         if made is None:  # outside of the handler, whose traceback holds the memory that is missing
             warnings.warn(
                 f"degradation on {device} ran out of memory: its budget is {SMALL_BUDGET_BYTES >> 20} MiB from now on, "
-                f"was {self.budget_bytes >> 20} MiB; a smaller --batch-size or --source fly needs less",
+                f"was {self.budget_bytes >> 20} MiB; a smaller batch size or the source fly needs less",
                 RuntimeWarning,
                 stacklevel=2,
             )
             self.budget_bytes = SMALL_BUDGET_BYTES
-            made = self._render(crops, batch)
+            made = self._render(crops, pending)
         lr = lr.index_copy(0, index, torch.where(flip, made.flip(3), made))
         return lr, hr.index_copy(0, index, torch.where(flip, crops.flip(3), crops))
 
-    def _render(self, crops_BCHW: torch.Tensor, batch: Batch) -> torch.Tensor:
-        steps = [pending.steps for pending in batch.pending]
+    def _render(self, crops_BCHW: torch.Tensor, pending: Sequence[Pending]) -> torch.Tensor:
         if self._usm:
             crops_BCHW = sharpen(crops_BCHW.float() / 255)
-        return gpu.execute(crops_BCHW, steps, self._scale, self.budget_bytes)
+        return gpu.execute(crops_BCHW, [each.steps for each in pending], self._scale, self.budget_bytes)
 
 
 def onto(device: torch.device, *images: torch.Tensor) -> list[torch.Tensor]:

@@ -18,7 +18,7 @@ POOL_BYTES = 512 << 20
 """Decoded photographs that one loader worker holds in memory: those that could not be kept on the disk."""
 
 
-class Pool:
+class HRPool:
     """Photographs of one folder, visited in proportion to their area.
 
     Their pixels are kept on the disk where there is room (`photos/photo_cache.py`), else in memory, within a budget.
@@ -60,18 +60,18 @@ class Pool:
 
     def __reduce__(self) -> tuple:
         """Decoded pictures stay behind when a worker process is started."""
-        return Pool, self._arguments
+        return HRPool, self._arguments
 
 
-def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> Pool:
+def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> HRPool:
     """The training photographs of a folder (`photos`: scikit-image's), as `gen.render` finds them.
 
     The pictures that it would hold out for validation, and all that the val sets of the tasks show, are left out.
     Raises `UsageError` for a folder that is not there, `RunError` when no picture is left.
     """
     patch = tasks[0].patch
-    held_out = {photograph["sha256"] for task in tasks for photograph in task.val_manifest.photographs}
+    held_out = {photograph["sha256"] for task in tasks if task.validation for photograph in task.validation.photographs}
     photographs = [p for p in find_hr_images(hr, "train", patch).photographs if p.sha256 not in held_out]
     if not photographs:
         raise RunError(f"every picture in {hr} is in the validation sets: give others to train on")
-    return Pool(photographs, patch, seed)
+    return HRPool(photographs, patch, seed)

@@ -1,6 +1,7 @@
-"""Tasks: what there is to train on. A task is a kind of degradation, with a val dataset and perhaps a train dataset."""
+"""Tasks: what there is to train on. A task is a kind of degradation, with stored rows or served on the fly."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,9 +29,10 @@ RENDER_VAL = f"{RENDER} --split val"
 class Task:
     """One task.
 
-    plans: its degradations, for samples that are made on the fly. patch: HR side of its samples, pixels. usm: LR is
-    made from the sharpened HR. train: its shards, None for a task that has none and is always served on the fly.
-    cache: where shards behind a url are kept; without, they are read in place.
+    plans: the degradations, for samples that are made on the fly. patch: HR side of the samples, pixels. usm: LR is
+    made from the sharpened HR. train: the folder of the shards, None for a task that is always served on the fly.
+    val, validation: folder and manifest of the validation set, if there is one. cache: where shards behind a url are
+    kept; without a cache they are read in place.
     """
 
     name: str
@@ -38,10 +40,10 @@ class Task:
     patch: int
     scale: int
     usm: bool
-    val: Place
-    val_manifest: Manifest
     train: Place | None = None
     train_manifest: Manifest | None = None
+    val: Place | None = None
+    validation: Manifest | None = None
     cache: ShardCache | None = None
 
     @property
@@ -56,9 +58,18 @@ class Task:
         fields = [asdict(self.plans), self.patch, self.scale, self.usm]  # type: ignore[call-overload]
         return hashlib.sha256(canonical_json(fields)).hexdigest()
 
+    @property
+    def val_manifest(self) -> Manifest:
+        """The manifest of the validation set. Raises `RunError` when there is none."""
+        if self.validation is None:
+            raise RunError(f"task {self.name} has no validation set: render one with {RENDER_VAL}")
+        return self.validation
+
     def val_rows(self) -> Dataset:
-        """The validation rows; row r shows the same HR crop in every task."""
-        return self._rows(self.val, self.val_manifest)
+        """The validation rows; row r shows the same HR crop in every task. Raises `RunError` when there are none."""
+        manifest = self.val_manifest
+        assert self.val
+        return self._rows(self.val, manifest)
 
     def train_rows(self, max_open: int = OPEN_SHARDS) -> Dataset | None:
         """Its shards, so many of them open at a time."""
@@ -70,19 +81,21 @@ class Task:
 
 def find_tasks(
     shards: Place,
-    names: list[str] | None = None,
+    names: Sequence[str] | None = None,
     *,
     on_the_fly: bool = False,
+    validation: bool = True,
     patch: int | None = None,
     cache: ShardCache | None = None,
 ) -> list[Task]:
-    """The tasks below a shards folder or url, in the order of their partition; `names` restricts them.
+    """The tasks in a folder of datasets, or behind a url, in the order of their partition; `names` restricts them.
 
-    A named task needs no train dataset. on_the_fly: neither do others, every val dataset is a task.
-    patch: HR side of samples on the fly where no shards say it, pixels (default: as the val sets).
-    Raises `RunError` when there are none, when one lacks its val dataset, or when scales, patches or val crops differ;
-    `UsageError` for a name that is not there, for a patch that the shards do not have, and for a url that cannot be
-    listed without names.
+    A named task needs no train dataset. on_the_fly: no task needs one; every validation set is a task.
+    validation: whether each task needs a validation set that shows the crops of the others.
+    patch: HR side of samples on the fly where no shards say it, pixels (default: as the validation sets).
+    Raises `RunError` when there are no tasks, when one lacks its validation set, or when scales, patches or validation
+    crops differ; `UsageError` for a name that is not there, for a patch that the shards do not have, and for a url that
+    cannot be listed without names.
     """
     found = _manifests(shards, names, cache.retry if cache else RetryPolicy())
     _require_one_each(found)
@@ -90,17 +103,13 @@ def find_tasks(
     val = {m.subspace: (folder, m) for folder, m in found if m.split == "val"}
     offered = {**val, **train} if on_the_fly or names else train
     if not offered:
-        if isinstance(shards, Path) and (shards / MANIFEST).is_file():
-            raise UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
-        needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
-        hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
-        raise RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
+        raise _no_tasks(shards, on_the_fly)
     for name in names or ():
         if name not in offered:
             raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
     chosen = [name for name in _partition_order(offered) if not names or name in names]
     for name in chosen:
-        if name not in val:
+        if validation and name not in val:
             folder = shards / dataset_name(name, "val")
             raise RunError(
                 f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val "
@@ -110,25 +119,40 @@ def find_tasks(
     if patch and patches - {patch}:
         raise UsageError(f"patch is {patch}: the shards in {shards} have {patches.pop()}, leave it out")
     side = max(patches) if patches else patch or val[chosen[0]][1].recipe["patch"]
-    tasks = [_task(name, side, val[name], train.get(name), cache) for name in chosen]
-    _check_alike(tasks)
+    tasks = [_task(name, side, train.get(name), val.get(name), cache) for name in chosen]
+    _require_alike(tasks)
+    if validation:
+        _require_same_crops(tasks)
     return tasks
+
+
+def _no_tasks(shards: Place, on_the_fly: bool) -> UsageError | RunError:
+    """The error for a place that holds no dataset to train on."""
+    if isinstance(shards, Path) and (shards / MANIFEST).is_file():
+        return UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
+    needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
+    hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
+    return RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
 
 
 def _task(
     name: str,
     patch: int,
-    val: tuple[Place, Manifest],
     train: tuple[Place, Manifest] | None,
+    val: tuple[Place, Manifest] | None,
     cache: ShardCache | None,
 ) -> Task:
-    recipe = (train or val)[1].recipe
+    either = train or val
+    assert either
+    recipe = either[1].recipe
     box = get_subspace(space_of(recipe), recipe["partition"], name)
-    task = Task(name, Box(box), patch, recipe["scale"], recipe["usm"], *val, cache=cache)
-    return replace(task, train=train[0], train_manifest=train[1]) if train else task
+    task = Task(name, Box(box), patch, recipe["scale"], recipe["usm"], cache=cache)
+    if train:
+        task = replace(task, train=train[0], train_manifest=train[1])
+    return replace(task, val=val[0], validation=val[1]) if val else task
 
 
-def _manifests(shards: Place, names: list[str] | None, retry: RetryPolicy) -> list[tuple[Place, Manifest]]:
+def _manifests(shards: Place, names: Sequence[str] | None, retry: RetryPolicy) -> list[tuple[Place, Manifest]]:
     if isinstance(shards, Remote) and shards.protocol in READ_ONLY:
         if not names:
             raise UsageError(f"shards is {shards}: {shards.protocol} cannot be listed, so name the tasks (--tasks)")
@@ -180,10 +204,11 @@ def _require_one_each(found: list[tuple[Place, Manifest]]) -> None:
             raise RunError(f"{other} and {folder} both hold {manifest.subspace}, {manifest.split}: move one elsewhere")
 
 
-def _check_alike(tasks: list[Task]) -> None:
+def _require_alike(tasks: list[Task]) -> None:
+    """Raises `RunError` when scales, sharpening or train patches of the tasks differ."""
     first = tasks[0]
     for task in tasks:
-        for manifest in filter(None, (task.train_manifest, task.val_manifest)):
+        for manifest in filter(None, (task.train_manifest, task.validation)):
             if manifest.recipe["scale"] != first.scale:
                 raise RunError(
                     f"{task.name} has scale {manifest.recipe['scale']}, {first.name} another: render them alike"
@@ -192,6 +217,12 @@ def _check_alike(tasks: list[Task]) -> None:
             raise RunError(f"LR of {task.name} and {first.name} differ in sharpening: render all or none with --usm")
         if task.train_manifest and task.train_manifest.recipe["patch"] != task.patch:
             raise RunError(f"train patches of {task.name} and {first.name} differ: render them with one --patch")
+
+
+def _require_same_crops(tasks: list[Task]) -> None:
+    """Raises `RunError` when the validation sets of the tasks show different HR crops."""
+    first = tasks[0]
+    for task in tasks:
         same = ("photographs", "patch", "seed")
         if any(task.val_manifest.recipe[k] != first.val_manifest.recipe[k] for k in same) or (
             task.val_manifest.rows != first.val_manifest.rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..command import spelling
 from ..errors import RunError
-from ..storage.remote import Place, Remote, info
+from ..storage.remote import Place, Remote, info, place
 from .format import (
     MAX_MEMBER_BYTES,
     Member,
@@ -226,3 +226,13 @@ class Dataset:
             return False
         self._use(newer)
         return True
+
+
+def open_rows(dataset: str | Place) -> Dataset:
+    """The rows of a dataset, a sequence of `Pair`: `open_rows("shards/noise")[0].lr`.
+
+    dataset: a folder or a url (s3, https, hf, ...); from a url a row is one request. A pair holds hr, uint8
+    [patch, patch, 3], lr, uint8 [patch / scale, patch / scale, 3], both RGB, and row, what is recorded of the pair.
+    Raises `RunError` when there is no dataset; `LostRowError` when a row is read that is missing or damaged.
+    """
+    return Dataset(place(dataset) if isinstance(dataset, str) else dataset)

@@ -15,7 +15,7 @@ from shared.degradation import gpu
 from shared.degradation.gpu_steps import steps_of
 from shared.degradation.presets import SPACES
 from shared.mixing.degrade import SMALL_BUDGET_BYTES, Degrader
-from shared.mixing.sources import Batch, Pending
+from shared.mixing.samples import Pending
 
 BATCH, SIDE = 48, 256
 
@@ -70,30 +70,26 @@ def test_the_host_never_waits_for_the_device(device):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_batch_of_the_feed_is_completed_without_waiting(device):
-    batch = batch_of(pictures(), steps())
-    batch = batch._replace(lr=batch.lr.pin_memory(), hr=batch.hr.pin_memory())
+def test_a_batch_is_completed_without_waiting(device):
+    lr, hr, pending = batch_of(pictures(), steps())
+    batch = lr.pin_memory(), hr.pin_memory(), pending
     degrader = Degrader(4)
-    degrader.images(batch, device)
+    degrader.complete(*batch, device)
     torch.cuda.synchronize()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.cuda.set_sync_debug_mode("error")
     try:
-        degrader.images(batch, device)
+        degrader.complete(*batch, device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def batch_of(hr: torch.Tensor, chosen: list) -> Batch:
-    """A batch of which the device has to make every LR image."""
+def batch_of(hr: torch.Tensor, chosen: list) -> tuple[torch.Tensor, torch.Tensor, list[Pending]]:
+    """(lr, hr, pending) of a batch of which the device has to make every LR image."""
     count, _, height, width = hr.shape
-    lr, numbers = (
-        torch.zeros(count, 3, height // 4, width // 4, dtype=torch.uint8),
-        torch.zeros(count, dtype=torch.int64),
-    )
-    pending = [Pending(place, one, place % 2 == 0) for place, one in enumerate(chosen)]
-    return Batch(lr, hr, numbers, numbers, numbers, numbers, pending, [])
+    lr = torch.zeros(count, 3, height // 4, width // 4, dtype=torch.uint8)
+    return lr, hr, [Pending(place, one, place % 2 == 0) for place, one in enumerate(chosen)]
 
 
 @pytest.mark.parametrize("budget_bytes", [gpu.BUDGET_BYTES, 300 << 20])
@@ -113,14 +109,14 @@ def test_working_memory_stays_below_the_stated_bound(budget_bytes, device):
 
 def test_out_of_memory_is_survived_with_a_smaller_split(device):
     hr, chosen = pictures(), steps()
-    expected, _ = Degrader(4).images(batch_of(hr, chosen), device)
+    expected, _ = Degrader(4).complete(*batch_of(hr, chosen), device)
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     kept = torch.empty(max(0, free - (400 << 20)), dtype=torch.uint8, device=device)
     degrader = Degrader(4)
     try:
         with pytest.warns(RuntimeWarning, match="degradation on cuda ran out of memory: its budget is 256 MiB"):
-            lr, _ = degrader.images(batch_of(hr, chosen), device)
+            lr, _ = degrader.complete(*batch_of(hr, chosen), device)
     finally:
         del kept
     assert torch.equal(lr, expected)

@@ -95,12 +95,13 @@ def test_a_signal_to_all_processes_of_a_run_lets_it_save(shards: Path, tmp_path:
     assert len(metrics(tmp_path / "run")) == step
 
 
-def test_a_sampler_error_stops_the_run_instead_of_miscounting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_error_stops_the_run_instead_of_miscounting() -> None:
     class Fake:
-        state = type("State", (), {"record": {"quotas": [12, 8], "delivered": [11, 9]}})()
+        log = object()
+        loader = type("Loader", (), {"record": type("Record", (), {"quotas": [12, 8]})()})()
 
     with pytest.raises(RunError, match=r"delivered \[11, 9\] samples instead of the quotas \[12, 8\]"):
-        Run.close_interval(Fake())
+        Run.close_interval(Fake(), [11, 9], [[0.0] * 2] * 2)
 
 
 # ---- what cannot be resumed is refused

@@ -15,14 +15,14 @@ import torch
 
 from shared.degradation import cpu
 from shared.errors import RunError, UsageError
-from shared.mixing.pool import Pool
+from shared.mixing.loader import MixingLoader
+from shared.mixing.pool import HRPool
 from shared.mixing.quotas import apportion
 from shared.mixing.tasks import Task
 from shared.progress import progress_bar
 from shared.storage.atomic import locked
 from shared.storage.json_lines import JsonLines
 from train.evaluation.measure import measure
-from train.feed import Feed
 from train.grouping.groups import Grouping, draw_tasks, frozen, group_by_gain, most_improved
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
@@ -73,7 +73,7 @@ class Trials:
         spec: NetworkSpec,
         initial: Weights,
         accelerator: Launcher,
-        pool: Pool | None = None,
+        pool: HRPool | None = None,
         plans: Sequence[Task] | None = None,
     ) -> None:
         """boxes: the tasks of the run; their shards lend HR images unless there is a pool.
@@ -84,7 +84,23 @@ class Trials:
         self.spec, self.initial, self.accelerator = spec, initial, accelerator
         self.plans = [*plans] if plans else draw_tasks(boxes, settings.seed, settings.grouping.plans)
         self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
-        self.feed = Feed(self._tasks, self.settings, accelerator.device, pool=pool)
+        self.loader = MixingLoader(
+            settings.shards,
+            settings.batch_size,
+            tasks=self._tasks,
+            seed=settings.seed,
+            workers=settings.workers,
+            source=settings.source,
+            hr=pool,
+            flip=settings.flip,
+            max_damage=settings.max_damage,
+            window_shards=settings.window_shards,
+            device=accelerator.device,
+            pin_memory=accelerator.device.type == "cuda",
+            rank=0,
+            num_ranks=1,
+        )
+        self._untrained = self.loader.state_dict()
         rows = boxes[0].val_rows()
         self._crops = [rows.hr(number) for number in range(len(rows))][: settings.grouping.images or None]
 
@@ -119,18 +135,15 @@ class Trials:
         for member in members:
             shares[self._offset + member] = 1 / len(members)
         quotas = apportion(shares, steps * self.settings.batch_size)
-        record = {**self.feed.decide(quotas), "quotas": quotas}
-        for batch in self.feed.interval(record, [0] * len(quotas), number, 0):
-            self.feed.replace_lost(batch, record)
+        self.loader.load_state_dict({**self._untrained, "interval": number})
+        for batch in self.loader.interval(quotas=quotas):
             names = [self._tasks[task].name for task in batch.task.tolist()]
             keys = [(self.settings.seed, n, o) for n, o in zip(names, batch.ordinal.tolist(), strict=True)]
-            pictures = TrainingImages.of(*self.feed.images(batch), usm=self._tasks[0].usm)
+            pictures = TrainingImages.of(batch.lr, batch.hr, usm=self._tasks[0].usm)
             try:
                 losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
             except NotFiniteError as error:
                 raise RunError(f"{error} while {', '.join(sorted({*names}))} were tried: lower --lr") from error
-            if batch.lost:
-                self.feed.note(batch.lost, record)
             learner.step()
             yield losses
 
@@ -166,7 +179,7 @@ def make_grouping(trials: Trials, protocol: dict[str, Any], path: Path) -> Group
         raise UsageError(
             f"no groups {path} yet: make them in one process, with python train/run.py --mode groups --groups {path}"
         )
-    with locked(path.parent, "train/run.py"), trials.feed:
+    with locked(path.parent, "train/run.py"), trials.loader:
         log = JsonLines(path.with_suffix(".trials.jsonl"))
         log.rewind("plan", options.plans)
         if not log.read():

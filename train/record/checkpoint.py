@@ -35,10 +35,10 @@ class State:
     """All that a run must remember beside tensors; plain data without a rank in it.
 
     step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
-    decided at the interval's beginning (quotas, coefficients, sources, measurements); None at a boundary. datasets:
+    measured and decided at the interval's beginning, and trained since (`IntervalLog`); None at a boundary. datasets:
     identity
-    of each task's rows. memory: what the estimator and the policy remember of earlier boundaries. feed: what the supply
-    of data must remember (`train/feed.py`).
+    of each task's rows. memory: what the estimator and the policy remember of earlier boundaries. feed: what the
+    loader must remember of its datasets (`shared/mixing/state.py`).
     """
 
     step: int
