@@ -1,20 +1,22 @@
 """Worker processes on this machine, one thread each.
 
-They are forked by a server that has imported, filled and compiled what they need (`gen/warm.py`): a worker begins at
-once instead of after a second, and shares that memory with the others. The server has no second thread, whose locks a
-fork would copy.
+A server forks them. It has imported and compiled what they need (`gen/warm.py`), so a worker starts at once instead of
+after a second, and the workers share that memory. The server has no second thread, whose locks a fork would copy.
 """
 
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -22,21 +24,24 @@ from threadpoolctl import threadpool_limits
 from shared.errors import RunError
 
 POLL_SECONDS = 0.2
+KILLED = "a worker was killed (out of memory?)"
 context = multiprocessing.get_context("forkserver")
 
 
 def start_server() -> None:
-    """Start the server now if it does not run yet, so that it is ready when workers are wanted, a second later.
+    """Start the server if it does not run yet, so that it is ready when workers are needed a second later.
 
-    It and its workers never see Ctrl-C, which a terminal sends to all: the command alone acts on it.
-    Raises `RunError` where the folder for temporary files cannot hold its socket.
+    The server and its workers ignore Ctrl-C, which a terminal sends to all of them: only the command acts on it.
+    Raises `RunError` when the path of the folder for temporary files is too long for the server's socket.
     """
     context.set_forkserver_preload(["gen.warm"])
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # what NumPy reads when the server loads it
     resource_tracker.ensure_running()  # the server would start it, and its start unblocks signals
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Without these the server would look for modules in the current folder first, whatever their owner.
+    search = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     try:
-        forkserver.ensure_running()
+        with _environment(**search, OPENBLAS_NUM_THREADS="1"):
+            forkserver.ensure_running()
     except OSError as error:  # the path of its socket is too long
         place = tempfile.gettempdir()
         raise RunError(f"no worker can be started: {error}, in {place}; set TMPDIR to a shorter path") from error
@@ -45,8 +50,23 @@ def start_server() -> None:
 
 
 @contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables of the processes that are started within the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM take effect at the end of the block: where they would leave half of something behind."""
+    """Delay Ctrl-C and SIGTERM to the end of a block that they must not interrupt half-way."""
     caught: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()  # no signal interrupts another thread
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
@@ -68,18 +88,22 @@ def process_pool(workers: int, start: Callable[..., None], *arguments: Any) -> P
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *arguments: Any, **options: Any) -> Future:
+        """Raises `BrokenProcessPool` when a worker, or the server that starts them, was killed."""
         with interrupts_wait():  # else the server might start a worker that nobody knows any more
-            return super().submit(*arguments, **options)
+            try:
+                return super().submit(*arguments, **options)
+            except (EOFError, ConnectionError) as error:
+                raise BrokenProcessPool(KILLED) from error
 
 
 def start_process(stop: Any = None) -> None:
-    """Make this process a worker of another: one thread, and no longer life. It ends when `stop` has a true value."""
+    """Make this process a worker: it has one thread, and ends with its parent or when `stop` has a true value."""
     one_thread()
     threading.Thread(target=_exit_with, args=(multiprocessing.parent_process(), stop), daemon=True).start()
 
 
 def one_thread() -> None:
-    """Keep this process to one thread: the workers beside it have the other cores."""
+    """Keep this process to one thread: the other workers have the other cores."""
     import cv2  # here, so that commands answer before it is loaded
 
     cv2.setNumThreads(1)
@@ -87,7 +111,7 @@ def one_thread() -> None:
 
 
 def _exit_with(parent: Any, stop: Any) -> None:
-    """Do not outlive a killed or interrupted command: nobody would collect what this process renders."""
+    """End with the command that was killed or interrupted: nobody would collect what this process renders."""
     while parent.is_alive() and not (stop and stop.value):
         time.sleep(POLL_SECONDS)
     os._exit(1)

@@ -12,6 +12,7 @@ import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gen.backends import versions
-from gen.processes import process_pool, start_process
+from gen.processes import KILLED, process_pool, start_process
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
@@ -194,8 +195,11 @@ def _check_all(folder: Place, shards: Sequence[Listed], expected: Expected, work
         return
     chunks = [shards[first : first + CHUNK_SHARDS] for first in range(0, len(shards), CHUNK_SHARDS)]
     with process_pool(workers, start_process) as pool:
-        for findings in pool.map(partial(_check_some, folder, expected), chunks):
-            yield from findings
+        try:
+            for findings in pool.map(partial(_check_some, folder, expected), chunks):
+                yield from findings
+        except BrokenProcessPool as error:
+            raise RunError(f"not all shards were checked: {KILLED}; run again with fewer --workers") from error
 
 
 def _check_some(folder: Place, expected: Expected, shards: Sequence[Listed]) -> list[Findings]:

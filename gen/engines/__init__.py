@@ -1,12 +1,17 @@
 """Engines: each maps `gen.shards.attempt` over shards somewhere. A new engine is one file and one line below."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
+from shared.storage.remote import Remote, place
+
+PACKAGES = Path(__file__).parents[2]
+"""Folder that holds our packages. Processes that start elsewhere must look there, not in their current folder."""
 
 Run = Callable[[Sequence[ShardSpec], int, Callable[[int], object]], Iterator[Outcome]]
 """(specs, workers, on_rows) -> one outcome for each, in any order; `on_rows(n)` tells that n more rows are rendered.
@@ -31,6 +36,15 @@ class Engine:
     def run(self) -> Run:
         """The engine's function."""
         return import_module(self.module).run
+
+
+def absolute(spec: ShardSpec) -> ShardSpec:
+    """The same shard for a process whose current folder is another."""
+    folder = place(spec.folder)
+    photographs = tuple(replace(photo, path=str(Path(photo.path).resolve())) for photo in spec.photographs)
+    return replace(
+        spec, folder=str(folder if isinstance(folder, Remote) else folder.resolve()), photographs=photographs
+    )
 
 
 ENGINES = {

@@ -5,11 +5,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from gen.processes import POLL_SECONDS, context, one_thread, process_pool, start_process
+from gen.processes import KILLED, POLL_SECONDS, context, one_thread, process_pool, start_process
 from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec, failure
 
-KILLED = "a worker was killed (out of memory?)"
 _rows_done: Any = None
 
 
@@ -42,8 +41,11 @@ def _run_until_killed(todo: list[ShardSpec], workers: int, on_rows: Callable[[in
         try:
             while pending or (todo and not broken):
                 while todo and len(pending) <= workers and not broken:  # one more than can be at work
-                    spec = todo.pop()
-                    pending[pool.submit(_attempt, spec)] = spec
+                    try:
+                        pending[pool.submit(_attempt, todo[-1])] = todo[-1]
+                        todo.pop()
+                    except BrokenProcessPool:
+                        broken = True
                 done, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 now = counter.value
                 on_rows(now - seen)

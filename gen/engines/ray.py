@@ -6,9 +6,11 @@ node dies is run again elsewhere; it returns a record of some hundred bytes, the
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from typing import Any
 
+from gen.engines import PACKAGES, absolute
 from gen.processes import one_thread
 from gen.shards import attempt
 from gen.specs import DoneShard, Outcome, ShardSpec, failure
@@ -46,10 +48,11 @@ def _join_or_start(workers: int) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
-    try:
-        ray.init(address="auto", log_to_driver=False)
-    except ConnectionError:
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    with chdir(PACKAGES):  # Ray's workers look for modules in the folder where it is started
+        try:
+            ray.init(address="auto", log_to_driver=False)
+        except ConnectionError:
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
 
 
 class _Templates:
@@ -61,7 +64,7 @@ class _Templates:
     def of(self, spec: ShardSpec) -> Any:
         """The stored template of a specification's dataset."""
         if spec.folder not in self.stored:
-            self.stored[spec.folder] = self.put(spec)
+            self.stored[spec.folder] = self.put(absolute(spec))
         return self.stored[spec.folder]
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gen.engines import PACKAGES, absolute
 from gen.processes import one_thread
 from gen.recipe import Recipe
 from gen.shards import attempt
@@ -89,16 +90,11 @@ def write_todo(specs: Sequence[ShardSpec]) -> bytes:
     for spec in specs:
         if spec.folder != last:
             last = spec.folder
-            # Absolute, because an element may start elsewhere.
-            photographs = [asdict(p) | {"path": str(Path(p.path).resolve())} for p in spec.photographs]
-            folder = str(_absolute(place(spec.folder)))
-            lines.append({"folder": folder, "recipe": spec.recipe.to_dict(), "photographs": photographs})
+            dataset = absolute(spec)
+            photographs = [asdict(photograph) for photograph in dataset.photographs]
+            lines.append({"folder": dataset.folder, "recipe": spec.recipe.to_dict(), "photographs": photographs})
         lines.append({"index": spec.index, "rows": spec.rows})
     return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
-
-
-def _absolute(folder: Place) -> Place:
-    return folder if isinstance(folder, Remote) else folder.resolve()
 
 
 def read_todo(data: bytes) -> list[ShardSpec]:
@@ -118,8 +114,12 @@ def read_todo(data: bytes) -> list[ShardSpec]:
 
 
 def array_script(folder: Path, elements: int) -> str:
-    """The batch script. A killed or requeued element skips what it has finished."""
+    """The batch script. A killed or requeued element skips what it has finished.
+
+    Its current folder may hold modules with the names of ours, so Python is told not to look there (-P).
+    """
     python, here = shlex.quote(sys.executable), shlex.quote(str(Path.cwd()))
+    package = shlex.quote(str(PACKAGES))
     return f"""#!/bin/bash
 #SBATCH --job-name=gen.render
 #SBATCH --array=0-{elements - 1}
@@ -129,8 +129,8 @@ def array_script(folder: Path, elements: int) -> str:
 #SBATCH --output={shlex.quote(f"{folder}/%a.log")}
 set -euo pipefail
 cd {here}
-export OMP_NUM_THREADS=1
-exec {python} -m gen.engines.slurm {shlex.quote(f"{folder}/todo.jsonl")} "$SLURM_ARRAY_TASK_ID" {elements}
+export OMP_NUM_THREADS=1 PYTHONPATH={package}"${{PYTHONPATH:+:$PYTHONPATH}}"
+exec {python} -P -m gen.engines.slurm {shlex.quote(f"{folder}/todo.jsonl")} "$SLURM_ARRAY_TASK_ID" {elements}
 """
 
 
