@@ -123,11 +123,11 @@ def test_rendering_needs_no_torch(path):
 
 def test_only_the_loop_the_command_and_the_trackers_talk_to_accelerate():
     users = {name(path) for path in FILES if any(m.split(".")[0] == "accelerate" for m in imported(path))}
-    assert users == {"train/loop.py", "train/run.py", "train/record/trackers.py"}
+    assert users == {"train/loop.py", "train/session.py", "train/record/trackers.py"}
 
 
 def test_random_numbers_come_from_seeds_alone():
     calls = ("np.random.", "numpy.random.", "random.seed", "manual_seed", "cv2.setRNGSeed", "default_rng")
     users = {name(path) for path in FILES if any(call in path.read_text() for call in calls)}
     # train/networks lends PyTorch's layers a seed inside fork_rng, because they take no generator.
-    assert users == {"train/networks/__init__.py"}
+    assert users == {"train/networks/build.py"}

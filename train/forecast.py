@@ -16,12 +16,13 @@ import torch
 from shared.errors import RunError
 from shared.mixing.tasks import Task
 from shared.text import BYTE_UNITS, TIME_UNITS, quantity
-from train.networks import GENERATOR, num_parameters
+from train.networks import GENERATOR
+from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
-from train.record.checkpoint import latest_checkpoint, load_state
+from train.record.state import latest_checkpoint, load_state
 from train.settings import GroupingSettings, TrainSettings
 
 WHOLE_STEP_SECONDS = 10.0

@@ -37,11 +37,12 @@ from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, let_stop_requests_pass, shortages_named
-from train.record.checkpoint import State, latest_checkpoint, load_optimizers, load_state
+from train.record.checkpoint import load_optimizers
 from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
 from train.record.references import References, Trace
 from train.record.resume import FILE, HR, require_resumable, require_same_contents
 from train.record.run_log import RunLog, is_finished
+from train.record.state import State, latest_checkpoint, load_state
 from train.settings import TrainSettings
 
 MAX_PICTURES = 16

@@ -16,9 +16,10 @@ from train.grouping.trials import Launcher, Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
-from train.record.checkpoint import MODEL, begun_with, latest_checkpoint, weights_file
+from train.record.checkpoint import MODEL, weights_file
 from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
 from train.record.resume import HR, INIT, begun_settings, recorded_contents, require_resumable, require_same_contents
+from train.record.state import begun_with, latest_checkpoint
 from train.settings import GROUPS, TrainSettings
 
 SUPPLY = ("source", "hr", "patch", "max_repeats")

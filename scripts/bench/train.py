@@ -33,11 +33,11 @@ from shared.rebalance.measurements import Measurements
 from shared.rebalance.policies import make_policy
 from shared.shards.reader import Dataset
 from train.loop import Run, RunSpec
-from train.networks import num_parameters
+from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec
 from train.optimisation.learner import ADAM_BETAS
 from train.processes import Interrupt
-from train.run import make_accelerator
+from train.session import make_accelerator
 from train.settings import TrainSettings
 
 WARM_UP = 2

@@ -13,7 +13,7 @@ import torch
 from gen.render import main as render
 from shared.mixing.tasks import Task, find_tasks
 from tests.train.command import flags, succeed
-from train.networks import build_network
+from train.networks.build import build_network
 
 TASKS = ["mild", "noise", "severe"]
 PATCH, ROWS, VAL_ROWS, ROWS_PER_SHARD = 76, 28, 8, 8

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.storage.json_lines import JsonLines
 from train.networks.weights import load_weights, weights_digest
-from train.record.checkpoint import latest_checkpoint
+from train.record.state import latest_checkpoint
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -15,10 +15,11 @@ from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, ROWS, TASKS, VAL_ROWS
 from tests.train.records import require_same_run
 from train.forecast import Cost, Forecast, Job, Search, measure
-from train.networks import GENERATOR, num_parameters
+from train.networks import GENERATOR
+from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec, weights_digest
 from train.optimisation.learner import Learner
-from train.record.checkpoint import State, latest_checkpoint
+from train.record.state import State, latest_checkpoint
 from train.settings import GANSettings, GroupingSettings, TrainSettings
 
 CPU = torch.device("cpu")

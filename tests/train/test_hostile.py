@@ -32,9 +32,10 @@ from shared.storage.remote import RetryPolicy, place
 from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
-from train.record.checkpoint import latest_checkpoint, load_optimizers, load_state
+from train.record.checkpoint import load_optimizers
 from train.record.references import load_pack, load_trace
 from train.record.resume import require_resumable
+from train.record.state import latest_checkpoint, load_state
 from train.settings import TrainSettings
 
 

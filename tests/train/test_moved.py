@@ -8,7 +8,7 @@ import pytest
 
 from tests.train.command import flags, run, succeed
 from tests.train.records import require_same_run
-from train.record.checkpoint import latest_checkpoint
+from train.record.state import latest_checkpoint
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from shared.errors import UsageError
 from tests.train.command import SCRIPT, Command, flags, run, start_ranks, succeed
 from tests.train.records import intervals, metrics, require_same_run
 from train.processes import require_all_processes
-from train.record.checkpoint import latest_checkpoint, load_state
+from train.record.state import latest_checkpoint, load_state
 
 
 def require_equal_training(run: Path, expected: Path) -> None:

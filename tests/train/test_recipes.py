@@ -8,7 +8,7 @@ import pytest
 
 import gen.render
 from shared.config import parse
-from train.networks import build_network, num_parameters
+from train.networks.build import build_network, num_parameters
 from train.networks.discriminator import UNetDiscriminator
 from train.optimisation.losses import LAYER_WEIGHTS, VGG19
 from train.settings import GANSettings, TrainSettings

@@ -21,7 +21,8 @@ from shared.rebalance.estimator import estimate
 from shared.rebalance.measurements import Measurements, describe
 from shared.storage.json_lines import JsonLines
 from train.networks.weights import NetworkSpec
-from train.record.checkpoint import EMA, MODEL, State, save_checkpoint
+from train.record.checkpoint import EMA, MODEL, save_checkpoint
+from train.record.state import State
 from train.report import plots, tables
 from train.report.__main__ import main as report
 from train.report.runs import Figures, final_psnr, gap_reaches, names_of, read_run

@@ -12,7 +12,7 @@ from tests.train.command import Command, flags, run, succeed
 from tests.train.conftest import pretend_other_rows
 from tests.train.records import final_weights, intervals, metrics, require_same_run
 from train.loop import Run
-from train.record.checkpoint import latest_checkpoint, load_state
+from train.record.state import latest_checkpoint, load_state
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.train.command import SCRIPT, TINY, flags, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import final_weights, intervals, metrics, require_same_run
 from train.networks.weights import weights_digest
-from train.record.checkpoint import latest_checkpoint, load_state
 from train.record.references import load_trace
+from train.record.state import latest_checkpoint, load_state
 
 
 def test_references_hold_the_psnr_of_every_validation_image_at_every_border(references: Path) -> None:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import RunError, UsageError
-from train.networks import DETECTED, build_network
+from train.networks import DETECTED
+from train.networks.build import build_network
 from train.networks.detected import detect
 
 Weights = dict[str, torch.Tensor]

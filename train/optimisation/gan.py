@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shared.errors import UsageError
-from train.networks import GENERATOR, seeded
+from train.networks import GENERATOR
+from train.networks.build import seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import fill, load_weights, weights_digest
 from train.optimisation.losses import Perceptual, adversarial_loss, discriminator_loss, l1

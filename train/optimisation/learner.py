@@ -12,7 +12,8 @@ from torch import nn
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights, fill, load_weights
 from train.optimisation.stages import Stage, make_stage
-from train.record.checkpoint import EMA, MODEL, State, load_optimizers, save_checkpoint
+from train.record.checkpoint import EMA, MODEL, load_optimizers, save_checkpoint
+from train.record.state import State
 from train.settings import TrainSettings
 
 ADAM_BETAS = (0.9, 0.99)

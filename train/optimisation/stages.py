@@ -4,16 +4,20 @@ A stage gives losses of single samples and never their mean: the loop weighs the
 backward, and steps once for all networks. So a coefficient reaches every network that a sample trains.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import UsageError
-from train.optimisation import gan, psnr
-from train.optimisation.objective import Objective, TrainingImages
-from train.settings import TrainSettings
+
+if TYPE_CHECKING:  # names of stages must be known before PyTorch is imported
+    import torch
+    from torch import nn
+
+    from train.optimisation.objective import Objective, TrainingImages
+    from train.settings import TrainSettings
 
 
 class Stage(Protocol):
@@ -47,11 +51,18 @@ class Stage(Protocol):
         ...
 
 
-STAGES: dict[str, Callable[[TrainSettings], Stage]] = {"psnr": psnr.PSNR, "gan": gan.GAN}
+STAGES = {"psnr": "train.optimisation.psnr:PSNR", "gan": "train.optimisation.gan:GAN"}
+"""Where each stage is made, as module:class."""
+
+
+def require_stage(name: str) -> None:
+    """Raises `UsageError` for an unknown stage."""
+    if name not in STAGES:
+        raise UsageError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
 
 
 def make_stage(settings: TrainSettings) -> Stage:
     """The stage that the settings name. Raises `UsageError` for an unknown one, or for a file that it lacks."""
-    if settings.stage not in STAGES:
-        raise UsageError(f"unknown stage {settings.stage!r}: choose one of {', '.join(STAGES)}")
-    return STAGES[settings.stage](settings)
+    require_stage(settings.stage)
+    module, _, name = STAGES[settings.stage].partition(":")
+    return getattr(import_module(module), name)(settings)

@@ -9,7 +9,7 @@ from shared.effects import IDENTICAL, affecting, completed, is_by_content
 from shared.errors import RunError, UsageError
 from shared.records import read_yaml
 from shared.text import short
-from train.record.checkpoint import latest_checkpoint, load_state
+from train.record.state import latest_checkpoint, load_state
 from train.settings import CONFIG, TrainSettings
 
 FILE = "--"

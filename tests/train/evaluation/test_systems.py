@@ -13,7 +13,7 @@ from shared.errors import RunError, UsageError
 from shared.images import encode_png
 from train.evaluation.systems import Bicubic, Loaded, Results, load_network, open_system
 from train.evaluation.testsets import Image
-from train.networks import build_network
+from train.networks.build import build_network
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from shared.errors import RunError, UsageError
 from train.evaluation.tiles import Footprint, Tiling, choose_tiling, footprint, tiles, upscale
-from train.networks import build_network
+from train.networks.build import build_network
 
 CPU = torch.device("cpu")
 LR = np.random.default_rng(0).integers(0, 256, (56, 43, 3), np.uint8)

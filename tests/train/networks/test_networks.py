@@ -9,11 +9,13 @@ import torch
 from spandrel.architectures.Compact import Compact
 
 from shared.errors import RunError, UsageError
-from train.networks import NETWORKS, build_network, num_parameters, seeded
+from train.networks import NETWORKS
+from train.networks.build import build_network, num_parameters, seeded
 from train.networks.depth import StochasticDepth, draw_depth
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import NetworkSpec, load_weights, weights_digest
-from train.record.checkpoint import EMA, MODEL, State, save_checkpoint
+from train.record.checkpoint import EMA, MODEL, save_checkpoint
+from train.record.state import State
 
 SCALES = {"msrresnet": (2, 3, 4), "rrdbnet": (1, 2, 4), "swinir": (2, 4, 8), "hat": (2, 3, 4)}
 Shapes = dict[str, tuple[int, ...]]

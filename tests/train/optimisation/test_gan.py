@@ -12,11 +12,11 @@ from gen.render import main as render
 from shared.errors import RunError, UsageError
 from tests.train.command import flags, run, start_ranks, succeed
 from tests.train.records import final_weights, metrics, require_same_run
-from train.networks import seeded
+from train.networks.build import seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import load_weights, weights_digest
 from train.optimisation.losses import VGG19, Perceptual
-from train.record.checkpoint import latest_checkpoint
+from train.record.state import latest_checkpoint
 
 
 @pytest.fixture(scope="module")

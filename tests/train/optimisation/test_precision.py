@@ -10,7 +10,8 @@ import torch
 from tests.train.command import flags, run, succeed
 from tests.train.records import final_weights, intervals, metrics, require_same_run
 from train.networks.weights import load_weights
-from train.record.checkpoint import latest_checkpoint, load_optimizers
+from train.record.checkpoint import load_optimizers
+from train.record.state import latest_checkpoint
 
 
 @pytest.fixture(scope="module")

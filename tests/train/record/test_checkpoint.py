@@ -16,20 +16,12 @@ import torch
 from safetensors import SafetensorError
 
 from shared.errors import RunError, UsageError
-from train.networks import seeded
+from train.networks.build import seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import NetworkSpec, load_weights, read_spec, weights_digest
 from train.record import checkpoint
-from train.record.checkpoint import (
-    EMA,
-    MODEL,
-    State,
-    latest_checkpoint,
-    load_optimizers,
-    load_state,
-    save_checkpoint,
-    weights_file,
-)
+from train.record.checkpoint import EMA, MODEL, load_optimizers, save_checkpoint, weights_file
+from train.record.state import State, latest_checkpoint, load_state
 
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
 

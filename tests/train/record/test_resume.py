@@ -11,8 +11,9 @@ from shared.config import parse
 from shared.effects import IDENTICAL, affecting
 from shared.errors import UsageError
 from train.networks.weights import NetworkSpec
-from train.record.checkpoint import EMA, MODEL, State, save_checkpoint
+from train.record.checkpoint import EMA, MODEL, save_checkpoint
 from train.record.resume import HR, INIT, recorded_contents, require_resumable, require_same_contents
+from train.record.state import State
 from train.settings import GANSettings, NetworkSettings, TrainSettings
 
 BEGUN = TrainSettings(iterations=20, interval_steps=5, batch_size=4)

@@ -1,0 +1,105 @@
+"""What `train/run.py` does once its settings are known to be sound: it trains the networks of a plan, one by one."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+
+from shared.errors import UsageError
+from shared.mixing.pool import find_pool
+from shared.mixing.tasks import Task
+from train.forecast import Forecast, Job, Search, measure
+from train.grouping.trials import cost_samples
+from train.loop import train
+from train.networks.build import num_parameters
+from train.processes import require_all_processes
+from train.record.references import PACK, save_pack
+from train.record.run_log import is_finished
+from train.record.trackers import TENSORBOARD, require_trackers
+from train.settings import TrainSettings
+from train.training_plan import TrainingPlan
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
+    """Train what the settings ask for on these tasks, or print it (--dry-run). Returns the exit code."""
+    cv2.setNumThreads(1)  # OpenCV's own threads do not survive the fork of a loader worker, which would then hang
+    pool = find_pool(settings.hr, tasks, settings.seed) if settings.hr else None
+    accelerator = make_accelerator(settings)
+    require_trackers(settings.tracker_names)
+    if settings.batch_size % (accelerator.num_processes * settings.accumulate):
+        raise UsageError(
+            f"batch_size is {settings.batch_size}: not a multiple of the {accelerator.num_processes} processes"
+            + (f" times --accumulate {settings.accumulate}" if settings.accumulate > 1 else "")
+        )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
+    training_plan = TrainingPlan(settings, tasks, pool)
+    jobs = training_plan.jobs()
+    if accelerator.is_main_process:
+        _announce(training_plan, jobs, accelerator)
+    if settings.dry_run:
+        return 0
+    if training_plan.lacks_groups:
+        training_plan.make_groups(accelerator)
+        assert training_plan.grouping
+        print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
+    for number, job in enumerate(jobs, start=1):
+        later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
+        train(replace(job.make(), later_steps=later_steps), accelerator)
+    if settings.mode == "shared" and accelerator.is_main_process:
+        print(f"a page about it: python -m train.report {settings.run}")
+    if settings.mode == "references" and accelerator.is_main_process:
+        save_pack(training_plan.traces(), training_plan.references_folder / PACK)
+        print(f"{training_plan.references_folder / PACK}: the references of all tasks in one file, for --references")
+    return 0
+
+
+def make_accelerator(settings: TrainSettings) -> Accelerator:
+    """The launcher's side of training. Raises `UsageError` for a precision that the machine has not."""
+    if settings.precision == "fp16" and not torch.accelerator.is_available():
+        raise UsageError("precision is fp16: half precision needs a GPU; take bf16 or fp32")
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=PRECISIONS[settings.precision],
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # equal already: they are computed
+    )
+    require_all_processes(os.environ, accelerator.num_processes)
+    accelerator.wait_for_everyone()  # one that ends with an error must not be missed by those who are still to come
+    return accelerator
+
+
+def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Accelerator) -> None:
+    """Say what will be trained and what it costs, before it begins."""
+    settings, spec, ranks, device = (
+        training_plan.settings,
+        training_plan.spec,
+        accelerator.num_processes,
+        accelerator.device,
+    )
+    rows = ", ".join(f"{task.name} {task.num_rows}" for task in training_plan.tasks)
+    size = num_parameters(spec.load(training_plan.initial, "init"))
+    print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
+    if training_plan.pool:
+        print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {settings.hr}")
+    if settings.init is None:
+        print("all networks start from the same random weights; gaps mean more from a trained --init")
+    if training_plan.uses_groups and training_plan.grouping:
+        print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
+    if not training_plan.lacks_groups and all(is_finished(job.folder, settings) for job in jobs):
+        print("nothing is left to do")
+        return
+    search = (
+        Search(settings.grouping, cost_samples(settings, training_plan.tasks[0]))
+        if training_plan.lacks_groups
+        else None
+    )
+    cost = measure(spec, training_plan.initial, settings, training_plan.tasks[0], ranks, device, accelerator.autocast)
+    forecast = Forecast(settings, spec, jobs, cost, ranks, device, search)
+    print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
+    if jobs and TENSORBOARD in settings.tracker_names:
+        print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)
