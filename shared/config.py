@@ -84,7 +84,15 @@ class _Parser(jsonargparse.ArgumentParser):
         return super()._check_value_key(action, value, *rest, **named)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise UsageError(f"{_plain(message)}{self._meant(message)} (see --help)") from ex
+        raise UsageError(f"{self._grouped(_plain(message))}{self._meant(message)} (see --help)") from ex
+
+    def _grouped(self, message: str) -> str:
+        """Where a word was given for a group of options, how its options are given."""
+        wrong = re.match(r"key \"(\w+)\": Unable to load config '([^']*)'", message)
+        names = [action.dest for action in self._actions if wrong and action.dest.startswith(f"{wrong[1]}.")]
+        if not wrong or not names:
+            return message
+        return f"{wrong[1]} is {wrong[2]!r}: it is a group of options, say --{names[0]} {wrong[2]}"
 
     def _meant(self, message: str) -> str:
         """The name that is closest to the unknown one of the message, as a question."""

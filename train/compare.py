@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
 from shared.storage.atomic import write_bytes, write_text
-from train.evaluate import PICTURES, read_config, read_results
 from train.evaluation.paired import bootstrap_mean, caution, wilcoxon_p
-from train.evaluation.sheets import Line, most_different, sheet
+from train.evaluation.results import PICTURES, read_config, read_results, unfinished
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
-from train.evaluation.systems import bicubic
 from train.evaluation.testsets import Image, TestSet, named_path, open_testsets
 
 NOTE = "Differences to the base, paired by image; p of each line alone, not corrected for their number."
@@ -37,6 +36,7 @@ class CompareSettings:
     testset: list[str] | None = option(None, "the test sets again, as NAME=PATH: adds LR and HR to the sheet")
     rows: int = option(8, "images on the sheet")
     crop: int = option(96, "side of its crops, HR pixels")
+    partial: bool = option(False, "compare evaluations that are not finished, on the images that all have")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,19 @@ class Difference:
 
 def main(argv: list[str]) -> int:
     """The command; see `CompareSettings`. Returns the exit code."""
-    settings = parse(CompareSettings, argv, "python -m train.compare", __doc__ or "")
+    settings = parse(CompareSettings, argv, spelling("compare"), __doc__ or "")
     require_at_least(1, settings, "rows", "crop")
     folders = dict(map(named_path, settings.evaluations))
     if len(folders) < 2 or len(folders) < len(settings.evaluations):
         raise UsageError("give at least two evaluations with different names, NAME=PATH (see --help)")
+    testsets = {testset.name: testset for testset in open_testsets(settings.testset or [])}
     _require_alike(folders)
+    parts = [f"{name}: {words}" for name, folder in folders.items() for words in unfinished(folder)]
+    if parts and not settings.partial:
+        raise RunError(
+            f"an evaluation is not finished ({'; '.join(parts)}): run its train.evaluate again, or compare the images "
+            "that all have (--partial)"
+        )
     results = {name: read_results(folder) for name, folder in folders.items()}
     base = next(iter(folders))
     differences = [d for name in list(folders)[1:] for d in compare(name, results[name], base, results[base])]
@@ -80,10 +87,10 @@ def main(argv: list[str]) -> int:
     write_text(out / "comparison.json", json.dumps([asdict(d) for d in differences], indent=1) + "\n")
     head, lines = _table(differences)
     note = f"{NOTE} {caution(min(d.photographs for d in differences))}".rstrip()
+    note += f" Not finished: {'; '.join(parts)}." * bool(parts)
     write_text(out / "comparison.md", f"{markdown(head, lines)}\n{note}\n")
     write_text(out / "comparison.tex", latex(head, lines, note))
     print((out / "comparison.md").read_text())
-    testsets = {testset.name: testset for testset in open_testsets(settings.testset or [])}
     picture = _sheet(folders, results, testsets, settings)
     if picture:
         write_bytes(out / "sheet.png", picture)
@@ -157,6 +164,9 @@ def _sheet(
     settings: CompareSettings,
 ) -> bytes | None:
     """Crops where the systems differ most in PSNR-Y, one image a line; None when outputs were not kept."""
+    from train.evaluation.sheets import Line, most_different, sheet  # here, because they import OpenCV and PyTorch
+    from train.evaluation.systems import bicubic
+
     tables = [{(r.testset, r.image): r.values["psnr_db"] for r in found} for found in results.values()]
     common = set.intersection(*(set(table) for table in tables))
     spread = {key: max(t[key] for t in tables) - min(t[key] for t in tables) for key in common}

@@ -22,7 +22,7 @@ from shared.config import option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
 from shared.storage.atomic import write_bytes
-from train.evaluate import PICTURES
+from train.evaluation.results import PICTURES
 from train.evaluation.sheets import most_different
 from train.evaluation.testsets import TestSet, open_testsets
 

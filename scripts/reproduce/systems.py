@@ -14,7 +14,8 @@ from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, trai
 from scripts.reproduce.lab import Lab, LabSettings
 from shared.config import option
 from shared.errors import RunError, UsageError
-from train.evaluate import MissingPicturesError, read_results
+from train.evaluation.evaluate_sets import MissingPicturesError
+from train.evaluation.results import read_results
 from train.evaluation.summaries import ImageResult
 from train.evaluation.systems import BICUBIC
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-import train.upscale
 from shared.errors import run_command
+from train.evaluation import upscale_images
 from train.upscale import main as upscale
 
 
@@ -78,7 +78,7 @@ def test_tiles_change_nothing(checkpoint, tmp_path):
 def test_an_interruption_leaves_no_part_of_a_picture(checkpoint, tmp_path, monkeypatch):
     for name in "abc":
         write(tmp_path / "in" / f"{name}.png", (smooth(5, 12, 12, 3) * 255).astype(np.uint8))
-    original, seen = train.upscale.upscale_image, []
+    original, seen = upscale_images.upscale_image, []
 
     def interrupted(*arguments):
         seen.append(arguments)
@@ -88,7 +88,7 @@ def test_an_interruption_leaves_no_part_of_a_picture(checkpoint, tmp_path, monke
 
     command = [str(tmp_path / "in"), str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
     with monkeypatch.context() as context:
-        context.setattr(train.upscale, "upscale_image", interrupted)
+        context.setattr(upscale_images, "upscale_image", interrupted)
         assert run_command(upscale, command) == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
     assert run_command(upscale, command) == 0

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t, wilcoxon
 
 from shared.rebalance.clusters import CONFIDENCE, FEW_PHOTOGRAPHS, clusters_of, interval, resample
 
@@ -29,6 +28,8 @@ def bootstrap_mean(values: np.ndarray, photographs: Sequence[str], key: Sequence
 
 def student_reach(count: int) -> float:
     """Standard errors to either side of the mean of `count` values, two or more, that hold 95 % by Student's t."""
+    from scipy.stats import t  # seconds of imports
+
     return float(t.ppf((1 + CONFIDENCE) / 2, count - 1))
 
 
@@ -43,6 +44,8 @@ def wilcoxon_p(differences: np.ndarray, photographs: Sequence[str]) -> float:
 
     Exact for up to 50 photographs without ties, else the normal approximation.
     """
+    from scipy.stats import wilcoxon  # seconds of imports
+
     clusters = clusters_of(photographs)
     means = np.bincount(clusters, differences) / np.bincount(clusters)
     means = means[means != 0]

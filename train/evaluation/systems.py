@@ -20,7 +20,7 @@ from torch.nn import functional
 from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.photos.find import SUFFIXES
-from train.evaluation.testsets import Image
+from train.evaluation.testsets import Image, file_digest
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, upscale
 from train.networks.detected import recognise
 from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
@@ -80,7 +80,7 @@ class Results:
         files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
         if not files:
             raise UsageError(f"results is {str(folder)!r}: no such folder, or no pictures in it")
-        listing = sorted((str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+        listing = sorted((str(file.relative_to(folder)), file_digest(file)) for file in files)
         self.identity = hashlib.sha256(repr(listing).encode()).hexdigest()
         self._stems: dict[Path, dict[str, Path]] = {}
         for path in sorted(files):

@@ -77,9 +77,9 @@ class Files:
 
     @property
     def identity(self) -> str:
-        """By names and sizes of the files."""
-        listing = [[file.name, file.stat().st_size] for pair in self.pairs for file in pair if file]
-        return hashlib.sha256(canonical_json(listing)).hexdigest()
+        """By names and contents of the files."""
+        files = (file for pair in self.pairs for file in pair if file)
+        return hashlib.sha256(canonical_json([[file.name, file_digest(file)] for file in files])).hexdigest()
 
     def __getitem__(self, index: int) -> Image:
         """Raises `RunError` that names a file which cannot be decoded. HR is cut to the size that LR asks for."""
@@ -241,6 +241,12 @@ def _size(path: Path) -> tuple[int, int]:
     except ValueError as error:
         raise RunError(f"{path}: {error}") from error
     return header.height, header.width
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decode(path: Path) -> np.ndarray:

@@ -1,24 +1,19 @@
-"""Make one self-contained HTML page about one run or several: python -m train.report RUN [RUN ...]
+"""Make one self-contained HTML page about one run or several.
 
-ReportSettings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes,
+Settings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes,
 throughput and crops with a before/after slider. The figures also lie beside the page as PNG.
 """
 
-import io
 import os
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
+from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
-from shared.storage.atomic import write_bytes, write_text
-from train.report import crops, page, plots
-from train.report.runs import RunData, names_of, read_run
+from train.report.runs import names_of, read_run
 
 
 @dataclass(frozen=True)
@@ -33,59 +28,21 @@ class ReportSettings:
 
 def main(argv: list[str]) -> int:
     """The command. Returns the exit code."""
-    settings = parse(ReportSettings, argv, "python -m train.report", __doc__ or "")
+    settings = parse(ReportSettings, argv, spelling("report"), __doc__ or "")
     folders = [Path(run) for run in settings.run]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is given twice")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"no folder {folder}: name the folder of a run that train/run.py has written")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([f.resolve() for f in folders]))
     out = Path(settings.out) if settings.out else common / "report.html"
     if out.suffix != ".html":
         raise UsageError(f"out is {str(out)!r}: it must end in .html")
     runs = [read_run(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)]
-    figures, samples = make_figures(runs), crops.samples(runs)
-    sheet = {} if isinstance(samples, str) else {"sheet": crops.sheet_of(samples)}
-    for name, data in (figures | sheet).items():
-        write_bytes(out.with_suffix("") / f"{name}.png", data)
-    write_text(out, page.html(runs, figures, samples))
+    import_module("train.report.figures").write_page(runs, out)
     print(f"open {out}")
     return 0
-
-
-def make_figures(runs: Sequence[RunData]) -> dict[str, bytes]:
-    """PNG by name: what compares the runs, then of every run what its estimator, policy and loader did."""
-    figures: dict[str, Figure] = {}
-    if len(runs) > 1:
-        paired = [run for run in runs if run.is_paired_with(runs[0])]
-        if len(paired) > 1:
-            figures["differences"] = plots.differences(paired)
-        for task in runs[0].tasks:
-            figures[f"runs-{task}"] = plots.psnr_of_runs([run for run in runs if task in run.tasks], task)
-    for kind, (draw, fits) in PER_RUN.items():
-        drawn = {f"{kind}-{number}": draw(run) for number, run in enumerate(runs, 1) if fits(run)}
-        if len(runs) == 1:
-            drawn = dict(zip([kind], drawn.values(), strict=False))
-        else:
-            for name, figure in drawn.items():
-                plots.name_run(figure, runs[int(name.split("-")[1]) - 1].name)
-            plots.share_limits([*drawn.values()])
-        figures |= drawn
-    return {name: _png(figure) for name, figure in figures.items()}
-
-
-PER_RUN: dict[str, tuple[Callable[[RunData], Figure], Callable[[RunData], bool]]] = {
-    "weights": (lambda run: plots.weights(run.boundaries), lambda run: run.has_gaps),
-    "gaps": (lambda run: plots.gaps(run.boundaries), lambda run: run.has_gaps),
-    "psnr": (lambda run: plots.psnr(run.boundaries), lambda run: True),
-    "quotas": (lambda run: plots.quotas(run.intervals), lambda run: True),
-}
-"""How each kind of figure is drawn of a run, and of which runs it can be."""
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150)
-    plt.close(figure)
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

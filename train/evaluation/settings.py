@@ -1,0 +1,59 @@
+"""What the commands of an evaluation can be asked for; checked before PyTorch is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.config import argument, option
+from shared.errors import UsageError, require_at_least
+from train.settings import NetworkSettings
+
+BICUBIC = "bicubic"
+LPIPS = ("vgg", "alex")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What `train.evaluate` can be asked for."""
+
+    checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file, or 'bicubic'")
+    results: str | None = option(None, "folder of result pictures: DIR/SET/<image>.png or DIR/<image>.png")
+    testset: list[str] | None = option(None, "test sets as NAME=PATH or PATH (then named like the folder)")
+    out: str = option("evaluation", "folder for images.csv, summary.json, .md and .tex, and the outputs")
+    network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")
+    border: int = option(4, "pixels cropped on every side before measuring; 0 is also common")
+    rounded: bool = option(False, "round Y to whole levels and cut SSIM's contrast at 0, as other tables do")
+    lpips: list[str] | None = option(None, "LPIPS networks to measure with: vgg, alex (files: docs/results.md)")
+    tile: int | None = option(None, "side of a tile, LR pixels (default: what fits into --memory-gb)")
+    overlap: int | None = option(None, "LR pixels computed around a tile (default: receptive radius, at most 32)")
+    memory_gb: float = option(4.0, "memory that the network may take for one tile")
+    keep_images: bool = option(True, "keep the outputs as PNG, for comparison sheets")
+    overwrite: bool = option(False, "begin anew where --out holds another evaluation")
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` unless there is something to measure, and a way to do so."""
+        if not self.testset:
+            raise UsageError("give --testset NAME=PATH ...: there is nothing to measure on")
+        if (self.checkpoint is None) == (self.results is None):
+            raise UsageError("give one of --checkpoint F and --results DIR")
+        require_at_least(0, self, "border", "overlap")
+        require_at_least(1, self, "tile")
+        for net in self.lpips or ():
+            if net not in LPIPS:
+                raise UsageError(f"lpips is {net!r}: choose from {', '.join(LPIPS)}")
+        for name, path in {"checkpoint": self.checkpoint, "results": self.results}.items():
+            if path is not None and path != BICUBIC and not Path(path).exists():
+                raise UsageError(f"{name} is {path}: there is no such file or folder")
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """What `train.upscale` can be asked for."""
+
+    input: str = argument("a picture, or a folder of pictures")
+    output: str = argument("a .png file, or a folder")
+    checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file")
+    network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")
+    tile: int | None = option(None, "side of a tile, pixels (default: what fits into --memory-gb)")
+    overlap: int | None = option(None, "pixels computed around a tile (default: receptive radius, at most 32)")
+    memory_gb: float = option(4.0, "memory that the network may take for one tile")
+    overwrite: bool = option(False, "make outputs again that are there already")
