@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from shared.photos.find import Crop, HRImage
+from shared.photos.crops import Crop
+from shared.photos.find import HRImage
 from shared.photos.photo_cache import fetch
 
 

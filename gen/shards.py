@@ -21,7 +21,7 @@ from gen.recipe import Recipe
 from gen.specs import DoneShard, Outcome, ShardSpec, failure, finished
 from shared.degradation.plan import Plan, sample_plan
 from shared.errors import RunError
-from shared.photos.find import Crop
+from shared.photos.crops import Crop
 from shared.records import canonical_json
 from shared.shards.codecs import CODECS
 from shared.shards.format import TAR_BLOCK, Member, Row, row_key, row_members, write_index

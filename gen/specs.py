@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from gen.backends import versions
 from gen.recipe import Recipe
-from shared.photos.find import Crop, HRImage, draw_crops
+from shared.photos.crops import Crop, draw_crops
+from shared.photos.find import HRImage
 from shared.records import canonical_json
 from shared.shards.format import shard_name
 from shared.shards.manifest import ShardEntry

@@ -1,6 +1,8 @@
-"""Pictures in and out: uint8 [H, W, 3], RGB, everywhere in this project."""
+"""Images in and out: uint8 [H, W, 3], RGB, everywhere in this project."""
 
+import io
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -8,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
+from typing_extensions import Buffer
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_FILTER_UP = 2
-"""Every row is stored as its difference to the row above: on photographs as small as any fixed filter."""
+"""Each row is stored as its difference to the row above: on photographs no fixed filter gives smaller files."""
 PNG_RGB = bytes([8, 2, 0, 0, 0])
 """End of a header: 8 bits, RGB, deflate, the five standard filters, not interlaced."""
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -19,23 +22,34 @@ DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its st
 """What ISA-L raises for bytes that it cannot inflate."""
 DEFLATE_LEVEL = 1
 """ISA-L's level 1: the size of OpenCV's best strategy in a quarter of its time (docs/benchmarks.md)."""
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples in a pixel by the colour type of a PNG header."""
+PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+"""Chunks that decide how a PNG looks. Decoders limit the size of the others (text, profiles) and compare checksums."""
+MAX_DEFLATE_RATIO = 1032
+"""No byte of a deflate stream expands to more bytes than this (zlib's technical details, "Maximum Compression")."""
+MAX_PIXELS = 150_000_000
+"""Larger images are passed over by their header: several threads that decode them at once would fill the memory."""
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read."""
 
 
-def decode(data: bytes | memoryview | np.ndarray, name: str) -> np.ndarray:
-    """Decode the bytes of a picture to uint8 [H, W, 3], RGB; `name` stands in the error.
+def decode(data: Buffer, name: str) -> np.ndarray:
+    """Decode the bytes of an image file to uint8 [H, W, 3], RGB; `name` stands in the error.
 
-    16 bits become 8 (scaled and rounded), grey and CMYK become RGB, alpha is dropped, EXIF rotation is applied, of
-    several frames the first is taken; colour profiles are not.
-    Raises ValueError when the bytes are not a picture OpenCV can decode, or one of floating point numbers.
+    16 bits become 8 (scaled and rounded), grey and CMYK become RGB, alpha is dropped, EXIF orientation is applied, the
+    first of several frames is taken; colour profiles are not applied.
+    Raises ValueError when the bytes are not an image that OpenCV can decode, hold floating point numbers, or are a PNG
+    whose chunks claim more than is there.
     """
     import cv2  # here, so that commands answer before it is loaded
 
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(checked_png(data, name), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ValueError(f"{name} cannot be decoded: {error.err}") from error
     if image is None:
-        raise ValueError(f"{name} cannot be decoded: not a picture, or damaged")
+        raise ValueError(f"{name} cannot be decoded: not an image, or damaged")
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=1 / 257)
     if image.dtype != np.uint8:
@@ -43,8 +57,66 @@ def decode(data: bytes | memoryview | np.ndarray, name: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
+def checked_png(data: Buffer, name: str) -> bytes | memoryview:
+    """The bytes that decoders are given: of a PNG only chunks that decide how it looks, other formats as they are.
+
+    Nothing is decompressed. Raises ValueError when a chunk of a PNG claims more bytes than are there, or its header
+    more pixels than the compressed bytes can hold: a decoder would allocate both before it reads them.
+    """
+    view = memoryview(data).cast("B")
+    if view[:8] != PNG_SIGNATURE:
+        return view
+    try:
+        height, width = png_size(view)
+        chunks = list(png_chunks(view))
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be decoded: {error}") from error
+    compressed = sum(end - start for kind, start, end in chunks if kind == b"IDAT")
+    bits = view[24] * PNG_CHANNELS.get(view[25], 1)
+    if height * width * bits > 8 * MAX_DEFLATE_RATIO * compressed:
+        raise ValueError(f"{name} cannot be decoded: {compressed} bytes cannot hold {height} x {width} pixels")
+    if all(kind in PNG_KEPT for kind, _, _ in chunks):
+        return view
+    kept = (view[start - 8 : end + 4] for kind, start, end in chunks if kind in PNG_KEPT)
+    return b"".join((PNG_SIGNATURE, *kept))
+
+
+def png_chunks(data: memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the content of each chunk of a PNG, up to its end chunk. Checksums are not compared.
+
+    Raises ValueError when a chunk claims more bytes than follow, or the end chunk is missing.
+    """
+    at, kind = len(PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError("its end is missing")
+        length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        if length > len(data) - at - 12:
+            raise ValueError(f"chunk {kind!r} claims {length} bytes, {len(data) - at - 12} are left")
+        yield kind, at + 8, at + 8 + length
+        at += length + 12
+
+
+def open_image(data: bytes, name: str) -> Image.Image:
+    """An image file as Pillow opens it: the header is read, the pixels are not.
+
+    Raises ValueError when Pillow cannot read it as one of `FORMATS`, and `Image.DecompressionBombError`.
+    """
+    data = bytes(checked_png(data, name))
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:  # damaged headers make it raise whatever they like
+        raise ValueError(f"{name} cannot be decoded: {error}") from error
+
+
 class Header(NamedTuple):
-    """What a picture file says about itself. frames: of an animation, or pages. alpha: pixels may be transparent."""
+    """What an image file says about itself.
+
+    height, width: as stored, before any EXIF rotation. frames: of an animation, or pages. alpha: whether pixels may be
+    transparent.
+    """
 
     height: int
     width: int
@@ -52,35 +124,39 @@ class Header(NamedTuple):
     alpha: bool
 
 
-def read_header(path: Path) -> Header:
-    """The header of a picture file, without its pixels; of a phone's multi-picture JPEG the main one alone.
+HUGE = Header(1 << 20, 1 << 20, 1, False)
+"""The header of an image that Pillow refuses for its size, which it does not tell."""
 
-    Size is as stored, before any EXIF rotation. Raises ValueError when Pillow does not know the file.
+
+def header_of(data: bytes, name: str) -> Header:
+    """The header in the bytes of an image file; for a phone's multi-picture JPEG, that of the main image.
+
+    Raises ValueError when Pillow cannot read it as one of `FORMATS`, whatever it raises.
     """
     try:
-        with Image.open(path) as picture:
-            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
-            alpha = "A" in picture.mode.upper() or "transparency" in picture.info
-            return Header(picture.height, picture.width, frames, alpha)
+        with open_image(data, name) as image:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            return Header(image.height, image.width, frames, has_alpha(image))
     except Image.DecompressionBombError:
-        return Header(1 << 20, 1 << 20, 1, False)  # Pillow tells no more than that it is huge
-    except (OSError, SyntaxError, EOFError, struct.error) as error:
-        raise ValueError(f"{path.name} cannot be decoded: {error}") from error
+        return HUGE
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name} cannot be decoded: {error}") from error
 
 
-def is_transparent(data: bytes) -> bool:
-    """Whether any pixel of a picture shows what lies behind it."""
-    import cv2
+def read_header(path: Path) -> Header:
+    """`header_of` for a file. Raises also OSError when it cannot be read."""
+    return header_of(path.read_bytes(), path.name)
 
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim < 3 or image.shape[2] < 4:
-        return False
-    opaque = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1.0)
-    return bool(image[..., 3].min() < opaque)
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether pixels of an image may be transparent, by its header: an alpha channel, or a transparent colour."""
+    return "A" in image.mode.upper() or "transparency" in image.info
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of uint8 [H, W, 3] RGB."""
+    """The bytes of a PNG of an image, uint8 [H, W, 3], RGB."""
     height, width, channels = image.shape
     pixels = image.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)
@@ -96,7 +172,7 @@ def decode_png(data: bytes | memoryview, name: str, out: np.ndarray | None = Non
     """Decode the bytes of a PNG to uint8 [H, W, 3], RGB; `name` stands in the error. out: contiguous memory for it.
 
     The layout that `encode_png` writes is read with ISA-L, in a third of OpenCV's time; any other by OpenCV. Checksums
-    are held against the bytes. Raises ValueError when they are damaged or no picture.
+    are compared. Raises ValueError when the bytes are damaged or are not an image.
     """
     from .png_rows import add_rows
 

@@ -1,5 +1,7 @@
 """Numbers and foreign strings as text that a person reads."""
 
+from collections.abc import Sequence
+
 BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 TIME_UNITS = {"days": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -20,3 +22,14 @@ def short(value: object) -> str:
     """A value as an error shows it."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 image`, `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first of many names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(printable(name) for name in names[:most]) + rest

@@ -12,7 +12,7 @@ from pathlib import Path
 from shared.command import spelling
 from shared.config import parse
 from shared.errors import UsageError, run_command
-from shared.photos.find import SUFFIXES
+from shared.photos.files import SUFFIXES
 from train.evaluation.settings import UpscaleSettings
 
 

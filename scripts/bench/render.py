@@ -27,7 +27,8 @@ from shared.degradation.kernels import separable_terms
 from shared.degradation.partition import partition
 from shared.degradation.plan import sample_plan
 from shared.degradation.presets import get_space
-from shared.photos.find import HRImageSet, draw_crops, find_hr_images
+from shared.photos.crops import draw_crops
+from shared.photos.find import HRImageSet, find_hr_images
 from shared.photos.photo_cache import fetch
 from shared.shards.codecs import CODECS
 from shared.shards.format import Row, row_members

@@ -1,14 +1,14 @@
 """The HR pool: photographs from which samples on the fly are cut, beside or instead of the HR images of shards."""
 
 import hashlib
-import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import RunError
-from ..photos.find import HRImage, draw_crop, find_hr_images
+from ..photos.crops import draw_crop, running_weights
+from ..photos.find import HRImage, find_hr_images
 from ..photos.photo_cache import fetch
 from ..seeds import Draws
 from .plans import FLY
@@ -27,7 +27,7 @@ class HRPool:
     def __init__(self, photographs: Sequence[HRImage], patch: int, seed: int) -> None:
         self._arguments = (photographs, patch, seed)
         self._photographs, self._patch, self._seed = photographs, patch, seed
-        self._ends = list(itertools.accumulate(p.weight for p in photographs))
+        self._ends = running_weights(photographs)
         self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:

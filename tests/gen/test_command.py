@@ -66,15 +66,15 @@ def test_a_configuration_file_that_cannot_be_meant(text, said, command, tmp_path
 
 def test_an_empty_folder(command, tmp_path):
     line = error_of(command("gen.render", "--hr", str(tmp_path), "--out", str(tmp_path / "out")), 1)
-    assert "no usable photograph" in line
-    assert "(no picture files)" in line
+    assert "no usable HR image" in line
+    assert "(no image files)" in line
 
 
 def test_no_usable_picture_left(command, picture, tmp_path):
     picture(tmp_path / "a" / "small.png", 1, 40, 40)
     (tmp_path / "a" / "text.png").write_text("not a picture")
     line = error_of(command("gen.render", "--hr", str(tmp_path / "a"), *PATCH, "--out", str(tmp_path / "out")), 1)
-    assert "(1 smaller than the patch, 1 unreadable)" in line
+    assert "(1 smaller than the patch (small.png); 1 unreadable (text.png))" in line
 
 
 def test_an_output_folder_that_is_a_file(command, hr, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 
 import gen.render
 from shared.errors import RunError, run_command
-from shared.photos.find import draw_crops, find_hr_images
+from shared.photos.crops import draw_crops
+from shared.photos.find import find_hr_images
 
 COUNT = 40
 

@@ -13,7 +13,8 @@ import pytest
 from shared.degradation.plan import sample_plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.photos.find import HRImage, draw_crops, find_hr_images
+from shared.photos.crops import draw_crops
+from shared.photos.find import HRImage, find_hr_images
 from shared.photos.licences import NOT_GIVEN
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import Dataset
@@ -36,10 +37,9 @@ def test_folders_named_lr_are_ignored_and_validation_folders_never_enter_train(p
         photos = find_hr_images(str(tmp_path), split, 76)
         assert ids(photos) <= {"DIV2K_train_HR/1.png", "Flickr2K/HR/5.png", "9.png"}
         assert photos.notes == (
-            "ignored 1 pictures in folders named *LR*",
-            "ignored 2 pictures in folders named *test*",
-            "ignored 2 pictures in folders named *valid*",
-            "ignored 1 pictures in folders named .*",
+            "ignored as hidden: .cache, a/.hidden.png",
+            "ignored as low resolution by name: DIV2K_train_LR_bicubic/X4/2.png",
+            "ignored as validation or test by name: DIV2K_valid_HR/3.png, TEST set/7.png, Validation/6.png and 1 more",
         )
 
 
@@ -48,7 +48,7 @@ def test_what_is_ignored_is_printed(render, picture, tmp_path, capsys):
         picture(tmp_path / "hr" / f"{number}.png", number)
     picture(tmp_path / "hr" / "valid" / "9.png", 9)
     render(tmp_path / "out", "--hr", str(tmp_path / "hr"))
-    assert "ignored 1 pictures in folders named *valid*\n2 photographs for train\n" in capsys.readouterr().out
+    assert "ignored as validation or test by name: valid/9.png\n" in capsys.readouterr().out
 
 
 def test_validation_is_every_hash_that_is_0_mod_20(picture, tmp_path):
@@ -129,7 +129,7 @@ def test_every_kind_of_picture_becomes_8_bit_rgb(kind, picture, tmp_path):
     assert np.array_equal(decoded, expected)
 
 
-def test_a_truncated_picture_is_unreadable_rather_than_half_grey(picture, tmp_path):
+def test_a_truncated_image_is_skipped_rather_than_half_grey(picture, tmp_path):
     for ending in (".png", ".jpg"):
         path = picture(tmp_path / f"whole{ending}", 1, 200, 200)
         data = path.read_bytes()
@@ -138,8 +138,8 @@ def test_a_truncated_picture_is_unreadable_rather_than_half_grey(picture, tmp_pa
         str(tmp_path), "train", 76, val_hr=str(picture(tmp_path / "v" / "valid" / "x.png", 5).parent)
     )
     assert not any(name.startswith("cut") for name in ids(photos))
-    assert photos.skipped == {"unreadable": 2}
-    assert photos.notes[-1] == "skipped as unreadable: cut.jpg, cut.png"
+    assert photos.skipped == {"damaged": 1, "unreadable": 1}
+    assert photos.notes[1:] == ("skipped as damaged: cut.jpg", "skipped as unreadable: cut.png")
 
 
 def test_of_many_pictures_passed_over_the_first_are_named(picture, hr, tmp_path):
@@ -209,7 +209,7 @@ def test_a_missing_folder_is_named():
 def test_the_only_photograph_belongs_to_validation(picture, tmp_path):
     picture(tmp_path / "only.png", 1)
     assert ids(find_hr_images(str(tmp_path), "val", 76)) == {"only.png"}
-    with pytest.raises(RunError, match="no usable photograph"):
+    with pytest.raises(RunError, match=r"1 image held out for validation: only\.png is the only one and is there"):
         find_hr_images(str(tmp_path), "train", 76)
 
 

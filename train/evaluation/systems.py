@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.photos.find import SUFFIXES
+from shared.photos.files import SUFFIXES
 from train.evaluation.testsets import Image, file_digest
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, upscale
 from train.networks.detected import recognise

@@ -20,7 +20,7 @@ import numpy as np
 
 from shared.errors import RunError, UsageError
 from shared.images import decode, read_header
-from shared.photos.find import SUFFIXES
+from shared.photos.files import SUFFIXES
 from shared.records import canonical_json
 from shared.shards.manifest import MANIFEST
 from shared.shards.reader import Dataset

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from shared.errors import RunError
-from shared.images import read_header
-from shared.photos.find import MAX_PIXELS
+from shared.images import MAX_PIXELS, read_header
 from shared.progress import progress_bar
 from shared.storage.atomic import write_bytes
 from train.evaluation.settings import UpscaleSettings
