@@ -19,7 +19,7 @@ from gen.backends import BACKENDS, degrade, versions
 from gen.crops import cut
 from gen.recipe import Recipe
 from gen.specs import DoneShard, Outcome, ShardSpec, failure, finished
-from shared.degradation.plan import Plan, sample_plan
+from shared.degradation.plan import Plan, draw_plan
 from shared.errors import RunError
 from shared.photos.crops import Crop
 from shared.records import canonical_json
@@ -161,7 +161,7 @@ def _planned(spec: ShardSpec, crops: Sequence[Crop]) -> Iterator[tuple[Plan, Row
     recipe, box = spec.recipe, spec.recipe.box()
     size = {"height": recipe.patch, "width": recipe.patch, "scale": recipe.scale}
     for together in _batched(zip(spec.row_numbers, crops, strict=True), PLANS_AT_ONCE):
-        plans = [sample_plan(box, seed=recipe.seed, split=recipe.split, row=number, **size) for number, _ in together]
+        plans = [draw_plan(box, seed=recipe.seed, split=recipe.split, row=number, **size) for number, _ in together]
         yield from [(plan, _row(recipe, *drawn, plan)) for drawn, plan in zip(together, plans, strict=True)]
 
 

@@ -26,7 +26,7 @@ from shared.command import spelling
 from shared.config import option, parse
 from shared.degradation.definition import own_definition, space_of
 from shared.degradation.partition import Subspace, partition
-from shared.degradation.plan import PLAN_VERSION, sample_plan
+from shared.degradation.plan import PLAN_VERSION, draw_plan
 from shared.degradation.presets import SPACES
 from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
@@ -261,7 +261,7 @@ def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, st
 
     row, (height, width, _) = int(work.photograph.sha256[:12], 16), hr.shape
     recipe = work.recipe
-    plan = sample_plan(task, seed=recipe.seed, split="test", row=row, height=height, width=width, scale=recipe.scale)
+    plan = draw_plan(task, seed=recipe.seed, split="test", row=row, height=height, width=width, scale=recipe.scale)
     return render(hr, plan, recipe.scale), plan.to_json()
 
 

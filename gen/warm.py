@@ -13,7 +13,7 @@ from gen.processes import one_thread
 from shared.degradation import cpu
 from shared.degradation.noise import normal_table, poisson_deviations
 from shared.degradation.partition import partition
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.degradation.presets import get_space
 
 ROWS = 40
@@ -29,7 +29,7 @@ def warm() -> None:
         poisson_deviations(1 << exponent)
     for subspace in partition(get_space("realesrgan")):
         for row in range(ROWS):
-            plan = sample_plan(subspace, seed=0, split="train", row=row, height=SIDE, width=SIDE)
+            plan = draw_plan(subspace, seed=0, split="train", row=row, height=SIDE, width=SIDE)
             cpu.render(np.zeros((SIDE, SIDE, 3), np.uint8), plan)
 
 

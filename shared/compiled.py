@@ -32,7 +32,12 @@ _use_wide_vectors()
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile on first use."""
+    """Compile on first use.
+
+    Loading a kept loop imports the module that it was compiled in, by name. The library is installed under two names,
+    one of which may be somebody else's module, so the loop is filed under a module that is always there.
+    """
+    function.__module__ = numba.__name__
     try:
         return numba.njit(function, cache=True, nogil=True)
     except RuntimeError:  # no folder to keep the result in

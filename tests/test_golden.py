@@ -25,7 +25,7 @@ from torch import nn
 from gen.recipe import Recipe
 from gen.render import main as render
 from shared.degradation.partition import get_subspace, partition
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.degradation.space import SPACES, get_space
 from shared.mixing.loader import MixingLoader
 from shared.mixing.plans import Box
@@ -90,7 +90,7 @@ def plans_of(space: str) -> dict[str, str]:
     draws = [(box, seed, row) for box in boxes for seed in (0, 1) for row in range(20)]
     found = {}
     for split in ("train", "val", "fly"):
-        plans = [sample_plan(b, seed=s, split=split, row=r, height=256, width=256).to_json() for b, s, r in draws]
+        plans = [draw_plan(b, seed=s, split=split, row=r, height=256, width=256).to_json() for b, s, r in draws]
         found[split] = short_hash("\n".join(plans).encode())
     assert plans == [Box(box).draw(seed, row, 256, 4).to_json() for box, seed, row in draws]
     return found
@@ -101,7 +101,7 @@ def test_plans(space: str) -> None:
     known = golden("digests")["plans"][space]
     assert plans_of(space) == known["hashes"]
     subspace = get_subspace(get_space(space), "full", "full")
-    assert sample_plan(subspace, seed=0, split="train", row=0, height=256, width=256).to_json() == known["plan"]
+    assert draw_plan(subspace, seed=0, split="train", row=0, height=256, width=256).to_json() == known["plan"]
 
 
 def identities(tasks: list[Task]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from shared.degradation import gpu
 from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.partition import Subspace, get_subspace
-from shared.degradation.plan import Plan, sample_plan
+from shared.degradation.plan import Plan, draw_plan
 from shared.degradation.presets import get_space
 from shared.errors import UsageError
 
@@ -103,7 +103,7 @@ def _images(batch: int, patch: int, device: torch.device) -> Tensor:
 
 def _plans(subspace: Subspace, patch: int, number: int, batch: int) -> list[Plan]:
     rows = range(number * batch, (number + 1) * batch)
-    return [sample_plan(subspace, seed=0, split="fly", row=row, height=patch, width=patch) for row in rows]
+    return [draw_plan(subspace, seed=0, split="fly", row=row, height=patch, width=patch) for row in rows]
 
 
 def _with_shared_draws(plan: Plan, first: Plan) -> Plan:

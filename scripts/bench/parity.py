@@ -18,7 +18,7 @@ from scripts.bench.harness import accelerator, machine, show
 from scripts.bench.settings import ParityBenchSettings
 from shared.degradation import cpu, gpu
 from shared.degradation.partition import partition
-from shared.degradation.plan import Plan, sample_plan
+from shared.degradation.plan import Plan, draw_plan
 from shared.degradation.presets import get_space
 from shared.errors import UsageError
 
@@ -111,9 +111,7 @@ def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
 def plans(space: str, rows: Sequence[int], side: int) -> list[Plan]:
     """Plans spread over the boxes of the space's own partition."""
     boxes = partition(get_space(space))
-    return [
-        sample_plan(boxes[row % len(boxes)], seed=5, split="train", row=row, height=side, width=side) for row in rows
-    ]
+    return [draw_plan(boxes[row % len(boxes)], seed=5, split="train", row=row, height=side, width=side) for row in rows]
 
 
 def quiet(plan: Plan) -> Plan:

@@ -25,7 +25,7 @@ from scripts.bench.settings import RenderBenchSettings
 from shared.degradation.cpu import OPERATORS, from_8bit, render, sharpen
 from shared.degradation.kernels import separable_terms
 from shared.degradation.partition import partition
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.degradation.presets import get_space
 from shared.photos.crops import draw_crops
 from shared.photos.find import HRImageSet, find_hr_images
@@ -90,7 +90,7 @@ def _stages(figures: _Figures, settings: RenderBenchSettings, photos: HRImageSet
             with clock("crop"):
                 hr = next(pictures)
             with clock("plan"):
-                plan = sample_plan(subspace, seed=0, split="train", row=row, height=len(hr), width=len(hr))
+                plan = draw_plan(subspace, seed=0, split="train", row=row, height=len(hr), width=len(hr))
             with clock("degrade, all of it"):
                 lr = render(hr, plan)
             image = from_8bit(hr)

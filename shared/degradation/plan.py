@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..seeds import Draws
-from .partition import Subspace
-from .space import BlurSpace, FinalSpace, JpegSpace, NoiseSpace, Range, ResizeSpace
+from .partition import Subspace, get_subspace
+from .presets import get_space
+from .space import BlurSpace, FinalSpace, JpegSpace, NoiseSpace, Range, ResizeSpace, Space
 
 PLAN_VERSION = 2
 
@@ -139,10 +140,8 @@ def _present(part: Any) -> dict[str, Any]:
 _encode = json.JSONEncoder(default=_present, separators=(",", ":"), sort_keys=True).encode
 
 
-def sample_plan(
-    subspace: Subspace, *, seed: int, split: str, row: int, height: int, width: int, scale: int = 4
-) -> Plan:
-    """Draw the plan of one row.
+def draw_plan(subspace: Subspace, *, seed: int, split: str, row: int, height: int, width: int, scale: int = 4) -> Plan:
+    """Draw the plan of one row from a subspace.
 
     height, width: size of the HR image in pixels; they scale the resize targets and change no draw.
     The stream is named by (seed, space, subspace, split, row): no other state, no other order.
@@ -161,6 +160,35 @@ def sample_plan(
         jpeg2=SAMPLERS["jpeg"](draws, ranges.jpeg2),
         final=_sample_final(draws, ranges.final),
     )
+
+
+def sample_plan(
+    space: Space | str,
+    subspace: str,
+    seed: int,
+    row: int,
+    *,
+    height: int,
+    width: int,
+    scale: int = 4,
+    split: str = "train",
+    partition: str | None = None,
+) -> Plan:
+    """The plan of one row of a subspace: equal arguments give the same plan on every machine.
+
+    Args:
+        space: a degradation space, or the name of a built-in one, such as paper or realesrgan.
+        subspace: name of the subspace, such as noise; full for a space that is not cut.
+        seed, row: number the plan; with the settings of `gen.render` this is the plan of that row of its shards.
+        height, width: size of the HR image in pixels.
+        scale: HR pixels per LR pixel.
+        split: train, val, or any other name; each has plans of its own.
+        partition: how the space is cut (default: as the space says, which is 2x2 for paper).
+
+    Raises `UsageError` (a ValueError) for a name that does not exist.
+    """
+    cut = get_subspace(get_space(space) if isinstance(space, str) else space, partition, subspace)
+    return draw_plan(cut, seed=seed, split=split, row=row, height=height, width=width, scale=scale)
 
 
 def _within(draws: Draws, bounds: Range) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..degradation.partition import Subspace
-from ..degradation.plan import Noise, Plan, Resize, sample_plan
+from ..degradation.plan import Noise, Plan, Resize, draw_plan
 from ..seeds import Draws
 
 FLY = "fly"
@@ -32,7 +32,7 @@ class Box:
 
     def draw(self, seed: int, ordinal: int, patch: int, scale: int) -> Plan:
         """The plan of split `fly`, row `ordinal`."""
-        return sample_plan(self.subspace, seed=seed, split=FLY, row=ordinal, height=patch, width=patch, scale=scale)
+        return draw_plan(self.subspace, seed=seed, split=FLY, row=ordinal, height=patch, width=patch, scale=scale)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.photos.crops import draw_crops
@@ -219,5 +219,5 @@ def test_rows_are_drawn_by_the_published_sampler(rendered):
     dataset = Dataset(rendered)
     box = Recipe.from_dict(dataset.manifest.recipe).box()
     for row in range(10):
-        plan = sample_plan(box, seed=0, split="train", row=row, height=76, width=76, scale=4)
+        plan = draw_plan(box, seed=0, split="train", row=row, height=76, width=76, scale=4)
         assert dataset[row].row.plan == plan.to_json()

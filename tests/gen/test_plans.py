@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shared.degradation.partition import get_subspace, partition
-from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
+from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, draw_plan
 from shared.degradation.presets import SPACES, get_space
 from shared.degradation.validation import violations
 
@@ -25,7 +25,7 @@ INSIDE = Plan(
 
 
 def plans(subspace, count=300):
-    return [sample_plan(subspace, seed=0, split="train", row=row, height=256, width=256) for row in range(count)]
+    return [draw_plan(subspace, seed=0, split="train", row=row, height=256, width=256) for row in range(count)]
 
 
 @pytest.mark.parametrize("space", sorted(SPACES))

@@ -13,7 +13,7 @@ from shared.degradation import cpu
 from shared.degradation.cpu import blur, from_8bit, render, resize, sharpen, to_8bit
 from shared.degradation.kernels import kernel
 from shared.degradation.partition import partition
-from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
+from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc, draw_plan
 from shared.degradation.presets import SPACES, get_space
 from tests.shared.degradation.pictures import picture, smooth_picture
 
@@ -31,9 +31,7 @@ QUIET = Plan(  # no noise, and JPEG at its best
 def plans(space, count, height, width):
     """`count` plans, spread over the boxes of the space's own partition."""
     boxes = itertools.cycle(partition(get_space(space)))
-    return [
-        sample_plan(next(boxes), seed=5, split="train", row=row, height=height, width=width) for row in range(count)
-    ]
+    return [draw_plan(next(boxes), seed=5, split="train", row=row, height=height, width=width) for row in range(count)]
 
 
 # --- 8 bits -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shared.degradation.partition import get_subspace, partition
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.degradation.presets import get_space
 from shared.degradation.space import Space
 from shared.errors import UsageError
@@ -222,7 +222,7 @@ def test_resize_boxes_hold_only_directions_that_have_factors_in_them():
 def test_a_plan_keeps_to_the_resize_factors_of_its_box():
     subspace = get_subspace(get_space("paper"), "resize:9", "resize2")
     for row in range(200):
-        plan = sample_plan(subspace, seed=0, split="train", row=row, height=1000, width=1000)
+        plan = draw_plan(subspace, seed=0, split="train", row=row, height=1000, width=1000)
         assert 450 <= plan.resize1.height <= 600
 
 

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from shared.degradation.partition import Subspace, get_subspace, partition
-from shared.degradation.plan import Blur, Noise, Plan, Resize, sample_plan
+from shared.degradation.plan import Blur, Noise, Plan, Resize, draw_plan
 from shared.degradation.presets import get_space
 from shared.degradation.validation import violations
 from tests.shared.degradation.tables import ISO_ANISO, MOSTLY_DOWN, MOSTLY_KEEP, SIX_FAMILIES
@@ -86,7 +86,7 @@ class Drawn:
         self.table = table
         subspace = get_subspace(get_space(table.space), table.partition, table.task)
         size = {"height": 4 * UNIT, "width": 4 * UNIT}
-        self.plans = [sample_plan(subspace, seed=0, split="train", row=row, **size) for row in range(table.num_plans)]
+        self.plans = [draw_plan(subspace, seed=0, split="train", row=row, **size) for row in range(table.num_plans)]
 
     def blurs(self, stage: int) -> list[Blur]:
         return [blur for plan in self.plans if (blur := getattr(plan, f"blur{stage}"))]
@@ -301,30 +301,30 @@ KEY = {"seed": 0, "split": "train", "row": 7, "height": 256, "width": 256}
 
 
 def test_the_same_key_gives_the_same_plan_in_any_order():
-    forwards = [sample_plan(MILD, **KEY | {"row": row}) for row in range(50)]
-    backwards = [sample_plan(MILD, **KEY | {"row": row}) for row in reversed(range(50))]
+    forwards = [draw_plan(MILD, **KEY | {"row": row}) for row in range(50)]
+    backwards = [draw_plan(MILD, **KEY | {"row": row}) for row in reversed(range(50))]
     assert forwards == backwards[::-1]
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "val"}, {"row": 8}, {"row": 7 + 2**40}])
 def test_another_seed_split_or_row_gives_another_plan(other):
-    assert sample_plan(MILD, **KEY | other).noise1.seed != sample_plan(MILD, **KEY).noise1.seed
+    assert draw_plan(MILD, **KEY | other).noise1.seed != draw_plan(MILD, **KEY).noise1.seed
 
 
 def test_another_subspace_gives_another_plan():
-    assert len({sample_plan(subspace, **KEY).noise1.seed for subspace in (MILD, BLUR, NOISE, SEVERE)}) == 4
+    assert len({draw_plan(subspace, **KEY).noise1.seed for subspace in (MILD, BLUR, NOISE, SEVERE)}) == 4
 
 
 def test_another_space_gives_another_plan():
     def renamed(name: str) -> Subspace:  # the same ranges under another name
         return replace(MILD, ranges=replace(MILD.ranges, name=name))
 
-    assert sample_plan(renamed("paper"), **KEY) == sample_plan(MILD, **KEY)
-    assert sample_plan(renamed("other"), **KEY).noise1.seed != sample_plan(MILD, **KEY).noise1.seed
+    assert draw_plan(renamed("paper"), **KEY) == draw_plan(MILD, **KEY)
+    assert draw_plan(renamed("other"), **KEY).noise1.seed != draw_plan(MILD, **KEY).noise1.seed
 
 
 def test_ten_thousand_rows_give_ten_thousand_plans():
-    assert len({sample_plan(SEVERE, **KEY | {"row": row}) for row in range(10_000)}) == 10_000
+    assert len({draw_plan(SEVERE, **KEY | {"row": row}) for row in range(10_000)}) == 10_000
 
 
 def without_sizes(plan: Plan) -> Plan:
@@ -335,15 +335,15 @@ def without_sizes(plan: Plan) -> Plan:
 @pytest.mark.parametrize("size", [{"height": 74, "width": 74}, {"height": 1111, "width": 80}, {"scale": 2}])
 def test_the_size_of_the_picture_changes_the_resize_sizes_and_nothing_else(size):
     for row in range(200):
-        plan, resized = sample_plan(BLUR, **KEY | {"row": row}), sample_plan(BLUR, **KEY | {"row": row} | size)
+        plan, resized = draw_plan(BLUR, **KEY | {"row": row}), draw_plan(BLUR, **KEY | {"row": row} | size)
         assert without_sizes(plan) == without_sizes(resized)
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (74, 75), (101, 333)])
 def test_resize_sizes_are_the_factor_times_the_side_rounded_down(height, width):
     for row in range(500):
-        exact = sample_plan(NOISE, **KEY | {"row": row, "height": 4 * UNIT, "width": 4 * UNIT})
-        plan = sample_plan(NOISE, **KEY | {"row": row, "height": height, "width": width})
+        exact = draw_plan(NOISE, **KEY | {"row": row, "height": 4 * UNIT, "width": 4 * UNIT})
+        plan = draw_plan(NOISE, **KEY | {"row": row, "height": height, "width": width})
         s1, s2 = exact.resize1.height / (4 * UNIT), exact.resize2.height / UNIT
         assert (plan.resize1.height, plan.resize1.width) == (math.floor(s1 * height), math.floor(s1 * width))
         lr = (height // 4, width // 4)  # stage 2 is absolute: its "keep" is the LR size
@@ -351,7 +351,7 @@ def test_resize_sizes_are_the_factor_times_the_side_rounded_down(height, width):
 
 
 def test_resize_sizes_stay_within_the_factors_bounds():
-    plans = [sample_plan(MILD, **KEY | {"row": row}) for row in range(2000)]
+    plans = [draw_plan(MILD, **KEY | {"row": row}) for row in range(2000)]
     bounds = {"down": (0.15, 1), "keep": (1, 1), "up": (1, 1.5)}
     for resize, side in [(p.resize1, 256) for p in plans] + [(p.resize2, 64) for p in plans]:
         low, high = bounds[resize.direction]

@@ -12,7 +12,7 @@ import pytest
 
 from shared.degradation import cpu
 from shared.degradation.partition import partition
-from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, sample_plan
+from shared.degradation.plan import SAMPLERS, Blur, Final, Noise, Plan, Resize, Sinc, draw_plan
 from shared.degradation.presets import SPACES, get_space
 from shared.degradation.validation import violations
 
@@ -24,7 +24,7 @@ KEY = {"seed": 0, "split": "train", "row": 7, "height": 256, "width": 256}
 def plans() -> list[Plan]:
     """A hundred of each task of each space."""
     tasks = [task for name in SPACES for task in partition(get_space(name))]
-    return [sample_plan(task, **{**KEY, "row": row}) for task in tasks for row in range(100)]
+    return [draw_plan(task, **{**KEY, "row": row}) for task in tasks for row in range(100)]
 
 
 # The published form
@@ -181,7 +181,7 @@ def test_what_a_task_cannot_have_drawn_is_named(change: Callable[[Plan], dict[st
 
 
 def test_a_plan_of_one_task_violates_another_in_what_distinguishes_the_two():
-    plan = next(p for row in range(99) if (p := sample_plan(NOISE, **KEY | {"row": row})).blur1.family == "iso")
+    plan = next(p for row in range(99) if (p := draw_plan(NOISE, **KEY | {"row": row})).blur1.family == "iso")
     assert violations(plan, MILD) == ["noise1.level", "noise2.level"]
     assert {"blur1.sigma_x", "noise1.level", "noise2.level"} <= set(violations(plan, BLUR))
 

@@ -8,7 +8,7 @@ import yaml
 
 from shared.degradation.definition import FILE_PREFIX, from_definition, own_definition, space_of, to_definition
 from shared.degradation.partition import partition
-from shared.degradation.plan import sample_plan
+from shared.degradation.plan import draw_plan
 from shared.degradation.presets import SPACES, get_space
 from shared.degradation.space_file import find_space, print_space, read_space
 from shared.degradation.validation import violations
@@ -85,7 +85,7 @@ def test_the_default_partition_is_that_of_the_file_or_of_its_dialect(read):
 def test_partitions_cut_it_as_any_space(cut, read):
     for subspace in partition(read(MINE), cut):
         for row in range(50):
-            plan = sample_plan(subspace, seed=0, split="train", row=row, height=256, width=256)
+            plan = draw_plan(subspace, seed=0, split="train", row=row, height=256, width=256)
             assert not violations(plan, subspace)
 
 
