@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,8 @@ from gen.card import dataset_card
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
 from shared.errors import RunError, UsageError
-from shared.photos.find import HRImage, HRImageSet
+from shared.photos.find import HRImage, HRImageSet, Selection
+from shared.photos.listed import find_listed
 from shared.records import canonical_json
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
@@ -118,6 +120,20 @@ def plan_dataset(out: Place, recipe: Recipe, photos: HRImageSet, count: int, fir
         generation = existing.generation + (rows > existing.rows)
     specs = DatasetPlan(recipe, rows, first_row).specs(folder, photos.photographs)
     return DatasetJob(folder, recipe, photos, rows, generation, specs, first_row)
+
+
+def existing_list(out: Place, recipes: Sequence[Recipe], folder: str, selection: Selection) -> HRImageSet | None:
+    """The HR images that a dataset below `out` lists, if it has one of these recipes and they are all in `folder`."""
+    for recipe in recipes:
+        dataset = out / dataset_name(recipe.subspace, recipe.split)
+        if not Path(folder).is_dir() or not (dataset / MANIFEST).exists():
+            continue
+        manifest = load_manifest(dataset)
+        listed = recipe_of(manifest, dataset)
+        if listed == replace(recipe, photographs=listed.photographs):
+            with suppress(KeyError, TypeError):  # entries of another form
+                return find_listed(Path(folder), manifest.photographs, manifest.skipped, selection, listed.photographs)
+    return None
 
 
 def recipe_of(manifest: Manifest, folder: Place) -> Recipe:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gen.backends import BACKENDS, get_backend
-from gen.dataset import DatasetJob, commit, plan_dataset
+from gen.dataset import DatasetJob, commit, existing_list, plan_dataset
 from gen.engines import ENGINES, get_engine
 from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
@@ -31,7 +31,7 @@ from shared.degradation.presets import SPACES
 from shared.degradation.space import Space
 from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.photos.find import HRImageSet, find_hr_images
+from shared.photos.find import HRImageSet, Selection, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
 from shared.progress import progress_bar
@@ -87,15 +87,7 @@ def main(argv: list[str]) -> int:
     if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
         start_server()  # it loads what the workers need while this process looks at the pictures
     recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
-    photos = find_hr_images(
-        settings.hr,
-        settings.split,
-        settings.patch,
-        settings.val_hr,
-        min_side=settings.min_side,
-        multiscale=settings.multiscale,
-        sources=read_sources(settings.sources, settings.licence),
-    )
+    photos = _hr_images(settings, recipes)
     recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
     jobs = _plan(settings, recipes, photos)
     _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])
@@ -118,6 +110,22 @@ def main(argv: list[str]) -> int:
     if unfinished:
         raise RunError(_advice(settings, len(missing), unfinished))
     return 0
+
+
+def _hr_images(settings: RenderSettings, recipes: list[Recipe]) -> HRImageSet:
+    """The HR images to render from: those that a dataset lists already, or else those of the folder."""
+    sources = read_sources(settings.sources, settings.licence)
+    selection = Selection(settings.patch, settings.min_side, settings.multiscale, sources)
+    folder = (settings.val_hr if settings.split == "val" else None) or settings.hr
+    return existing_list(place(settings.out), recipes, folder, selection) or find_hr_images(
+        settings.hr,
+        settings.split,
+        settings.patch,
+        settings.val_hr,
+        min_side=settings.min_side,
+        multiscale=settings.multiscale,
+        sources=sources,
+    )
 
 
 def _advice(settings: RenderSettings, num_missing: int, unfinished: list[Outcome]) -> str:

@@ -266,7 +266,7 @@ def _load(
             skipped["duplicate"].append(name)
         else:
             pixels[result.sha256] = its_pixels
-            found += [result, *(_copies(result, selection.least) if selection.multiscale else ())]
+            found += [result, *(reduced_copies(result, selection.least) if selection.multiscale else ())]
     return Candidates(tuple(found), pixels, skipped, by_name)
 
 
@@ -292,7 +292,7 @@ def _examined(path: Path, folder: Path, selection: Selection) -> tuple[HRImage |
     return HRImage(name, str(path), digest, height, width, height * width, **asdict(terms)), finding.pixels
 
 
-def _copies(photograph: HRImage, min_side: int) -> Iterator[HRImage]:
+def reduced_copies(photograph: HRImage, min_side: int) -> Iterator[HRImage]:
     """The smaller copies that Real-ESRGAN's data preparation adds to an image, without those that are too small."""
     height, width = photograph.height, photograph.width
     sizes = {name: (int(height * factor), int(width * factor)) for name, factor in COPY_FACTORS.items()}
