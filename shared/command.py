@@ -10,6 +10,7 @@ COMMANDS = {
     "preview": ("gen.preview", "draw rows of a dataset, with their plans in words"),
     "status": ("gen.status", "show which shards are done, failed or pending"),
     "merge": ("gen.merge", "join parts that were rendered apart"),
+    "export": ("gen.export", "write pairs as PNG folders, LMDB or triplets for other trainers"),
     "testset": ("gen.testset", "make a whole-image test set"),
     "train": ("train.run", "train references and the shared network"),
     "evaluate": ("train.evaluate", "evaluate a network on test sets"),

@@ -28,6 +28,8 @@ WRONG = {
     "preview": [["/nowhere"]],
     "status": [["/nowhere"], ["/", "--interval", "0"]],
     "merge": [["/nowhere", "/nowhere"], ["/nowhere", "/elsewhere"], ["https://host/x", "/elsewhere"]],
+    "space": [["nonsense"], ["paper", "--out", "x.png"], ["paper", "--draw", "1", "--hr", "/nowhere.png"]],
+    "export": [["/nowhere"], ["/", "--format", "nonsense"]],
     "testset": [["--name", "nonsense"], ["--space", "nonsense"], ["--hr", "/nowhere"]],
     "train": [
         ["--policy", "nonsense"],

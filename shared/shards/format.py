@@ -190,6 +190,14 @@ def check_size(data: bytes | memoryview, side: int, name: str) -> Codec:
     return codec
 
 
+def check_bytes(data: bytes | memoryview, side: int, name: str, crc32: int | None = None) -> Codec:
+    """`check_size`, and the checksum unless it is None. Raises ValueError for another one."""
+    codec = check_size(data, side, name)
+    if crc32 not in (None, isal_zlib.crc32(data)):
+        raise ValueError(f"{name}.{codec.extension} does not have the checksum in the row")
+    return codec
+
+
 def decode_picture(
     data: bytes | memoryview, side: int, name: str, crc32: int | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -198,13 +206,11 @@ def decode_picture(
     name: of the member, without what the codec adds. crc32: what the row says of its bytes. out: contiguous memory for
     the picture, uint8 [H, W, 3]; that it has another size is a ValueError too.
     """
-    codec = check_size(data, side, name)
+    codec = check_bytes(data, side, name, crc32)
     if out is not None and out.shape != (side, side, 3):
         raise ValueError(
             f"{name}.{codec.extension} is {side} x {side} pixels: {out.shape[0]} x {out.shape[1]} expected"
         )
-    if crc32 not in (None, isal_zlib.crc32(data)):
-        raise ValueError(f"{name}.{codec.extension} does not have the checksum in the row")
     if out is None:
         return codec.decode(data, f"{name}.{codec.extension}")
     if codec is CODECS["png"]:

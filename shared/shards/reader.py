@@ -6,6 +6,7 @@ import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from .format import (
     Pair,
     Places,
     Row,
+    check_bytes,
     decode_pair,
     decode_picture,
     group_rows,
@@ -28,6 +30,15 @@ from .manifest import Manifest, ShardEntry, load_manifest
 
 class LostRowError(RunError):
     """A row cannot be read: its shard is missing, cut short or damaged. Others of its dataset may be sound."""
+
+
+class Stored(NamedTuple):
+    """One row that is not decoded. key: its members' names up to the first dot. hr, lr: bytes of the images."""
+
+    key: str
+    hr: bytes
+    lr: bytes
+    row: Row
 
 
 def tar_members(tar: Path) -> Iterator[Member]:
@@ -78,6 +89,10 @@ class ShardFile:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def keys(self) -> list[str]:
+        """The keys of the rows: the part of their members' names before the first dot."""
+        return [members[0].key for members in self._rows]
+
     def __getitem__(self, row: int) -> Pair:
         """Raises `LostRowError` that names the shard and the row when its bytes are damaged."""
         return self.read(row)
@@ -92,6 +107,17 @@ class ShardFile:
             return decode_pair(hr, bytes(meta), lr, members[0].key, out)
         except RunError as error:
             raise LostRowError(f"{self._name}: {error}") from error
+
+    def stored(self, row: int) -> Stored:
+        """The images of a row as they are stored, sizes and checksums checked. Raises as indexing does."""
+        members, meta = self._rows[row], self.meta(row)
+        hr, lr = (self._pread(member.size, member.offset) for member in (members[0], members[2]))
+        try:
+            check_bytes(hr, meta.patch, f"{members[0].key}.hr", meta.hr_crc32)
+            check_bytes(lr, meta.patch // meta.scale, f"{members[0].key}.lr", meta.lr_crc32)
+        except ValueError as error:
+            raise LostRowError(f"{self._name}: row {members[0].key} is damaged: {error}") from error
+        return Stored(members[0].key, hr, lr, meta)
 
     def hr(self, row: int) -> np.ndarray:
         """HR image of a row alone, uint8 [patch, patch, 3], RGB. Raises `LostRowError` as indexing does."""
