@@ -71,7 +71,6 @@ def basicsr(manifest: Manifest, pairs: Pairs) -> str:
         "model_type": "SRModel",
         "scale": scale,
         "num_gpu": 1,
-        "manual_seed": 0,
         "datasets": {"train": dataset("train", **loading)},
         "network_g": {
             "type": "MSRResNet",
