@@ -3,6 +3,8 @@
 The server of worker processes does, so that all of them share one copy (`gen/processes.py`).
 """
 
+import os
+import sys
 from contextlib import suppress
 
 import numpy as np
@@ -33,5 +35,12 @@ def warm() -> None:
             cpu.render(np.zeros((SIDE, SIDE, 3), np.uint8), plan)
 
 
+def _silent_orphan(server: int) -> None:
+    """No traceback of a worker whose server was killed while it started it: the command has given the worker up."""
+    show = sys.excepthook
+    sys.excepthook = lambda *error: show(*error) if server in (os.getpid(), os.getppid()) else None
+
+
+_silent_orphan(os.getpid())
 with suppress(Exception):  # what fails here fails again in a worker, which can say so
     warm()

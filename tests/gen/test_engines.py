@@ -70,7 +70,7 @@ def test_local_workers_that_are_always_killed_are_not_replaced_for_ever(specs, m
     outcomes = list(get_engine("local").run(specs, 2, lambda rows: None))
     assert sorted(outcome.spec.index for outcome in outcomes) == list(range(12))
     begun = [outcome for outcome in outcomes if outcome.reason == "a worker was killed (out of memory?)"]
-    assert 1 <= len(begun) <= 3
+    assert 1 <= len(begun) <= 2 * 3  # two at work and one that waits for them, twice
     assert all("not begun" in outcome.reason and not failed(outcome.spec) for outcome in outcomes[len(begun) :])
 
 

@@ -83,3 +83,25 @@ def test_a_folder_for_temporary_files_with_a_long_path_is_named(start, tmp_path,
     assert said.decode().strip() == (
         f"error: no worker can be started: AF_UNIX path too long, in {folder}; set TMPDIR to a shorter path"
     )
+
+
+@pytest.mark.parametrize("finished", [None, 0, 1, 5])
+def test_a_killed_server_is_said_and_the_same_command_finishes(finished, start, render, tmp_path):
+    """finished: shards when the system kills the server; None: as soon as it is there."""
+    folder = tmp_path / "noise"
+    process = start(tmp_path, "--count", "96", "--workers", "2", stderr=subprocess.PIPE)
+    poll(lambda: servers_of(process.pid) or process.poll() is not None)
+    (server,) = servers_of(process.pid)
+    if finished is not None:
+        poll(lambda: workers_of(process.pid) and len([*folder.glob("*.tar")]) >= finished)
+    os.kill(server, signal.SIGKILL)
+    _, said = process.communicate(timeout=DEADLINE_SECONDS)
+    assert b"Traceback" not in said
+    if process.returncode:
+        assert process.returncode == 1
+        assert b"a worker was killed (out of memory?)" in said
+        assert b"shards failed; run the same command again to retry only those" in said
+    poll(lambda: not group_is_alive(process.pid))
+    render(tmp_path, "--count", "96")
+    assert len([*folder.glob("*.tar")]) == 24
+    assert not [*folder.rglob(".tmp-*")]
