@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gen.drawn import NOT_BLURRED, blur_sigmas, kernel_shares, noise_levels, resize_factors
 from shared.command import spelling
 from shared.degradation.plan import Plan
 from shared.errors import RunError
@@ -26,7 +27,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 360, 150, 10, 20, 8, 10
 """Of a histogram, in its own units."""
 MIN_BINS, MAX_BINS = 8, 40
-NOT_BLURRED = "none"
 FAMILIES = {
     "iso": "isotropic",
     "aniso": "anisotropic",
@@ -118,12 +118,12 @@ def _charts(datasets: Sequence[Shown]) -> Iterator[str]:
     bases = {1: [row.patch for row in rows], 2: [row.patch // row.scale for row in rows]}
     for stage, title, size in ((1, "First", "HR"), (2, "Second", "LR")):
         yield f"<h3>{title} degradation</h3>"
-        yield _shares(f"blur {stage}: kernel family, share of rows", [_families(p, stage) for p in plans])
-        yield _histogram(f"blur {stage}: sigma, pixels", [_sigmas(p, stage) for p in plans])
-        factors = [_factors(p, stage, base) for p, base in zip(plans, bases[stage], strict=True)]
+        yield _shares(f"blur {stage}: kernel family, share of rows", [kernel_shares(p, stage) for p in plans])
+        yield _histogram(f"blur {stage}: sigma, pixels", [blur_sigmas(p, stage) for p in plans])
+        factors = [resize_factors(p, stage, base) for p, base in zip(plans, bases[stage], strict=True)]
         yield _histogram(f"resize {stage}: factor of {size} size", factors, _part_of(factors, plans))
         for kind, title in (("gaussian", "Gaussian, sigma of 255"), ("poisson", "Poisson, scale")):
-            levels = [_levels(p, stage, kind) for p in plans]
+            levels = [noise_levels(p, stage, kind) for p in plans]
             yield _histogram(f"noise {stage}: {title}", levels, _part_of(levels, plans))
         yield _histogram(f"JPEG {stage}: quality", [[getattr(q, f"jpeg{stage}") for q in p] for p in plans], whole=True)
 
@@ -136,33 +136,6 @@ def _part_of(found: Sequence[Sequence[float]], plans: Sequence[Sequence[Plan]]) 
 def _range(shares: Sequence[float]) -> str:
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
     return low if low == high else f"{low[:-1]}-{high}"
-
-
-def _factors(plans: Sequence[Plan], stage: int, base: int) -> list[float]:
-    """Factors of the resizes that are not drawn to keep the size."""
-    resizes = (getattr(plan, f"resize{stage}") for plan in plans)
-    return [resize.height / base for resize in resizes if resize.direction != "keep"]
-
-
-def _levels(plans: Sequence[Plan], stage: int, kind: str) -> list[float]:
-    """Levels of the noise of one kind."""
-    return [noise.level for noise in (getattr(plan, f"noise{stage}") for plan in plans) if noise.kind == kind]
-
-
-def _sigmas(plans: Sequence[Plan], stage: int) -> list[float]:
-    """Both axes of an anisotropic kernel, the one of the others; sinc has none."""
-    sigmas = []
-    for blur in (getattr(plan, f"blur{stage}") for plan in plans):
-        if blur and blur.family != "sinc":
-            sigmas += [blur.sigma_x, blur.sigma_y] if blur.family.endswith("aniso") else [blur.sigma_x]
-    return sigmas
-
-
-def _families(plans: Sequence[Plan], stage: int) -> dict[str, float]:
-    """Share of rows by kernel family."""
-    blurs = [getattr(plan, f"blur{stage}") for plan in plans]
-    names = [blur.family if blur else NOT_BLURRED for blur in blurs]
-    return {family: names.count(family) / len(names) for family in FAMILIES}
 
 
 def _edges(filled: Sequence[np.ndarray], whole: bool) -> np.ndarray:

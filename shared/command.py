@@ -12,6 +12,7 @@ COMMANDS = {
     "merge": ("gen.merge", "join parts that were rendered apart"),
     "export": ("gen.export", "write pairs as PNG folders, LMDB or triplets for other trainers"),
     "testset": ("gen.testset", "make a whole-image test set"),
+    "space": ("gen.space", "print a degradation space as YAML, or draw what it does"),
     "train": ("train.run", "train references and the shared network"),
     "evaluate": ("train.evaluate", "evaluate a network on test sets"),
     "compare": ("train.compare", "compare evaluations, paired by image"),
