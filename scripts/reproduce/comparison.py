@@ -1,7 +1,7 @@
-"""Networks trained alike but for one thing, paired by seed: the tables of the paper and the study.
+"""Networks trained alike but for one thing, paired by seed: what the tables, Fig. 7 and the study compare.
 
-All arms share datasets, initial weights and, for a seed, the order of samples of each task, so that a difference
-between two arms of one seed holds as little chance as can be. What is left shows in the spread over seeds.
+All arms share datasets, initial weights and, for a seed, the order of each task's samples, so that the difference
+between two arms of one seed holds as little chance as possible. The rest shows in the spread over seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,6 @@ import numpy as np
 from scipy import optimize, stats
 
 from scripts.reproduce.lab import Job, Lab, boundaries
-from shared.degradation.partition import partition
-from shared.degradation.presets import get_space
 from shared.rebalance.policies import POLICIES
 from train.evaluation.paired import student_reach
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
@@ -22,9 +20,7 @@ from train.evaluation.summaries import markdown as table
 
 POWER = 0.8
 POINTS = 20_000
-"""Of the distribution of a standard deviation, where a mean over it stands for an integral."""
-POOL = "study"
-"""Networks of all comparisons lie in this experiment's folder: those that several need are trained once."""
+"""Quantiles of a standard deviation's distribution, over which a mean stands for an integral."""
 PSNR = "psnr_db"
 Means = dict[str, np.ndarray]
 """By arm: float64 [seeds, test sets as of `Lab.names`], the mean of a measure over the images."""
@@ -32,9 +28,9 @@ Means = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of network. name: its folder. flags: of train/run.py. cut: partition it trains on.
+    """One kind of network. name: its folder. flags: options of train/run.py. cut: partition it trains on.
 
-    rows: of each task (default: all). network: another than the recipe's. label: what tables call it (default: name).
+    rows: rows of each task (default: all). network: another than the recipe's. label: its name in tables.
     """
 
     name: str
@@ -47,22 +43,22 @@ class Arm:
 
     @property
     def title(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return self.label or self.name
 
     @property
     def judged(self) -> bool:
-        """Whether it is compared with single-task networks while it trains."""
+        """Whether it is measured against single-task networks while it trains."""
         return POLICIES[self.policy].needs_references
 
     @property
     def grouped(self) -> bool:
-        """Whether frozen plans are trained on, in groups that are found first."""
+        """Whether it trains on groups of frozen plans, which are found first."""
         return POLICIES[self.policy].needs_groups
 
     @property
     def start(self) -> tuple[str, int | None, str | None]:
-        """What its single-task networks depend on, beside the seed."""
+        """What its single-task networks depend on, besides the seed."""
         return self.cut, self.rows, self.network
 
 
@@ -91,8 +87,15 @@ class ArmDifference:
 
 def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Means:
     """Train every arm with every seed, and measure PSNR-Y on the test sets."""
+    train_arms(lab, arms)
     seeds = range(lab.settings.seeds)
-    lab.announce(num_steps(lab, arms))
+    lab.do([partial(measure_arm, arm=arm, seed=seed, testsets=testsets) for seed in seeds for arm in arms])
+    return measured(lab, arms, testsets, PSNR)
+
+
+def train_arms(lab: Lab, arms: Sequence[Arm]) -> None:
+    """Train every arm with every seed, after the networks and groups that they need."""
+    seeds = range(lab.settings.seeds)
     for network in dict.fromkeys(arm.network for arm in arms):
         lab.initial(network)
     for cut, rows in dict.fromkeys((arm.cut, arm.rows) for arm in arms):
@@ -102,8 +105,7 @@ def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Mean
     searches: list[Job] = [partial(Lab.groups, cut=cut, rows=rows) for cut, rows in grouped]
     searches += [partial(references, start=start, seed=seed) for seed in seeds for start in judged]
     lab.do(searches)
-    lab.do([partial(measure_arm, arm=arm, seed=seed, testsets=testsets) for seed in seeds for arm in arms])
-    return measured(lab, arms, testsets, PSNR)
+    lab.do([partial(train_arm, arm=arm, seed=seed) for seed in seeds for arm in arms])
 
 
 def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str) -> Means:
@@ -112,11 +114,11 @@ def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure
     return {arm.title: np.array([measure_arm(lab, arm, seed, testsets, measure) for seed in seeds]) for arm in arms}
 
 
-def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
-    """Training steps of arms, of what they are measured against, and of the other networks that they start from."""
-    seeds = lab.settings.seeds if seeds is None else seeds
+def num_steps(lab: Lab, arms: Sequence[Arm]) -> int:
+    """Training steps of arms, of their references, and of the other networks that they start from."""
+    seeds = lab.settings.seeds
     others = len({arm.network for arm in arms} - {None}) * lab.scale.pretrain_steps
-    single = sum(len(partition(get_space("paper"), cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
+    single = sum(len(lab.tasks(cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
     searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
     return lab.scale.setting("iterations") * seeds * (len(arms) + single) + others + searches
 
@@ -134,7 +136,7 @@ def train_arm(lab: Lab, arm: Arm, seed: int) -> Path:
         flags += ("--references", str(references(lab, arm.start, seed)))
     if arm.grouped:
         flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.grouping())
-    return lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, network=arm.network, seed=seed, group=POOL)
+    return lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, network=arm.network, seed=seed)
 
 
 def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str], measure: str = PSNR) -> list[float]:
@@ -204,7 +206,7 @@ def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = P
     return (
         f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
         f"{table(['', *columns], lines)}\n"
-        f"ArmDifference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
+        f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
         f"{table(['', *columns], differences)}"
     )
 
@@ -224,7 +226,7 @@ def _cell(found: ArmDifference, measure: str) -> str:
 
 @dataclass(frozen=True)
 class Gaps:
-    """What an arm's estimator saw at its last boundary, by task.
+    """The gaps at the last boundary of an arm's runs, by task.
 
     gaps_db: mean over seeds. spread_db: standard deviation over seeds, None with one. errors_db: root mean
     square of the standard errors over photographs, None with one. weights: lowest and highest over all boundaries and

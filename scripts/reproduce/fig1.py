@@ -1,104 +1,122 @@
-"""Fig. 1: which operator makes tasks differ? One network fine-tuned on each setting of each operator.
+"""Fig. 1: which operator makes tasks differ? Networks fine-tuned from one start on frozen degradations.
 
-(a) How far a network trained on all settings of an operator is behind the network of one setting. (b)-(e) Gain of
-fine-tuning on each setting; its variance over settings says how much the operator defines tasks.
+(a) Patterns drawn from Real-ESRGAN's own process: by how much a network fine-tuned on one pattern is ahead of one
+fine-tuned on all of them, with as many steps for each. (b)-(e) For noise, blur, down-sampling and JPEG, the gain of
+fine-tuning on each of several configurations in which only that operator's severity moves (`frozen.py`), and the
+variance of the gain over the configurations. Stage psnr; the paper does not state the length of a fine-tuning.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from scripts.reproduce.lab import NO_TESTS, Lab, boundaries
-from shared.degradation.partition import AXES
-from shared.errors import run_command
-from shared.rebalance.clusters import clusters_of, standard_errors
+from scripts.reproduce.fine_tunes import FineTunes, errors_db
+from scripts.reproduce.frozen import OPERATORS, evenly_spaced, moved, span
+from scripts.reproduce.lab import Lab
+from shared.degradation.partition import get_subspace
+from shared.degradation.plan import sample_plan
+from shared.degradation.presets import get_space
+from shared.degradation.space_file import find_space
 from train.evaluation.summaries import markdown
-from train.record.references import load_trace
+
+WHOLE = "realesrgan"
+"""The space that the patterns of (a) are drawn from."""
 
 
 @dataclass(frozen=True)
-class Operator:
-    """The settings of one operator in order: gains of fine-tuning and gaps to the shared network, dB.
+class OperatorGains:
+    """Gains of fine-tuning along one operator, dB.
 
-    variance: of the gains over settings. error_variance: the part of it that the choice of validation photographs
-    explains, which are the same in all settings.
+    values: the number that moves. variance: of the gains over the values. error_variance: the part of it that the
+    choice of validation photographs explains, which are the same for all values.
     """
 
+    operator: str
+    values: list[float]
     gains_db: list[float]
-    gaps_db: list[float]
     variance: float
     error_variance: float
 
 
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code."""
-    lab = Lab.of_command("fig1", argv, __doc__, without=("seeds", *NO_TESTS))
-    lab.announce(len(AXES) * (lab.scale.settings + 1) * lab.scale.fine_tune_steps)
-    lab.initial()
-    lab.do([partial(measure, axis=axis) for axis in AXES])
-    operators = {axis: measure(lab, axis) for axis in AXES}
-    head = ["operator", "settings", "mean gain, dB", "variance of the gain", "of it photographs", "mean gap, dB"]
-    lines = []
-    for axis, operator in operators.items():
-        gain, gap = (f"{np.mean(values):+.3f}" for values in (operator.gains_db, operator.gaps_db))
-        variances = [f"{variance:.5f}" for variance in (operator.variance, operator.error_variance)]
-        lines.append([axis, f"{len(operator.gains_db)}", gain, *variances, gap])
-    lab.write("fig1", {axis: asdict(operator) for axis, operator in operators.items()}, markdown(head, lines))
-    figure(operators).savefig(lab.folder / "fig1.png", dpi=150)
-    return 0
+def steps(lab: Lab) -> int:
+    """Training steps: every configuration, every pattern alone, and all patterns together."""
+    return (len(OPERATORS) * lab.scale.configurations + 2 * lab.scale.patterns) * lab.scale.fine_tune_steps
 
 
-def measure(lab: Lab, axis: str) -> Operator:
-    """Fine-tune on every setting of an operator, and once on all of them."""
-    cut, steps = f"{axis}:{lab.scale.settings}", lab.scale.fine_tune_steps
-    length = ("--iterations", str(steps), "--interval-steps", str(steps))
-    references = lab.references(*length, cut=cut)
-    last = boundaries(lab.train(axis, "--policy", "uniform", *length, cut=cut))[-1]
-    shared_db = np.array(last["shared_db"])
-    traces = [load_trace(references / f"{axis}{i}") for i in range(lab.scale.settings)]
-    before, after = (np.array([t.psnr_db[str(step)] for t in traces if t]) for step in (0, steps))
-    gains = after - before
-    return Operator(
-        gains_db=gains.mean(axis=1).tolist(),
-        gaps_db=(after - shared_db).mean(axis=1).tolist(),
-        variance=float(gains.mean(axis=1).var(ddof=1)),
-        error_variance=error_variance(gains, last["photographs"]),
-    )
+def run(lab: Lab) -> None:
+    """Fine-tune, and write the table and the figure."""
+    found = [along(lab, operator) for operator in OPERATORS]
+    gaps_db = pattern_gaps(lab)
+    numbers = {"operators": [asdict(one) for one in found], "pattern_gaps_db": gaps_db}
+    lab.write("fig1", numbers, describe(found, gaps_db))
+    figure(found, gaps_db).savefig(lab.folder / "fig1.png", dpi=150)
+
+
+def along(lab: Lab, operator: str) -> OperatorGains:
+    """Fine-tune on every configuration of an operator."""
+    space = find_space(lab.settings.space)
+    values = evenly_spaced(span(space, operator), lab.scale.configurations)
+    plans = [moved(space, operator, value, lab.scale.train_patch) for value in values]
+    trials = FineTunes(lab, operator, plans, lab.initial())
+    gains, photographs = trials.gains_db(), trials.photographs()
+    means = gains.mean(axis=1)
+    error = error_variance(gains, photographs)
+    return OperatorGains(operator, values, means.tolist(), float(means.var(ddof=1)), error)
+
+
+def pattern_gaps(lab: Lab) -> list[float]:
+    """PSNR(network of one pattern) - PSNR(network of all), dB, on each pattern."""
+    box, patch = get_subspace(get_space(WHOLE), "full", "full"), lab.scale.train_patch
+    rows = range(lab.scale.patterns)
+    plans = [sample_plan(box, seed=0, split="fig1", row=row, height=patch, width=patch) for row in rows]
+    trials = FineTunes(lab, "pattern", plans, lab.initial())
+    return (trials.gains_db() - trials.joint_gains_db()).mean(axis=1).tolist()
 
 
 def error_variance(gains_db: np.ndarray, photographs: Sequence[str]) -> float:
-    """What other photographs would add to the variance over settings, dB^2, of gains [settings, images].
+    """What other photographs would add to the variance over configurations, dB^2, of gains [configurations, crops].
 
-    Column k shows the same crop of `photographs[k]` in every setting, so what a photograph does to all settings alike
-    adds nothing: errors are those of the gains less their mean over settings, with photographs as clusters.
+    Crop k is the same in every configuration, so an effect of a photograph that is alike in all of them adds nothing:
+    errors are those of the gains less their mean over the configurations, with photographs as clusters. NaN with only
+    one.
     """
     apart = gains_db - gains_db.mean(axis=0)
-    errors = standard_errors(apart, apart.mean(axis=1), clusters_of(photographs))
-    return float((errors**2).sum() / (len(gains_db) - 1))
+    return float((errors_db(apart, photographs) ** 2).sum() / (len(gains_db) - 1))
 
 
-def figure(operators: dict[str, Operator]) -> Figure:
-    """Five panels: gaps of all settings, then the gains operator by operator."""
-    picture, panels = plt.subplots(1, 1 + len(operators), figsize=(14, 3), layout="constrained")
-    panels[0].boxplot([o.gaps_db for o in operators.values()], tick_labels=[*operators])
-    panels[0].set_ylabel("dB")
+def describe(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> str:
+    """The table of the operators, and a line about the patterns."""
+    head = ["operator", "values", "mean gain, dB", "variance of the gain, dB^2", "of it photographs"]
+    lines = [
+        [
+            one.operator,
+            f"{one.values[0]:g} to {one.values[-1]:g} ({len(one.values)})",
+            f"{np.mean(one.gains_db):+.3f}",
+            f"{one.variance:.5f}",
+            f"{one.error_variance:.5f}",
+        ]
+        for one in found
+    ]
+    return (
+        f"{markdown(head, lines)}\nPatterns of Real-ESRGAN's process: single - shared {np.mean(gaps_db):+.3f} dB "
+        f"in the mean, {min(gaps_db):+.3f} to {max(gaps_db):+.3f} over {len(gaps_db)} patterns\n"
+    )
+
+
+def figure(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> Figure:
+    """Five panels: the gap of each pattern, then the gains operator by operator on one scale."""
+    picture, panels = plt.subplots(1, 1 + len(found), figsize=(14, 3), layout="constrained")
+    panels[0].bar(range(len(gaps_db)), sorted(gaps_db))
     panels[0].set_title("(a) single - shared, dB", fontsize=10)
-    low = min(min(o.gains_db) for o in operators.values())
-    high = max(max(o.gains_db) for o in operators.values())
-    for letter, panel, (axis, operator) in zip("bcde", panels[1:], operators.items(), strict=True):
-        panel.plot(operator.gains_db, marker="o", markersize=3)
-        panel.set_ylim(low - 0.02, high + 0.02)
-        panel.set_title(f"({letter}) {axis}: variance {operator.variance:.5f}", fontsize=10)
-        panel.set_xlabel("setting, from low to high", fontsize=9)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_xlabel("pattern of Real-ESRGAN, sorted", fontsize=9)
+    gains = [gain for one in found for gain in one.gains_db]
+    for letter, panel, one in zip("bcde", panels[1:], found, strict=True):
+        panel.plot(one.values, one.gains_db, marker="o", markersize=3)
+        panel.set_ylim(min(gains) - 0.02, max(gains) + 0.02)
+        panel.set_title(f"({letter}) {one.operator}: variance {one.variance:.5f}", fontsize=10)
+        panel.set_xlabel(OPERATORS[one.operator].quantity, fontsize=9)
+    panels[1].set_ylabel("gain of fine-tuning, dB")
     return picture
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

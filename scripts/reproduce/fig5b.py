@@ -1,6 +1,5 @@
-"""Fig. 5 (b): the weights of the four tasks over the intervals of a shared run with rebalancing."""
+"""Fig. 5 (b): the weights of the four tasks over the intervals of the main run."""
 
-import sys
 from functools import partial
 from typing import Any
 
@@ -8,28 +7,27 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from scripts.reproduce.comparison import REBALANCE, num_steps, references, train_arm
-from scripts.reproduce.lab import NO_TESTS, Lab, boundaries
-from shared.errors import run_command
+from scripts.reproduce.lab import Lab, boundaries
 from train.evaluation.summaries import markdown as table
 from train.report.plots import colour
 
 
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code."""
-    lab = Lab.of_command("fig5b", argv, __doc__, without=NO_TESTS)
-    lab.announce(num_steps(lab, [REBALANCE]))
-    lab.initial()
+def steps(lab: Lab) -> int:
+    """Training steps: a main run with its references for each seed."""
+    return lab.main_steps(lab.settings.seeds)
+
+
+def run(lab: Lab) -> None:
+    """Train, and write the table and the figure."""
     seeds = range(lab.settings.seeds)
-    lab.do([partial(references, start=REBALANCE.start, seed=seed) for seed in seeds])
-    lab.do([partial(train_arm, arm=REBALANCE, seed=seed) for seed in seeds])
-    logs = [boundaries(train_arm(lab, REBALANCE, seed)) for seed in seeds]
-    tasks, steps = logs[0][0]["tasks"], [boundary["step"] for boundary in logs[0]]
+    lab.initial()
+    lab.do([partial(Lab.main_run, seed=seed) for seed in seeds])
+    logs = [boundaries(lab.main_run(seed)) for seed in seeds]
+    tasks, at = logs[0][0]["tasks"], [boundary["step"] for boundary in logs[0]]
     found = {key: np.array([[b["estimate"][key] for b in log] for log in logs]) for key in ("weights", "low", "high")}
-    numbers: dict[str, Any] = {"tasks": tasks, "steps": steps, **{key: v.tolist() for key, v in found.items()}}
-    lab.write("fig5b", numbers, markdown(tasks, steps, found["weights"]))
-    figure(tasks, steps, found).savefig(lab.folder / "fig5b.png", dpi=150)
-    return 0
+    numbers: dict[str, Any] = {"tasks": tasks, "steps": at, **{key: v.tolist() for key, v in found.items()}}
+    lab.write("fig5b", numbers, markdown(tasks, at, found["weights"]))
+    figure(tasks, at, found).savefig(lab.folder / "fig5b.png", dpi=150)
 
 
 def markdown(tasks: list[str], steps: list[int], weights: np.ndarray) -> str:
@@ -55,7 +53,3 @@ def figure(tasks: list[str], steps: list[int], found: dict[str, np.ndarray]) -> 
     axes.set_ylabel("weight (Eq. 4)")
     axes.legend(frameon=False, ncols=len(tasks))
     return picture
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

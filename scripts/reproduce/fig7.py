@@ -1,50 +1,86 @@
-"""Fig. 7: single-task networks against the shared one, task by task, with and without rebalancing.
+"""Fig. 7: the shared network, trained with the paper's method, against the four single-task networks.
 
-Bars: mean over seeds of (shared - single), lines: standard deviation over seeds."""
+Whole images of DIV2K4Level. Bars: mean over seeds of PSNR(shared) - PSNR(single-task), lines: standard deviation over
+seeds, crosses: the paper's two values. `plain` is the same network with equal volumes, which the paper does not have.
+"""
 
-import sys
+from functools import partial
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
-from scripts.reproduce.comparison import REBALANCE, UNIFORM, run_arms
+from scripts.reproduce.comparison import UNIFORM, Arm, num_steps, train_arms
 from scripts.reproduce.lab import Lab
-from shared.errors import run_command
+from scripts.reproduce.paper import fig7_gains
 from train.evaluation.summaries import markdown
 from train.report.plots import colour
 
-ARMS = (UNIFORM, REBALANCE)
+PLAIN, OURS = "plain", "ours"
 
 
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code."""
-    lab = Lab.of_command("fig7", argv, __doc__, without=("testset", "lpips"))
-    testsets = lab.testsets()
-    means = run_arms(lab, ARMS, testsets)
-    tasks = [name for name, path in testsets.items() if path.endswith("-val")]
-    single = np.array(
-        [
-            [np.mean(lab.measure(lab.references(seed=seed) / task, {task: testsets[task]})[task]) for task in tasks]
-            for seed in range(lab.settings.seeds)
-        ]
-    )
-    bars = {"single": single, **{name: values[:, : len(tasks)] for name, values in means.items()}}
-    lines = [[name, *(f"{value:.3f}" for value in values.mean(axis=0))] for name, values in bars.items()]
-    numbers = {name: values.tolist() for name, values in bars.items()}
-    lab.write_tested("fig7", numbers, markdown(["PSNR-Y, dB", *tasks], lines))
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for i, name in enumerate(means):
-        gain = bars[name] - single
+def steps(lab: Lab) -> int:
+    """Training steps: a main run with its references, and a plain one, for each seed."""
+    return lab.main_steps(lab.settings.seeds) + num_steps(lab, [plain(lab)])
+
+
+def plain(lab: Lab) -> Arm:
+    """The same network with equal volumes, stage psnr."""
+    return Arm("plain-psnr", flags=lab.psnr) if lab.psnr else UNIFORM
+
+
+def run(lab: Lab) -> None:
+    """Train, measure, and write the table and the figure."""
+    seeds = range(lab.settings.seeds)
+    testsets, tasks = lab.whole_images("DIV2K4Level"), [box.name for box in lab.tasks()]
+    lab.initial()
+    lab.do([partial(Lab.main_run, seed=seed) for seed in seeds])
+    train_arms(lab, [plain(lab)])
+    found: dict[str, list[list[float]]] = {"single": [], PLAIN: [], OURS: []}
+    for seed in seeds:
+        references = lab.references(*lab.psnr, seed=seed)
+        single = [lab.measure(references / task, testsets)[f"DIV2K4Level-{task}"] for task in tasks]
+        found["single"].append([float(np.mean(values)) for values in single])
+        runs = {
+            PLAIN: lab.train(plain(lab).name, "--policy", "uniform", *lab.psnr, seed=seed),
+            OURS: lab.main_run(seed),
+        }
+        for name, folder in runs.items():
+            table = lab.measure(folder, testsets)
+            found[name].append([float(np.mean(table[f"DIV2K4Level-{task}"])) for task in tasks])
+    psnr_db = {name: np.array(values) for name, values in found.items()}
+    lab.write_tested("fig7", found, describe(tasks, psnr_db))
+    figure(tasks, psnr_db).savefig(lab.folder / "fig7.png", dpi=150)
+
+
+def describe(tasks: list[str], psnr_db: dict[str, np.ndarray]) -> str:
+    """psnr_db: float [seeds, tasks] by network. PSNR of each, then the differences with the paper's beside ours."""
+    lines = [[name, *(f"{value:.3f}" for value in values.mean(axis=0))] for name, values in psnr_db.items()]
+    for name in (OURS, PLAIN):
+        gain = psnr_db[name] - psnr_db["single"]
         spread = gain.std(axis=0, ddof=1) if len(gain) > 1 else None
-        places = np.arange(len(tasks)) + 0.32 * (i - (len(means) - 1) / 2)
-        axes.bar(places, gain.mean(axis=0), 0.3, yerr=spread, color=colour(i), label=name, capsize=3)
+        cells = [
+            f"{g:+.3f}" + (f" ({spread[i]:.3f})" if spread is not None else "") for i, g in enumerate(gain.mean(0))
+        ]
+        lines.append([f"{name} - single (s.d. over seeds)", *cells])
+    known = fig7_gains()
+    lines.append(["the paper: ours - single", *(f"{known[t]:+.2f}" if t in known else "comparable" for t in tasks)])
+    return markdown(["PSNR-Y on DIV2K4Level, dB", *tasks], lines)
+
+
+def figure(tasks: list[str], psnr_db: dict[str, np.ndarray]) -> Figure:
+    """Two bars for each task, and the paper's value where it gives one."""
+    picture, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for number, name in enumerate((PLAIN, OURS)):
+        gain = psnr_db[name] - psnr_db["single"]
+        spread = gain.std(axis=0, ddof=1) if len(gain) > 1 else None
+        places = np.arange(len(tasks)) + 0.32 * (number - 0.5)
+        axes.bar(places, gain.mean(axis=0), 0.3, yerr=spread, color=colour(number), label=name, capsize=3)
+    known = fig7_gains()
+    places = [place for place, task in enumerate(tasks) if task in known]
+    axes.plot([p + 0.16 for p in places], [known[tasks[p]] for p in places], "kx", label="the paper, ours")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(tasks)), tasks)
     axes.set_ylabel("dB above the single-task network")
     axes.legend(frameon=False)
-    figure.savefig(lab.folder / "fig7.png", dpi=150)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+    return picture

@@ -1,4 +1,4 @@
-"""How large an experiment is: `small` takes minutes and `medium` hours of two CPU cores, `paper` days of a GPU."""
+"""How large an experiment is: `small` takes minutes and `medium` hours of two CPU cores, `paper` days of GPUs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,30 +10,35 @@ import yaml
 from shared.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
+MAIN_RECIPE = Path(__file__).parents[2] / "train" / "recipes" / "paper.yaml"
 
 
 @dataclass(frozen=True)
 class Scale:
     """What all experiments of one size have in common.
 
-    other_networks: sizes of those that the recipe does not name; table1: the networks of Table 1 unless others are
-    named. pretrain: flags of train/run.py for the network that all others start from, unless weights are given.
-    train_rows, val_rows: of a task's datasets; train_patch, val_patch: side of their HR crops. settings: parts of one
-    operator's range, and fine_tune_steps on each (Fig. 1). values: parts of an axis (Figs. 8, 9). plans: among which
-    groups are looked for; random_tasks: of Fig. 5 (a); grouping: flags of either search. needs: data, files, hardware.
-    step_seconds: a training step of the recipe's network with all that belongs to it takes, from and to; timed: where
-    that figure is from. What it needs and takes is said before anything starts.
+    recipe: settings of train/run.py. other_networks: sizes of the networks that the recipe does not name.
+    table3: networks of Table 3 unless others are named. pretrain: flags of train/run.py for the network that all others
+    start from, unless weights are given. train_rows, val_rows: rows of a task's datasets. train_patch, val_patch: side
+    of
+    their HR crops. configurations: values of each operator in Fig. 1; patterns: degradations in Fig. 1 (a); values: of
+    an operator in Figs. 8 and 9; fine_tune_steps: on each of all these. plans: among which groups are looked for;
+    grouping: further flags of that search. random_tasks: tasks in Fig. 5 (a). needs: data, files, hardware.
+    step_seconds: time of a training step of the recipe's network with all that belongs to it, from and to; timed: where
+    that figure is from.
     """
 
     name: str
+    recipe: Path
     other_networks: Mapping[str, Mapping[str, int]]
-    table1: tuple[str, ...]
+    table3: tuple[str, ...]
     pretrain: tuple[str, ...]
     train_rows: int
     val_rows: int
     train_patch: int
     val_patch: int
-    settings: int
+    configurations: int
+    patterns: int
     values: int
     fine_tune_steps: int
     plans: int
@@ -42,11 +47,6 @@ class Scale:
     needs: str
     step_seconds: tuple[float, float]
     timed: str
-
-    @property
-    def recipe(self) -> Path:
-        """Settings of train/run.py."""
-        return RECIPES / f"{self.name}.yaml"
 
     def setting(self, name: str) -> Any:
         """A setting of the recipe."""
@@ -72,6 +72,7 @@ class Scale:
 
 SMALL = Scale(
     name="small",
+    recipe=RECIPES / "small.yaml",
     other_networks={
         "rrdbnet": {"num_feat": 16, "num_block": 1, "num_grow_ch": 8},
         "swinir": {"embed_dim": 24, "num_groups": 1, "depth": 2, "num_heads": 2},
@@ -84,19 +85,20 @@ SMALL = Scale(
             "squeeze_factor": 6,
         },
     },
-    table1=("msrresnet", "rrdbnet"),
+    table3=("msrresnet", "rrdbnet"),
     # after 900 steps it is no better than bicubic on many pictures
     pretrain=("--lr", "1e-3", "--iterations", "8000", "--interval-steps", "1000"),
     train_rows=400,
     val_rows=48,
     train_patch=96,
     val_patch=160,
-    settings=10,
+    configurations=10,
+    patterns=10,
     values=10,
     fine_tune_steps=300,
     plans=40,
     random_tasks=40,
-    # a hundred steps of 8 samples move so small a network little: a quarter of TGSR's thresholds
+    # 100 steps of 8 samples move so small a network little, so these are a quarter of TGSR's thresholds
     grouping=("--grouping.images", "24", "--grouping.thresholds_db", "[0.2, 0.15, 0.1, 0.05]"),
     needs="photographs (scikit-image's unless --hr names others) and two CPU cores",
     step_seconds=(0.04, 0.09),
@@ -105,20 +107,23 @@ SMALL = Scale(
 MEDIUM = replace(
     SMALL,
     name="medium",
+    recipe=RECIPES / "medium.yaml",
     train_rows=3000,
     fine_tune_steps=1500,
     needs=f"{SMALL.needs}, for hours",
 )
 PAPER = Scale(
     name="paper",
+    recipe=MAIN_RECIPE,
     other_networks={"msrresnet": {}, "swinir": {}, "hat": {}},
-    table1=("rrdbnet", "msrresnet", "swinir", "hat"),
+    table3=("msrresnet", "rrdbnet", "swinir", "hat"),
     pretrain=(),
     train_rows=20_000,
     val_rows=100,
     train_patch=256,
     val_patch=256,
-    settings=50,
+    configurations=50,
+    patterns=50,
     values=30,
     fine_tune_steps=10_000,
     plans=4_000,
@@ -127,7 +132,7 @@ PAPER = Scale(
     needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
     "--init with RealESRNet_x4plus.pth; vgg19-dcbb9e9d.pth in torch's hub folder; a GPU of 40 GB or more",
     step_seconds=(0.4, 1.1),
-    timed="2 to 5 days for 400,000 steps on one GPU: an estimate, not run here",
+    timed="2 to 5 days on one GPU for 400,000 steps of stage gan: an estimate, not run here",
 )
 SCALES = {scale.name: scale for scale in (SMALL, MEDIUM, PAPER)}
 

@@ -1,23 +1,31 @@
-"""Does it help? Every policy at equal samples, temperatures, and the number of distinct rows: paired by seed.
+"""Does the method help? Every policy at equal samples, temperatures, and the number of distinct rows, paired by seed.
 
-All networks start from the same weights and see, for one seed, each task's samples in the same order. Every difference
-stands beside the smallest one that so many seeds could have found; "not resolved" is an answer.
+All networks start from the same weights and see, for one seed, each task's samples in the same order. Beside every
+difference stands the smallest one that so many seeds could have found; "not resolved" is an answer.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, Gaps, gaps_of, markdown, run_arms
-from scripts.reproduce.lab import Lab, LabSettings
-from shared.config import option, parse
-from shared.errors import UsageError, run_command
+from scripts.reproduce.comparison import (
+    REBALANCE,
+    REWEIGHT,
+    UNIFORM,
+    Arm,
+    Gaps,
+    gaps_of,
+    markdown,
+    num_steps,
+    run_arms,
+)
+from scripts.reproduce.lab import Lab
+from shared.errors import UsageError
 from shared.rebalance.policies import POLICIES
 from train.evaluation.summaries import markdown as table
 
 FRESH = Arm("uniform, on the fly", flags=("--source", "fly"))
 FLAGS = {"optimal": ("--moments", "16")}
-"""What a policy needs beside its name."""
+"""Options that a policy needs."""
 OTHERS = ("uniform", "fixed", "planned")
 """Policies that are not arms by their name alone."""
 TEMPERATURES_DB = (0.3, 0.1, 0.03)
@@ -26,7 +34,7 @@ ROWS = (25, 100)
 
 @dataclass(frozen=True)
 class StudyPart:
-    """A question of the study. The first arm is what the others are compared with."""
+    """A question of the study. The other arms are compared with the first."""
 
     title: str
     arms: tuple[Arm, ...]
@@ -63,21 +71,16 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class StudySettings(LabSettings):
-    """What the study can be asked for."""
-
-    parts: list[str] | None = option(None, f"questions to ask: {', '.join(PARTS)} (default: all)")
+def steps(lab: Lab) -> int:
+    """Training steps of the parts that are asked for."""
+    return num_steps(lab, _arms(_parts(lab)))
 
 
-def main(argv: list[str]) -> int:
-    """The command. Returns the exit code."""
-    settings = parse(StudySettings, argv, "python -m scripts.reproduce.study", __doc__ or "", without=("lpips",))
-    parts = [part_of(name) for name in settings.parts or PARTS]
-    lab = Lab(settings, "study")
-    testsets = lab.testsets()
+def run(lab: Lab) -> None:
+    """Train, measure and write the tables."""
+    parts, testsets = _parts(lab), lab.crop_testsets() | lab.further_testsets()
     names = lab.names(testsets)
-    means = run_arms(lab, [*{arm.name: arm for part in parts for arm in part.arms}.values()], testsets)
+    means = run_arms(lab, _arms(parts), testsets)
     judged = [arm for part in parts for arm in part.arms if arm.policy == "rebalance"]
     gaps = {arm.name: gaps_of(lab, arm) for arm in judged}
     texts = ["## The gaps\n", gaps_markdown(gaps)] if gaps else []
@@ -89,8 +92,15 @@ def main(argv: list[str]) -> int:
         "psnr_db": {name: values.tolist() for name, values in means.items()},
         "gaps": {name: asdict(found) for name, found in gaps.items()},
     }
-    lab.write_tested("-".join(["study", *(settings.parts or ())]), numbers, *texts)
-    return 0
+    lab.write_tested("-".join(["study", *(lab.settings.parts or ())]), numbers, *texts)
+
+
+def _parts(lab: Lab) -> list[StudyPart]:
+    return [part_of(name) for name in lab.settings.parts or PARTS]
+
+
+def _arms(parts: Sequence[StudyPart]) -> list[Arm]:
+    return [*{arm.name: arm for part in parts for arm in part.arms}.values()]
 
 
 def part_of(name: str) -> StudyPart:
@@ -116,7 +126,3 @@ def gaps_markdown(gaps: dict[str, Gaps]) -> str:
 
 def _numbers(values: Sequence[float] | None, count: int) -> list[str]:
     return ["unknown"] * count if values is None else [f"{value:.3f}" for value in values]
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from scripts.reproduce import scales
 from scripts.reproduce.scales import SCALES
 from shared.images import encode_png
 
@@ -28,18 +27,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[list[str], Pa
         assert text in recipe
         recipe = recipe.replace(text, smaller)
     (tmp_path / "tiny.yaml").write_text(recipe)
-    monkeypatch.setattr(scales, "RECIPES", tmp_path)
-    sizes = {"train_rows": 8, "val_rows": 4, "train_patch": 76, "val_patch": 76, "settings": 2, "values": 3}
-    sizes |= {"plans": 4, "random_tasks": 4}
+    sizes = {"train_rows": 8, "val_rows": 4, "train_patch": 76, "val_patch": 76, "configurations": 2, "values": 6}
+    sizes |= {"plans": 4, "random_tasks": 4, "patterns": 2, "fine_tune_steps": 2}
     grouping = ("--grouping.steps", "2", "--grouping.images", "1", "--grouping.thresholds_db", "[10.0, -10.0]")
-    pretrain = ("--iterations", "2", "--interval-steps", "2")
-    networks = {"rrdbnet": {"num_feat": 4, "num_block": 1, "num_grow_ch": 4}}
     scale = replace(
         SCALES["small"],
         name="tiny",
-        pretrain=pretrain,
-        fine_tune_steps=2,
-        other_networks=networks,
+        recipe=tmp_path / "tiny.yaml",
+        pretrain=("--iterations", "2", "--interval-steps", "2"),
+        other_networks={"rrdbnet": {"num_feat": 4, "num_block": 1, "num_grow_ch": 4}},
         grouping=grouping,
         **sizes,
     )

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.reproduce import crops
+from scripts.reproduce.__main__ import main
 from scripts.reproduce.crops import Wish, largest_spread, panel_of, read_wish
 from scripts.reproduce.panels import CAPTION, MARGIN, RED, TILE, Box, Panel, draw
-from scripts.reproduce.systems import Evaluated
+from scripts.reproduce.systems import Evaluated, Released
+from scripts.reproduce.tables import Row
 from shared.errors import UsageError, run_command
 from shared.images import decode, encode_png
 from train.evaluation.summaries import ImageResult
@@ -28,7 +29,7 @@ def systems(pairs: Path, tmp_path: Path) -> list[Evaluated]:
             (folder / "images" / "set" / f"{image}.png").write_bytes(encode_png(picture))
         spread = {"a": 1.0, "b": 9.0, "c": 2.0}
         results = [ImageResult("set", image, image, {"psnr_db": 20 + number * spread[image]}) for image in images]
-        found.append(Evaluated(name, folder, results, ""))
+        found.append(Evaluated(name, (folder,), (results,)))
     return found
 
 
@@ -75,16 +76,19 @@ def test_the_box_is_marked_on_the_whole_picture_and_crops_keep_their_pixels():
     assert canvas.shape[0] == 2 * (TILE + CAPTION) + 3 * MARGIN
 
 
-def test_the_command_draws_what_systems_there_are(pairs, tmp_path, monkeypatch):
+def test_the_command_draws_what_systems_there_are(pairs, monkeypatch, tiny):
     monkeypatch.setattr("scripts.reproduce.lab.Lab.whole_images", lambda lab, title: {})
-    (tmp_path / "systems.yaml").write_text(
-        f"bicubic: {{checkpoint: bicubic}}\ntruth: {{results: {pairs}/HR}}\nabsent: {{results: {tmp_path}/none}}\n"
-    )
-    fixed = ["--systems", str(tmp_path / "systems.yaml"), "--testset", f"set={pairs}", "--out", str(tmp_path / "out")]
-    assert crops.main([*fixed, "--name", "fig6", "--rows", "2", "--side", "32"]) == 0
-    folder = tmp_path / "out" / "small" / "crops"
-    shown = json.loads((folder / "fig6.json").read_text())
+    monkeypatch.setattr("scripts.reproduce.crops.rows_of", lambda lab, name: rows(pairs))
+    options, folder = tiny
+    fixed = [*options, "--testset", f"set={pairs}", "--init", "nothing.pth", "--lpips", "none"]
+    assert main(["fig6", *fixed, "--rows", "2", "--side", "32"]) == 0
+    shown = json.loads((folder / "fig6" / "fig6.json").read_text())
     assert (len(shown["shown"]), list(shown["missing"])) == (2, ["absent"])
-    assert decode((folder / "fig6.png").read_bytes(), "").shape[1] > 2 * TILE
-    assert run_command(crops.main, [*fixed, "--image", "set/none"]) == 2
-    assert run_command(crops.main, [*fixed, "--image", "none/a"]) == 2
+    assert decode((folder / "fig6" / "fig6.png").read_bytes(), "").shape[1] > 2 * TILE
+    assert run_command(main, ["fig6", *fixed, "--image", "set/none"]) == 2
+    assert run_command(main, ["fig6", *fixed, "--image", "none/a"]) == 2
+
+
+def rows(pairs: Path) -> list[Row]:
+    places = {"bicubic": ("checkpoint", "bicubic"), "truth": ("results", f"{pairs}/HR"), "absent": ("results", "none")}
+    return [Row(name, Released(name, *place)) for name, place in places.items()]

@@ -46,8 +46,24 @@ def commands(name: str) -> list[list[str]]:
 
 
 def test_there_is_a_recipe_for_every_network_and_for_the_demo() -> None:
-    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == sorted([*NAMES, "demo"])
+    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == sorted([*NAMES, "demo", "paper"])
     assert recipe("demo").network.name == "msrresnet"
+
+
+def test_the_papers_run_is_what_it_states_from_the_released_realesrnet() -> None:
+    settings, same = recipe("paper"), recipe("realesrgan")
+    assert (settings.policy, settings.stage, settings.network) == ("rebalance", "gan", same.network)
+    assert (settings.iterations, settings.interval_steps, settings.batch_size) == (400_000, 5_000, 48)
+    assert (settings.lr, settings.ema, settings.gan) == (same.lr, same.ema, same.gan)
+    assert settings.init == "weights/RealESRNet_x4plus.pth"
+    (launch,) = (words for words in commands("paper") if words[0] == "accelerate")
+    assert launch[2:5] == ["--multi_gpu", "--num_processes", "8"]
+    assert read(*launch[6:]) == settings
+
+
+@pytest.mark.parametrize("name", [*NAMES, "paper"])
+def test_stored_rows_are_not_repeated_hundreds_of_times(name: str) -> None:
+    assert recipe(name).max_repeats == 10
 
 
 @pytest.mark.parametrize("name", NAMES)
