@@ -13,6 +13,8 @@ from shared.shards.manifest import Manifest
 SPLIT_NAMES = {"train": "train", "val": "validation"}
 IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-2.0", "pddl", "mit"}
 """Licences that Hugging Face knows by name, of those that photographs come under."""
+MAX_LISTED = 10_000
+"""HR images that a card lists: beyond some MB, a README is not shown."""
 
 
 def dataset_card(manifest: Manifest) -> str:
@@ -28,8 +30,10 @@ def dataset_card(manifest: Manifest) -> str:
     }
     photographs = "\n".join(
         f"| {_cell(photo['id'])} | {photo['width']} x {photo['height']} | {_cell(photo['licence'])} |"
-        for photo in manifest.photographs
+        for photo in manifest.photographs[:MAX_LISTED]
     )
+    if (more := len(manifest.photographs) - MAX_LISTED) > 0:
+        photographs += f"\n\n{more} more are listed in manifest.json."
     attributions = "".join(f"* {_attribution(entry)}\n" for entry in manifest.attributions)
     hr, _, lr = extensions(recipe["codec"])
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items()) or "none"

@@ -14,6 +14,7 @@ from gen.card import dataset_card
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
 from shared.errors import RunError, UsageError
+from shared.photos.crops import HRImages
 from shared.photos.find import HRImage, HRImageSet, Selection
 from shared.photos.listed import find_listed
 from shared.records import canonical_json
@@ -60,7 +61,7 @@ class DatasetPlan:
 
     def specs(self, folder: Place, photographs: Sequence[HRImage] = ()) -> tuple[ShardSpec, ...]:
         """All shards in order. Without photographs they can be named and looked up, not rendered."""
-        per_shard, given, end = self.recipe.rows_per_shard, tuple(photographs), self.first_row + self.rows
+        per_shard, given, end = self.recipe.rows_per_shard, HRImages(photographs), self.first_row + self.rows
         return tuple(
             ShardSpec(str(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
             for index in range(self.first_row // per_shard, num_shards(end, per_shard))

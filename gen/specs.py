@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from gen.backends import versions
@@ -21,13 +21,25 @@ DONE_FOLDER = ".done"
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """Everything that one shard needs: `rows` rows of shard `index` of a recipe, into `folder`."""
+    """Everything that one shard needs: `rows` rows of shard `index` of a recipe, into `folder`.
+
+    photographs: the HR images of the dataset, shared by all of its shards in this process. drawn: the crops of the
+    shard in a process that it was sent to; a list of a million HR images does not travel with each shard.
+    """
 
     folder: str
     recipe: Recipe
-    photographs: tuple[HRImage, ...]
+    photographs: Sequence[HRImage]
     index: int
     rows: int
+    drawn: tuple[Crop, ...] = ()
+
+    def alone(self) -> "ShardSpec":
+        """The same shard with its own crops instead of the list of HR images that they are drawn from."""
+        return replace(self, photographs=(), drawn=tuple(self.crops()))
+
+    def __reduce__(self) -> tuple[type["ShardSpec"], tuple]:
+        return ShardSpec, tuple(vars(self.alone()).values())  # to another process
 
     @property
     def name(self) -> str:
@@ -42,8 +54,10 @@ class ShardSpec:
         return range(first, first + self.rows)
 
     def crops(self) -> Iterator[Crop]:
-        """Where each row is cut from, in order."""
+        """Where each row is cut from, in order; nothing for a specification that only names its shard."""
         recipe = self.recipe
+        if not self.photographs:
+            return iter(self.drawn[: self.rows])
         return draw_crops(
             self.photographs,
             self.row_numbers,

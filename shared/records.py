@@ -22,7 +22,9 @@ MAX_YAML_BYTES = 1 << 20
 MAX_DEPTH = 32
 """Deepest nesting of lists and objects."""
 MAX_CONTAINERS = 1_000_000
-"""Most lists and objects of one text: an empty one takes 3 bytes of JSON and 60 of memory."""
+"""Most lists and objects of a short text: an empty one takes 3 bytes of JSON and 60 of memory."""
+MIN_CONTAINER_BYTES = 16
+"""A longer text may hold one for each so many bytes: ours have 200 and more for each."""
 MAX_DIGITS = 20
 """Of a whole number: those of 64 bits have no more."""
 
@@ -38,12 +40,13 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
 def parse_json(data: bytes | str) -> Any:
     """JSON of UTF-8 text. Raises ValueError for anything else and for what no file of ours holds.
 
-    That is NaN and infinity, whole numbers of more than 64 bits, lone surrogates, nesting deeper than `MAX_DEPTH`, more
-    than `MAX_CONTAINERS` lists and objects.
+    That is NaN and infinity, whole numbers of more than 64 bits, lone surrogates, nesting deeper than `MAX_DEPTH`, and
+    lists and objects of less than `MIN_CONTAINER_BYTES` on average, if there are more than `MAX_CONTAINERS`.
     """
     text = data if isinstance(data, str) else data.decode()
-    if text.count("[") + text.count("{") > MAX_CONTAINERS:
-        raise ValueError(f"it holds more than {MAX_CONTAINERS} lists and objects")
+    most = max(MAX_CONTAINERS, len(text) // MIN_CONTAINER_BYTES)
+    if text.count("[") + text.count("{") > most:
+        raise ValueError(f"it holds more than {most} lists and objects")
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except RecursionError:

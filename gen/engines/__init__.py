@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
+from shared.photos.crops import HRImages
+from shared.photos.find import HRImage
 from shared.storage.remote import Remote, place
 
 PACKAGES = Path(__file__).parents[2]
@@ -40,10 +42,16 @@ class Engine:
 
 def absolute(spec: ShardSpec) -> ShardSpec:
     """The same shard for a process whose current folder is another."""
+
+    def found(image: HRImage) -> HRImage:
+        return replace(image, path=str(Path(image.path).resolve()))
+
     folder = place(spec.folder)
-    photographs = tuple(replace(photo, path=str(Path(photo.path).resolve())) for photo in spec.photographs)
     return replace(
-        spec, folder=str(folder if isinstance(folder, Remote) else folder.resolve()), photographs=photographs
+        spec,
+        folder=str(folder if isinstance(folder, Remote) else folder.resolve()),
+        photographs=HRImages(map(found, spec.photographs)),
+        drawn=tuple(crop._replace(photograph=found(crop.photograph)) for crop in spec.drawn),
     )
 
 

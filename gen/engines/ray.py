@@ -7,7 +7,6 @@ node dies is run again elsewhere; it returns a record of some hundred bytes, the
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
-from dataclasses import replace
 from typing import Any
 
 from gen.engines import PACKAGES, absolute
@@ -28,11 +27,10 @@ def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], objec
     try:
         task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_render)
         todo, pending = list(reversed(specs)), dict[Any, ShardSpec]()
-        templates = _Templates(ray.put)
         while todo or pending:
             while todo and len(pending) < workers:
                 spec = todo.pop()
-                pending[task.remote(templates.of(spec), spec.index, spec.rows)] = spec
+                pending[task.remote(absolute(spec.alone()))] = spec
             (reference,), _ = ray.wait(list(pending), num_returns=1)
             spec = pending.pop(reference)
             outcome = _outcome(reference, spec)
@@ -55,22 +53,9 @@ def _join_or_start(workers: int) -> None:
             ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
 
 
-class _Templates:
-    """What the shards of a dataset have in common, the list of photographs above all, stored in Ray once a dataset."""
-
-    def __init__(self, put: Callable[[ShardSpec], Any]) -> None:
-        self.put, self.stored = put, dict[str, Any]()
-
-    def of(self, spec: ShardSpec) -> Any:
-        """The stored template of a specification's dataset."""
-        if spec.folder not in self.stored:
-            self.stored[spec.folder] = self.put(absolute(spec))
-        return self.stored[spec.folder]
-
-
-def _render(template: ShardSpec, index: int, rows: int) -> tuple[DoneShard | None, str]:
+def _render(spec: ShardSpec) -> tuple[DoneShard | None, str]:
     one_thread()
-    outcome = attempt(replace(template, index=index, rows=rows), lambda: None)
+    outcome = attempt(spec, lambda: None)
     return outcome.done, outcome.reason
 
 

@@ -25,6 +25,7 @@ from gen.shards import attempt
 from gen.specs import Outcome, ShardSpec
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
+from shared.photos.crops import HRImages
 from shared.photos.find import HRImage
 from shared.storage.atomic import write_bytes, write_text
 from shared.storage.remote import Place, Remote, lock_folder, place
@@ -104,7 +105,7 @@ def read_todo(data: bytes) -> list[ShardSpec]:
     try:
         for values in map(json.loads, data.splitlines()):
             if "folder" in values:
-                photographs = tuple(HRImage(**photograph) for photograph in values["photographs"])
+                photographs = HRImages(HRImage(**photograph) for photograph in values["photographs"])
                 template = ShardSpec(values["folder"], Recipe.from_dict(values["recipe"]), photographs, 0, 0)
             else:
                 specs.append(replace(template, **values))

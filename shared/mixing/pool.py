@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import RunError
-from ..photos.crops import draw_crop, running_weights
+from ..photos.crops import HRImages, draw_crop
 from ..photos.find import HRImage, find_hr_images
 from ..photos.photo_cache import fetch
 from ..seeds import Draws
@@ -26,8 +26,7 @@ class HRPool:
 
     def __init__(self, photographs: Sequence[HRImage], patch: int, seed: int) -> None:
         self._arguments = (photographs, patch, seed)
-        self._photographs, self._patch, self._seed = photographs, patch, seed
-        self._ends = running_weights(photographs)
+        self._photographs, self._patch, self._seed = HRImages(photographs), patch, seed
         self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,7 +43,7 @@ class HRPool:
         Raises `RunError` when its photograph is not the one that was found at the beginning.
         """
         draws = Draws(self._seed, "crop", FLY, task, ordinal)
-        photograph, y, x = draw_crop(self._photographs, self._ends, self._patch, draws)
+        photograph, y, x = draw_crop(self._photographs, self._patch, draws)
         return self._pixels(photograph)[y : y + self._patch, x : x + self._patch]
 
     def _pixels(self, photograph: HRImage) -> np.ndarray:
@@ -64,14 +63,15 @@ class HRPool:
 
 
 def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> HRPool:
-    """The training photographs of a folder (`photos`: scikit-image's), as `gen.render` finds them.
+    """The HR images of a folder (`photos`: scikit-image's) for training, as `gen.render` finds them.
 
-    The pictures that it would hold out for validation, and all that the val sets of the tasks show, are left out.
-    Raises `UsageError` for a folder that is not there, `RunError` when no picture is left.
+    The scenes that it would hold out for validation, and those that the val sets of the tasks show, are left out.
+    Raises `UsageError` for a folder that is not there, `RunError` when no image is left.
     """
     patch = tasks[0].patch
     held_out = {photograph["sha256"] for task in tasks if task.validation for photograph in task.validation.photographs}
-    photographs = [p for p in find_hr_images(hr, "train", patch).photographs if p.sha256 not in held_out]
+    photographs = find_hr_images(hr, "train", patch, held_out=held_out).photographs
+    photographs = tuple(p for p in photographs if p.sha256 not in held_out)
     if not photographs:
-        raise RunError(f"every picture in {hr} is in the validation sets: give others to train on")
+        raise RunError(f"every image in {hr} is in the validation sets: give others to train on")
     return HRPool(photographs, patch, seed)

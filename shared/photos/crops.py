@@ -2,7 +2,8 @@
 
 import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from ..seeds import Draws
@@ -17,34 +18,32 @@ class Crop(NamedTuple):
     x: int
 
 
-def running_weights(photographs: Iterable[HRImage]) -> list[int]:
-    """Running sums of the weights of HR images, for `draw_crop`."""
-    return list(itertools.accumulate(p.weight for p in photographs))
+class HRImages(tuple[HRImage, ...]):
+    """HR images to draw from. ends: the running sums of their weights, counted once."""
+
+    def __reduce__(self) -> tuple[type["HRImages"], tuple]:
+        return HRImages, (tuple(self),)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        return list(itertools.accumulate(image.weight for image in self))
 
 
 def draw_crops(
-    photographs: Sequence[HRImage],
-    rows: Iterable[int],
-    *,
-    seed: int,
-    subspace: str,
-    split: str,
-    patch: int,
-    ends: Sequence[int] | None = None,
+    photographs: Iterable[HRImage], rows: Iterable[int], *, seed: int, subspace: str, split: str, patch: int
 ) -> Iterator[Crop]:
     """The crop of each row: HR images in proportion to their weight, the corner uniform.
 
     Validation crops are keyed without the subspace, so that a row shows the same HR crop in every task.
-    ends: the `running_weights` of the images, if they are known.
     """
     task = () if split == "val" else (subspace,)
-    ends = running_weights(photographs) if ends is None else ends
+    images = photographs if isinstance(photographs, HRImages) else HRImages(photographs)
     for row in rows:
-        yield draw_crop(photographs, ends, patch, Draws(seed, "crop", split, *task, row))
+        yield draw_crop(images, patch, Draws(seed, "crop", split, *task, row))
 
 
-def draw_crop(photographs: Sequence[HRImage], ends: Sequence[int], patch: int, draws: Draws) -> Crop:
-    """One crop; `ends` are the `running_weights` of the images."""
-    photograph = photographs[bisect.bisect_right(ends, draws.integer(ends[-1]))]
+def draw_crop(images: HRImages, patch: int, draws: Draws) -> Crop:
+    """One crop of side `patch`, pixels."""
+    photograph = images[bisect.bisect_right(images.ends, draws.integer(images.ends[-1]))]
     y, x = (draws.integer(side - patch + 1) for side in (photograph.height, photograph.width))
     return Crop(photograph, y, x)

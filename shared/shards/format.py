@@ -16,7 +16,7 @@ from isal import isal_zlib
 
 from ..errors import RunError
 from ..images import decode_png, encode_png
-from ..records import require_fields
+from ..records import parse_json, require_fields
 from .codecs import CODECS, Codec, codec_of
 
 FORMAT = "realsr-pairs-v2"
@@ -25,17 +25,23 @@ INDEX_HEADER = "v1.2"
 TAR_BLOCK = 512
 MAX_MEMBER_BYTES = 64 << 20
 """Members larger than this are refused unread."""
+MAX_JSON_BYTES = 1 << 20
+"""The json of a row that is larger is refused unread: ours have some 1,500 bytes."""
+MAX_GAP_BYTES = 64 << 10
+"""Members of one row lie side by side, with tar headers between them: a row is read in one piece."""
+MAX_INDEX_LINE_BYTES = 4096
+"""No line of an index is longer: the names of three members of a tar have 768 bytes at most."""
 MAX_PATCH = 8192
-"""Pictures with longer sides are refused before they are decoded."""
+"""Images with longer sides are refused before they are decoded."""
 
 
 @dataclass(frozen=True)
 class Row:
     """The JSON of one pair: flat, every key always there, one type each.
 
-    row: number of the row in its subspace and split. hr_id: the photograph, by its path below the HR folder.
+    row: number of the row in its subspace and split. hr_id: the HR image, by its path below the HR folder.
     crop_y, crop_x: top left corner in it. patch: HR side, pixels. plan: the `Plan` as a JSON string.
-    hr_crc32, lr_crc32: checksums of the pictures' bytes, because not every codec has its own.
+    hr_crc32, lr_crc32: checksums of the images' bytes, because not every codec has its own.
     """
 
     subspace: str
@@ -62,8 +68,10 @@ class Row:
     @staticmethod
     def from_json(data: bytes) -> "Row":
         """Raises ValueError that names the first key that is missing, superfluous, of another type or impossible."""
-        try:
-            values = json.loads(data)
+        if len(data) > MAX_JSON_BYTES:
+            raise ValueError(f"the json of a row has {len(data)} bytes: it may have {MAX_JSON_BYTES}")
+        try:  # an escape may stand for a lone surrogate; for the others the slower reader is not needed
+            values = parse_json(data) if b"\\u" in data else json.loads(data)
         except RecursionError:
             raise ValueError("the json of a row must be flat") from None
         if not isinstance(values, dict):
@@ -145,7 +153,8 @@ def read_index(data: bytes) -> list[Member]:
             raise ValueError(f"index line {line[:200]!r} is not 'ext offset size name' for each member")
         for first in range(0, len(words), 4):
             member = _parse_member(*words[first : first + 4])
-            if member.offset < end + TAR_BLOCK or member.offset % TAR_BLOCK or member.size > MAX_MEMBER_BYTES:
+            most = MAX_JSON_BYTES if member.extension == "json" else MAX_MEMBER_BYTES
+            if member.offset < end + TAR_BLOCK or member.offset % TAR_BLOCK or member.size > most:
                 raise ValueError(f"index entry of {member.name!r} overlaps its neighbour or is too large")
             members.append(member)
             end = member.offset + member.size
@@ -161,7 +170,7 @@ def _parse_member(extension: str, offset: str, size: str, name: str) -> Member:
 
 
 def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]:
-    """The members of each row, in order. Raises ValueError when one is missing, doubled or out of place."""
+    """The members of each row, in order. Raises ValueError when one is missing, doubled, out of place or far away."""
     if len(members) % 3:
         raise ValueError(f"{len(members)} members are not a multiple of 3")
     rows = []
@@ -171,6 +180,10 @@ def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]
         names = [m.name for m in (hr, meta, lr)]
         if not any(names == [f"{key}.{extension}" for extension in extensions(codec)] for codec in CODECS):
             raise ValueError(f"members of row {key!r} are {hr.name}, {meta.name}, {lr.name}")
+        for member, following in ((hr, meta), (meta, lr)):
+            gap = following.offset - member.offset - member.size
+            if gap > MAX_GAP_BYTES:
+                raise ValueError(f"members of row {key!r} lie {gap} bytes apart: at most {MAX_GAP_BYTES} are allowed")
         rows.append((hr, meta, lr))
     return rows
 
@@ -183,7 +196,7 @@ def row_members(codec: str, hr: bytes, lr: np.ndarray, row: Row) -> dict[str, by
 
 
 def check_size(data: bytes | memoryview, side: int, name: str) -> Codec:
-    """The codec of a picture that must be `side` x `side` pixels by its header. Raises ValueError if it is not."""
+    """The codec of an image that must be `side` x `side` pixels by its header. Raises ValueError if it is not."""
     codec = codec_of(data, name)
     if (size := codec.size(data)) != (side, side):
         raise ValueError(f"{name}.{codec.extension} is {size} pixels: the row says {side} x {side}")
@@ -204,7 +217,7 @@ def decode_picture(
     """Decode a member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not.
 
     name: of the member, without what the codec adds. crc32: what the row says of its bytes. out: contiguous memory for
-    the picture, uint8 [H, W, 3]; that it has another size is a ValueError too.
+    the image, uint8 [H, W, 3]; an image of another size is a ValueError too.
     """
     codec = check_bytes(data, side, name, crc32)
     if out is not None and out.shape != (side, side, 3):
@@ -220,7 +233,7 @@ def decode_picture(
 
 
 Places = tuple[np.ndarray, np.ndarray]
-"""Memory for the HR and the LR picture of a row."""
+"""Memory for the HR and the LR image of a row."""
 
 
 def decode_pair(

@@ -12,8 +12,10 @@ import numpy as np
 
 from ..command import spelling
 from ..errors import RunError
-from ..storage.remote import Place, Remote, info, place
+from ..storage.remote import Place, Remote, info, place, read_bounded
 from .format import (
+    MAX_INDEX_LINE_BYTES,
+    MAX_JSON_BYTES,
     MAX_MEMBER_BYTES,
     Member,
     Pair,
@@ -49,11 +51,11 @@ def tar_members(tar: Path) -> Iterator[Member]:
     try:
         with tarfile.open(tar, "r:") as archive:
             for header in archive:
-                if header.type != tarfile.REGTYPE or not 0 <= header.size <= MAX_MEMBER_BYTES:
-                    raise ValueError(
-                        f"member {header.name[:80]!r} is no plain file of at most {MAX_MEMBER_BYTES} bytes"
-                    )
-                yield Member(header.name.partition(".")[2], header.offset_data, header.size, header.name)
+                extension = header.name.partition(".")[2]
+                most = MAX_JSON_BYTES if extension == "json" else MAX_MEMBER_BYTES
+                if header.type != tarfile.REGTYPE or not 0 <= header.size <= most:
+                    raise ValueError(f"member {header.name[:80]!r} is no plain file of at most {most} bytes")
+                yield Member(extension, header.offset_data, header.size, header.name)
     except (tarfile.TarError, ArithmeticError, EOFError) as error:
         raise ValueError(f"no whole tar: {error}") from error
 
@@ -69,7 +71,7 @@ class ShardFile:
         self.path, self._name = tar, called or tar
         try:
             self._rows: list[tuple[Member, Member, Member]] = group_rows(
-                read_index(tar.with_suffix(".idx").read_bytes())
+                read_index(read_bounded(tar.with_suffix(".idx"), (num_rows + 1) * MAX_INDEX_LINE_BYTES))
             )
             size = info(tar).size
             if not isinstance(tar, Remote):

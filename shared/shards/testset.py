@@ -4,15 +4,15 @@ A folder holds HR/<image>.png, LR/<task>/<image>.png, plans/<task>/<image>.json 
 testset.json, which is written last: a folder without it is unfinished.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..command import spelling
 from ..errors import RunError
-from ..records import canonical_json, require_fields
+from ..records import canonical_json, read_json, require_fields
 from ..storage.atomic import write_bytes
+from .manifest import MAX_MANIFEST_BYTES
 
 TESTSET = "testset.json"
 TESTSET_FORMAT = "realsr-testset-v1"
@@ -77,7 +77,7 @@ def load_testset(folder: Path) -> TestSetRecord:
     """Read and check testset.json. Raises `RunError` when it is absent or not of this format."""
     path = folder / TESTSET
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path, MAX_MANIFEST_BYTES)
         if values.get("format") != TESTSET_FORMAT:
             raise ValueError(f"format is {values.get('format')!r}, this program reads {TESTSET_FORMAT!r}")
         require_fields(TestSetRecord, values, "field")

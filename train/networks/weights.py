@@ -1,9 +1,9 @@
 """Weights of networks and the files that hold them; such a file may come from anybody, and none of it is ever run."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import RunError, UsageError
+from shared.records import from_plain, parse_json
 from train.networks import DETECTED
 from train.networks.build import build_network
 from train.networks.detected import detect
@@ -40,6 +41,7 @@ class NetworkSpec:
                 return detect(weights, self.scale)
             except RunError as error:
                 raise RunError(f"{source}: {error}") from error
+        self._require_room(weights, source)
         network = self.build()
         try:
             fill(network, weights, source)
@@ -47,6 +49,22 @@ class NetworkSpec:
             options = "".join(f", {name} {value}" for name, value in self.options.items())
             raise RunError(f"{error}; wanted is {self.name} of scale {self.scale}{options}") from error
         return network
+
+    def _require_room(self, weights: Weights, source: str) -> None:
+        """Raises `RunError` when the options claim more than the tensors of a file can hold, before it is allocated.
+
+        Every network here has layers of width x width in every block, and a table of window x window.
+        """
+        sizes = self.options
+        width = max((sizes.get(name, 1) for name in ("num_feat", "num_grow_ch", "embed_dim")), default=1)
+        blocks = prod(sizes.get(name, 1) for name in ("num_block", "num_groups", "depth", "mlp_ratio"))
+        claimed = max(width**2 * blocks, sizes.get("window_size", 1) ** 2, *sizes.values(), 1)
+        if claimed > (held := sum(tensor.numel() for tensor in weights.values())):
+            options = ", ".join(f"{name} {value}" for name, value in sizes.items())
+            raise RunError(
+                f"{source} does not fit the network: {self.name} with {options} has at least {claimed:,} values, the "
+                f"file holds {held:,}"
+            )
 
 
 def load_weights(path: Path) -> Weights:
@@ -88,12 +106,15 @@ def fill(network: nn.Module, weights: Weights, source: str) -> None:
 
 
 def read_spec(path: Path) -> NetworkSpec | None:
-    """The network that a .safetensors file of ours names, else None."""
+    """The network that a .safetensors file of ours names, else None. Raises `RunError` when it names none rightly."""
     if path.suffix != ".safetensors" or not path.is_file():
         return None
     with safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get("network")
-    return NetworkSpec(**json.loads(text)) if text else None
+    try:
+        return from_plain(NetworkSpec, parse_json(text)) if text else None
+    except ValueError as error:
+        raise RunError(f"{path}: its metadata name no network of this program: {error}") from error
 
 
 def weights_digest(weights: Weights) -> str:

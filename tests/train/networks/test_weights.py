@@ -108,3 +108,31 @@ def test_plain_values_are_no_weights(tmp_path: Path) -> None:
 def test_a_weights_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no weights file .*none\.pth"):
         load_weights(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("msrresnet", {"num_feat": 1_000_000, "num_block": 1}),
+        ("msrresnet", {"num_feat": 4, "num_block": 1_000_000_000}),
+        ("rrdbnet", {"num_feat": 4, "num_block": 1, "num_grow_ch": 1_000_000}),
+        ("swinir", {"embed_dim": 12, "num_groups": 10_000, "depth": 10_000}),
+        ("hat", {"embed_dim": 12, "window_size": 1_000_000}),
+    ],
+)
+def test_options_that_claim_more_than_the_tensors_hold_build_nothing(
+    name: str, options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*_: object) -> None:
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr("train.networks.weights.build_network", built)
+    with pytest.raises(RunError, match=r"net\.safetensors does not fit the network: .* values, the file holds 1,"):
+        NetworkSpec(name, options, 4).load(weights(1), "net.safetensors")
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"name": "msrresnet"}', '{"name": 1, "options": {}, "scale": 4}'])
+def test_metadata_of_another_shape_are_refused_in_words(text: str, tmp_path: Path) -> None:
+    save_file(weights(1), tmp_path / "net.safetensors", {"network": text})
+    with pytest.raises(RunError, match=r"net\.safetensors: its metadata name no network"):
+        read_spec(tmp_path / "net.safetensors")
