@@ -14,6 +14,7 @@ COMMANDS = {
     "testset": ("gen.testset", "make a whole-image test set"),
     "space": ("gen.space", "print a degradation space as YAML, or draw what it does"),
     "train": ("train.run", "train references and the shared network"),
+    "plan-mixture": ("train.plan_mixture", "predict what mixtures of the tasks gain, and choose one"),
     "evaluate": ("train.evaluate", "evaluate a network on test sets"),
     "compare": ("train.compare", "compare evaluations, paired by image"),
     "upscale": ("train.upscale", "upscale images with a trained network"),
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a verb with the remaining arguments. Returns its exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
-        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:<14}{text}" for name, (_, text) in COMMANDS.items()]
         print("usage: realsr VERB [options]\n\n" + "\n".join(lines) + "\n\n`realsr VERB --help` describes a verb.")
         return 0
     if verb not in COMMANDS:

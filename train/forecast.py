@@ -5,6 +5,7 @@ Times are those of a step and of a validation picture that are really made, on t
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -41,18 +42,29 @@ CURVES = 8
 
 @dataclass(frozen=True)
 class Job:
-    """One network that is to be trained. make: what the loop is given, once the jobs before it are done."""
+    """One network that is to be trained, for so many steps. make: what the loop is given, once the jobs before are
+    done.
+
+    others: tasks that it is evaluated on beside its own.
+    """
 
     title: str
     folder: Path
     tasks: Sequence[Task]
     make: Callable[[], Any]
+    iterations: int
+    others: Sequence[Task] = ()
 
     @property
     def steps_done(self) -> int:
         """Optimiser steps of its last checkpoint."""
         checkpoint = latest_checkpoint(self.folder)
         return load_state(checkpoint).step if checkpoint else 0
+
+    @property
+    def steps_left(self) -> int:
+        """Optimiser steps to its end."""
+        return max(0, self.iterations - self.steps_done)
 
 
 @dataclass(frozen=True)
@@ -180,21 +192,27 @@ class Forecast:
     @property
     def steps(self) -> int:
         """Optimiser steps of all networks that are still to do."""
-        return sum(max(0, self.settings.iterations - job.steps_done) for job in self.jobs)
+        return sum(job.steps_left for job in self.jobs)
 
     @property
     def seconds(self) -> float | None:
         """Of all steps and boundaries still to do; None without a measured step. Loading is not in it."""
         if self.cost.step_seconds is None:
             return None
-        boundaries = 0.0
-        for job in self.jobs:
-            left = max(0, self.settings.iterations - job.steps_done)
-            pictures = sum(task.val_manifest.rows for task in job.tasks)
-            boundaries += (left / self.settings.interval_steps + 1) * pictures
+        boundaries = sum(self._evaluations(job, [*job.tasks, *job.others]) for job in self.jobs)
         per_sample = self.cost.step_seconds * self.num_ranks / self.settings.batch_size
         first = self.search.samples * per_sample if self.search else 0.0
         return first + self.steps * self.cost.step_seconds + boundaries * self.cost.picture_seconds / self.num_ranks
+
+    def _evaluations(self, job: Job, tasks: Sequence[Task]) -> float:
+        """Validation pictures that a network is still evaluated on, of these tasks."""
+        return (job.steps_left / self.settings.interval_steps + 1) * sum(task.val_manifest.rows for task in tasks)
+
+    @property
+    def others_seconds(self) -> float:
+        """Seconds of `seconds` in which references are evaluated on the tasks of the others."""
+        pictures = sum(self._evaluations(job, job.others) for job in self.jobs)
+        return pictures * self.cost.picture_seconds / self.num_ranks
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -206,12 +224,12 @@ class Forecast:
     def log_bytes(self) -> int:
         """Of the logs of all networks, about; pictures of trackers are not compressed in this estimate."""
         settings, total = self.settings, 0
-        boundaries = settings.iterations // settings.interval_steps + 1
         for job in self.jobs:
+            boundaries = job.iterations // settings.interval_steps + 1
             values = 2 * sum(task.val_manifest.rows for task in job.tasks)
-            total += settings.iterations // settings.log_steps * LINE_BYTES + boundaries * values * VALUE_BYTES
+            total += job.iterations // settings.log_steps * LINE_BYTES + boundaries * values * VALUE_BYTES
             if settings.tracker_names:
-                points = settings.iterations // settings.log_steps * CURVES + boundaries * CURVES * len(job.tasks)
+                points = job.iterations // settings.log_steps * CURVES + boundaries * CURVES * len(job.tasks)
                 total += points * POINT_BYTES + boundaries * sum(_picture_bytes(task) for task in job.tasks)
         return total
 
@@ -219,9 +237,9 @@ class Forecast:
         """What is to be trained, in a line."""
         settings, seconds = self.settings, self.seconds
         time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} with what is measured now"
-        work = [str(self.search)] if self.search else []
+        work, lengths = [str(self.search)] if self.search else [], Counter(job.iterations for job in self.jobs)
         if self.jobs:
-            work.append(f"{len(self.jobs)} networks x {settings.iterations} steps")
+            work += [f"{count} networks x {steps} steps" for steps, count in lengths.items()]
         left = f", {self.steps} steps left" if self.jobs else ""
         return f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}{left}{time_left}"
 
@@ -239,19 +257,25 @@ class Forecast:
             *(line for job in self.jobs for line in self._job(job)),
             self._disk(),
             self._time(),
+            *([self._others()] if any(job.others for job in self.jobs) else ()),
         ]
         if cost.memory_bytes:
             lines.append(f"memory: {quantity(cost.memory_bytes, BYTE_UNITS)} of {self.device} at its peak")
         return lines
 
+    def _others(self) -> str:
+        """What it costs that references know all tasks, which a plan of the mixture needs."""
+        share = f" ({self.others_seconds / self.seconds:.0%} of it)" if self.seconds else ""
+        return f"references on all tasks: about {quantity(self.others_seconds, TIME_UNITS)}{share}, for plan_mixture"
+
     def _job(self, job: Job) -> list[str]:
         settings, n = self.settings, len(job.tasks)
-        samples = settings.iterations * settings.batch_size / n
+        samples = job.iterations * settings.batch_size / n
         done = f", {job.steps_done} of them done" if job.steps_done else ""
         shares = " at equal shares" if n > 1 else ""
-        intervals = settings.iterations // settings.interval_steps
+        intervals = job.iterations // settings.interval_steps
         return [
-            f"{job.title}: {settings.iterations} steps{done}, {intervals} intervals, in {job.folder}",
+            f"{job.title}: {job.iterations} steps{done}, {intervals} intervals, in {job.folder}",
             *(f"  {task.name}: {samples:.0f} samples{shares}, {_epochs(task, samples)}" for task in job.tasks),
         ]
 

@@ -28,6 +28,8 @@ from shared.rebalance.estimator import Memory, estimate
 from shared.rebalance.measurements import Measurements
 from shared.rebalance.moments import Moments, describe_moments, gradient_moments
 from shared.rebalance.policies import Policy
+from shared.rebalance.references import References, Trace
+from shared.shards.reader import Dataset
 from shared.storage.atomic import locked
 from train.evaluation.measure import measure, photographs_of, picture
 from train.grouping.groups import WHOLE_SPACE, Grouping
@@ -39,7 +41,7 @@ from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, let_stop_requests_pass, shortages_named
 from train.record.checkpoint import load_optimizers
 from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
-from train.record.references import References, Trace
+from train.record.references import save_trace
 from train.record.resume import FILE, HR, require_resumable, require_same_contents
 from train.record.run_log import RunLog, is_finished
 from train.record.state import State, latest_checkpoint, load_state
@@ -54,10 +56,10 @@ class RunSpec:
     """One network to train: where, on which tasks, from which weights, under which policy.
 
     references: traces to estimate gaps against, if the policy wants them. trace: where this network's own PSNR is
-    recorded, if it is a reference itself. pool: HR pictures for samples on the fly, if not those of
-    the shards. contents: digests of the files that it begins from (`train/record/resume.py`). grouping: frozen plans to
-    train on beside the tasks, if the policy wants them. later_steps: of the
-    networks that the command trains after this one.
+    recorded, if it is a reference itself. others: tasks that a reference is evaluated on beside its own. pool: HR
+    images for samples on the fly, if not those of the shards. contents: digests of the files that it begins from
+    (`train/record/resume.py`). grouping: frozen plans to train on beside the tasks, if the policy wants them.
+    later_steps: of the networks that the command trains after this one.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class RunSpec:
     policy: Policy
     references: References | None = None
     trace: Trace | None = None
+    others: Sequence[Task] = ()
     pool: HRPool | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
     later_steps: int = 0
@@ -101,6 +104,7 @@ class Run:
             self.loader.load_state_dict(self._loader_state())
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
+        self.others = [(task, rows) for task in spec.others if self._is_paired(rows := task.val_rows())]
         writes = accelerator.is_main_process
         self.run_log = RunLog(
             spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
@@ -124,6 +128,10 @@ class Run:
                 change = "has changed" if name in begun else "was added"
                 raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
         self.state.datasets = {**self.spec.contents, **begun}
+
+    def _is_paired(self, rows: Dataset) -> bool:
+        """Whether a validation set shows the same crops of the same HR images as the run's own."""
+        return len(rows) == len(self.photographs) and photographs_of(rows) == self.photographs
 
     def _loader_state(self) -> dict[str, Any]:
         """The loader's part of a state."""
@@ -156,12 +164,12 @@ class Run:
 
     # ---- evaluate and estimate
 
-    def evaluate(self) -> np.ndarray:
-        """PSNR of the averaged network on every validation image, dB, float64 [n, m]; the ranks share the images."""
-        table = np.empty((len(self.val), len(self.photographs)))
+    def evaluate(self, val: Sequence[Dataset]) -> np.ndarray:
+        """PSNR of the averaged network on n validation sets of m images, dB, float64 [n, m]; ranks share the images."""
+        table = np.empty((len(val), len(self.photographs)))
         rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
         network = self.learner.ema.eval()
-        for task, rows in enumerate(self.val):
+        for task, rows in enumerate(val):
             mine = list(range(rank, len(rows), num_ranks))
             values = list(zip(mine, measure(network, rows, mine, self.accelerator.device), strict=True))
             for number, psnr_db in gather_object(values):
@@ -172,7 +180,7 @@ class Run:
         """What is known at this boundary."""
         names, losses = [task.name for task in self.spec.tasks], self.state.memory.get("losses", [])
         measurements = Measurements(
-            self.interval, names, self.evaluate(), self.photographs, losses=losses, groups=self.groups
+            self.interval, names, self.evaluate(self.val), self.photographs, losses=losses, groups=self.groups
         )
         if self.spec.references is None:
             return measurements
@@ -364,16 +372,24 @@ class Run:
         self.run_log.close_interval(log)
 
     def record_trace(self, psnr_db: np.ndarray) -> None:
-        """Add this boundary to the reference's trace."""
-        if self.spec.trace and self.accelerator.is_main_process:
-            self.spec.trace.record(self.step, psnr_db[0].tolist(), self.spec.folder)
+        """Add this boundary to the trace of a reference, with what its network achieves on the other tasks."""
+        trace = self.spec.trace
+        if trace is None:
+            return
+        others_db = self.evaluate([rows for _, rows in self.others])
+        if self.accelerator.is_main_process:
+            trace.photographs = self.photographs
+            trace.add(self.step, psnr_db[0].tolist())
+            for (task, _), row in zip(self.others, others_db, strict=True):
+                trace.add_other(task.name, task.val_manifest.identity(), self.step, row.tolist())
+            save_trace(trace, self.spec.folder)
 
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
     """Train one network to the end, from wherever its folder says it is. Raises `RunError` when it was interrupted."""
     require_resumable(spec.folder, spec.settings)
     require_same_contents(spec.folder, spec.contents)
-    if is_finished(spec.folder, spec.settings):
+    if is_finished(spec.folder, spec.settings.iterations):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return
     with _sole_writer(spec, accelerator), Interrupt() as interrupt, shortages_named():

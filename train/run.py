@@ -22,6 +22,7 @@ from shared.shards.cache import ShardCache, default_folder
 from shared.storage.remote import place
 from train.networks import DETECTED, require_network
 from train.optimisation.stages import require_stage
+from train.record.mixtures import with_weights_of_file
 from train.record.resume import begun_settings, require_resumable
 from train.settings import TrainSettings
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
 
     Names, paths and settings are checked before anything heavy is imported.
     """
-    settings = parse(TrainSettings, argv, spelling("train"), __doc__ or "")
+    settings = with_weights_of_file(parse(TrainSettings, argv, spelling("train"), __doc__ or ""))
     require_known_names(settings)
     require_files(settings)
     if settings.mode == "shared":

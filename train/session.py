@@ -8,6 +8,7 @@ import cv2
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
+from shared.command import spelling
 from shared.errors import UsageError
 from shared.mixing.pool import find_pool
 from shared.mixing.tasks import Task
@@ -49,14 +50,26 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
         assert training_plan.grouping
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
     for number, job in enumerate(jobs, start=1):
-        later_steps = sum(settings.iterations - later.steps_done for later in jobs[number:])
+        if job.title == "shared" and training_plan.policy.needs_mixture:
+            _choose_mixture(training_plan, accelerator)
+        later_steps = sum(later.steps_left for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "shared" and accelerator.is_main_process:
         print(f"a page about it: python -m train.report {settings.run}")
+    if settings.mode == "pilot" and accelerator.is_main_process:
+        save_pack(training_plan.pilot_traces(), training_plan.pilot_folder / PACK)
+        print(f"what a mixture can gain: {spelling('plan-mixture')} {settings.run}")
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(training_plan.traces(), training_plan.references_folder / PACK)
         print(f"{training_plan.references_folder / PACK}: the references of all tasks in one file, for --references")
     return 0
+
+
+def _choose_mixture(training_plan: TrainingPlan, accelerator: Accelerator) -> None:
+    """Rank 0 chooses the mixture of the policy planned, unless the run has one; the others wait for its file."""
+    if accelerator.is_main_process and training_plan.lacks_mixture:
+        print("\n".join(training_plan.choose_mixture()), flush=True)
+    accelerator.wait_for_everyone()
 
 
 def make_accelerator(settings: TrainSettings) -> Accelerator:
@@ -90,7 +103,7 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
         print("all networks start from the same random weights; gaps mean more from a trained --init")
     if training_plan.uses_groups and training_plan.grouping:
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
-    if not training_plan.lacks_groups and all(is_finished(job.folder, settings) for job in jobs):
+    if not training_plan.lacks_groups and all(is_finished(job.folder, job.iterations) for job in jobs):
         print("nothing is left to do")
         return
     search = (

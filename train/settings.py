@@ -102,10 +102,11 @@ class GroupingSettings:
 class TrainSettings:
     """What `train/run.py` can be asked for. Defaults: the paper's interval, batch and length, stage L1."""
 
-    mode: Literal["shared", "single", "references", "groups"] = option(
+    mode: Literal["shared", "single", "references", "pilot", "groups"] = option(
         "shared",
-        "shared: one network for all tasks; single: one task's reference; references: all of them; groups: no network, "
-        "but the groups of --policy tgsr",
+        "shared: one network for all tasks; single: one task's reference; references: all of them; pilot: short ones "
+        "in RUN/pilot, from which plan_mixture predicts what a mixture gains; groups: no network, but the groups of "
+        "--policy tgsr",
         affects="place",
     )
     run: str = option("runs/default", "folder of the run; running the same command again resumes it", affects="place")
@@ -152,6 +153,9 @@ class TrainSettings:
     )
     policy_options: dict[str, Any] = option(
         dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%"), affects="mixture"
+    )
+    pilot_share: float = option(
+        0.2, "length of a pilot's references, as a share of the iterations, in whole intervals", affects="length"
     )
     groups: str | None = option(
         None,
@@ -245,6 +249,7 @@ class TrainSettings:
             "clip": ("a norm, or 0 for none", 0 <= self.clip < math.inf),
             "ema": ("in [0, 1)", 0 <= self.ema < 1),
             "max_damage": ("in [0, 1]", 0 <= self.max_damage <= 1),
+            "pilot_share": ("in (0, 1]", 0 < self.pilot_share <= 1),
             "cache_gb": ("positive", 0 < self.cache_gb < math.inf),
             "moments": ("0, or at least 2 for a variance", self.moments == 0 or self.moments >= 2),
         }
@@ -257,6 +262,11 @@ class TrainSettings:
             )
         if NO_TRACKER in self.trackers and len(self.trackers) > 1:
             raise UsageError(f"trackers are {', '.join(self.trackers)}: none goes alone")
+
+    @property
+    def pilot_iterations(self) -> int:
+        """Optimiser steps of a pilot's references: whole intervals, at least one."""
+        return self.interval_steps * max(1, round(self.pilot_share * self.iterations / self.interval_steps))
 
     @property
     def tracker_names(self) -> list[str]:

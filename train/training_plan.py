@@ -9,7 +9,10 @@ from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, 
 from shared.errors import RunError, UsageError
 from shared.mixing.pool import HRPool
 from shared.mixing.tasks import Task
+from shared.rebalance.mixtures import describe, make_plan
 from shared.rebalance.policies import make_policy
+from shared.rebalance.policies.planned import Planned
+from shared.rebalance.references import References, Trace, require_same_protocol
 from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
 from train.grouping.trials import Launcher, Trials, make_grouping
@@ -17,7 +20,8 @@ from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
 from train.record.checkpoint import MODEL, weights_file
-from train.record.references import PACK, References, Trace, load_pack, load_trace, require_same_protocol
+from train.record.mixtures import MIXTURE, load_mixture, save_choice
+from train.record.references import PACK, PILOT, load_pack, load_trace
 from train.record.resume import HR, INIT, begun_settings, recorded_contents, require_resumable, require_same_contents
 from train.record.state import begun_with, latest_checkpoint
 from train.settings import GROUPS, TrainSettings
@@ -41,6 +45,8 @@ class TrainingPlan:
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
         if self.policy.needs_moments and not settings.moments:
             raise UsageError(f"policy {settings.policy} needs the moments of gradients: give --moments 16 or more")
+        if settings.mode == "shared":
+            self.policy.require_tasks([task.name for task in tasks])
         if settings.mode == "shared" and self.policy.needs_references and len(tasks) == 1:
             raise UsageError(
                 f"policy {settings.policy} balances several tasks, and there is only {tasks[0].name}: "
@@ -70,6 +76,21 @@ class TrainingPlan:
         """Where the references' runs are."""
         return Path(self.settings.references or f"{self.settings.run}/references")
 
+    @property
+    def pilot_folder(self) -> Path:
+        """Where the runs of the short references are."""
+        return Path(self.settings.run) / PILOT
+
+    @property
+    def mixture_file(self) -> Path:
+        """What the policy planned has chosen."""
+        return Path(self.settings.run) / MIXTURE
+
+    @property
+    def lacks_mixture(self) -> bool:
+        """Whether a mixture must be chosen before the shared network is trained."""
+        return self.settings.mode == "shared" and self.policy.needs_mixture and not self.mixture_file.is_file()
+
     def _initial(self) -> Weights:
         """What all networks begin from; where that file is gone, the weights of a run that has begun.
 
@@ -95,9 +116,10 @@ class TrainingPlan:
         return ""
 
     def _folders(self) -> list[Path]:
-        """The runs of a command: the shared one, and the references."""
+        """The runs of a command: the shared one, the references and the pilot."""
         shared = [Path(self.settings.run)] if self.settings.mode == "shared" else []
-        return [*shared, *(self.references_folder / task.name for task in self.tasks)]
+        singles = [folder / task.name for folder in (self.references_folder, self.pilot_folder) for task in self.tasks]
+        return [*shared, *singles]
 
     def _pack(self) -> dict[str, Trace] | None:
         """The traces of the pack that --references names, each of the run's protocol and as long as the run."""
@@ -197,9 +219,8 @@ class TrainingPlan:
             "val_rows": task.val_manifest.identity(),
         }
 
-    def _trace(self, task: Task) -> Trace | None:
+    def _trace(self, task: Task, folder: Path) -> Trace | None:
         """The trace of a task's reference; what an older version did not note of its samples its run folder tells."""
-        folder = self.references_folder / task.name
         trace, begun = load_trace(folder), begun_settings(folder)
         if trace and begun:
             noted = supply(task, begun["source"], begun["max_repeats"], recorded_contents(folder).get(HR))
@@ -213,10 +234,13 @@ class TrainingPlan:
             folder = Path(settings.run)
             require_resumable(folder, settings)  # before any reference is trained for it
             require_same_contents(folder, self.contents)
+            pilot = [*map(self._pilot_job, self.tasks)] if self.lacks_mixture else []
             missing = [self._reference_job(task) for task in self._missing_references()]
-            jobs = [*missing, Job("shared", folder, self.tasks, self.shared)]
+            jobs = [*pilot, *missing, Job("shared", folder, self.tasks, self.shared, settings.iterations)]
         elif settings.mode == "groups":
             jobs = []
+        elif settings.mode == "pilot":
+            jobs = [*map(self._pilot_job, self.tasks)]
         else:
             chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
             jobs = [self._reference_job(task) for task in chosen]
@@ -226,7 +250,19 @@ class TrainingPlan:
         return jobs
 
     def _reference_job(self, task: Task) -> Job:
-        return Job(f"reference {task.name}", self.references_folder / task.name, [task], lambda: self.reference(task))
+        return self._single_job(task, f"reference {task.name}", self.references_folder, self.settings.iterations)
+
+    def _pilot_job(self, task: Task) -> Job:
+        return self._single_job(task, f"pilot {task.name}", self.pilot_folder, self.settings.pilot_iterations)
+
+    def _single_job(self, task: Task, title: str, folder: Path, iterations: int) -> Job:
+        """A network trained on one task alone, and evaluated on all."""
+        others = [other for other in self.tasks if other is not task]
+
+        def make() -> RunSpec:
+            return self.single(task, title, folder / task.name, iterations, others)
+
+        return Job(title, folder / task.name, [task], make, iterations, others)
 
     def _missing_references(self) -> list[Task]:
         """The tasks whose reference is in use and not trained to the end; those that are must fit."""
@@ -234,41 +270,58 @@ class TrainingPlan:
             return []
         missing = []
         for task in self.tasks:
-            trace = self._trace(task)
+            trace = self._trace(task, self.references_folder / task.name)
             if trace:
                 require_same_protocol(trace, self.protocol(task), self.references_folder / task.name, ABSENT)
             if trace is None or str(self.settings.iterations) not in trace.psnr_db:
                 missing.append(task)
         return missing
 
-    def reference(self, task: Task) -> RunSpec:
-        """A network trained on one task alone."""
-        folder = self.references_folder / task.name
+    def single(self, task: Task, title: str, folder: Path, iterations: int, others: Sequence[Task] = ()) -> RunSpec:
+        """A network trained on one task alone; `others` are the tasks that it is evaluated on beside its own."""
         settings = replace(
             self.settings,
             mode="single",
             task=task.name,
+            iterations=iterations,
             groups=None,
             **{name: getattr(NO_MIXTURE, name) for name in affecting(TrainSettings, "mixture")},
         )
         protocol = self.protocol(task, folder)
-        trace = self._trace(task) or Trace(task.name, protocol)
+        trace = self._trace(task, folder) or Trace(task.name, protocol)
         require_same_protocol(trace, protocol, folder, ABSENT)
         return RunSpec(
             folder,
-            f"reference {task.name}",
+            title,
             settings,
             [task],
             self.spec,
             self.initial,
             make_policy("uniform"),
             trace=trace,
+            others=others,
             pool=self.pool,
             contents=self.contents,
         )
 
+    def pilot_traces(self) -> list[Trace]:
+        """The traces of the pilot, in the order of tasks."""
+        return [trace for trace in (load_trace(self.pilot_folder / task.name) for task in self.tasks) if trace]
+
+    def choose_mixture(self) -> list[str]:
+        """Choose the mixture of the policy planned from the pilot, and write its file; returns what is predicted."""
+        policy = self.policy
+        assert isinstance(policy, Planned)
+        references = References(self.pilot_traces())
+        plan = make_plan(references, self.settings.pilot_iterations, policy.floor, policy.max_loss_db)
+        choice = next(choice for choice in plan.choices if choice.aim == policy.aim)
+        save_choice(self.mixture_file, plan, choice, str(self.pilot_folder))
+        return describe(plan)
+
     def shared(self) -> RunSpec:
         """The network trained on all tasks."""
+        if isinstance(self.policy, Planned):
+            self.policy.weights = load_mixture(self.mixture_file)["weights"]
         references = References(self.traces()) if self.uses_references else None
         return RunSpec(
             Path(self.settings.run),

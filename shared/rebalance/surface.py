@@ -56,9 +56,9 @@ def require_no_overfitting(psnr_db: np.ndarray, hr_ids: Sequence[str], tasks: Se
     The prediction then does not hold: an own network that is not the best one for its task has learned its rows by
     heart, or was not trained long enough to differ.
     """
-    table, errors = cross_table(psnr_db.mean(axis=-1)), cross_errors(psnr_db, hr_ids)
+    table, errors = np.round(cross_table(psnr_db.mean(axis=-1)), GAP_DECIMALS), cross_errors(psnr_db, hr_ids)
     i, j = divmod(int(np.argmin(table + OVERFIT_ERRORS * errors)), len(table))
-    if table[i, j] < -OVERFIT_ERRORS * errors[i, j]:
+    if table[i, j] + OVERFIT_ERRORS * errors[i, j] < 0:
         raise RunError(
             f"the network of {tasks[j]} is {-table[i, j]:.3f} dB better on {tasks[i]} than the network of {tasks[i]} "
             f"itself (standard error {errors[i, j]:.3f}): no mixture can be predicted from references that overfit; "

@@ -31,7 +31,8 @@ def forecast(tasks: list[Task], folder: Path, **changes: Any) -> Forecast:
     settings = TrainSettings(
         **{"iterations": 100, "interval_steps": 20, "batch_size": 8, "run": str(folder), **changes}
     )
-    jobs = [Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list), Job("shared", folder / "b", tasks, list)]
+    reference = Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list, settings.iterations)
+    jobs = [reference, Job("shared", folder / "b", tasks, list, settings.iterations)]
     return Forecast(settings, SPEC, jobs, COST, 2, CPU)
 
 

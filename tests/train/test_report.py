@@ -120,7 +120,7 @@ def test_several_runs_are_compared(make_run, tmp_path):
     names = {path.stem for path in (tmp_path / "report").glob("*.png")}
     per_run = {f"{kind}-{number}" for kind in ("weights", "gaps", "psnr", "quotas") for number in (1, 2)}
     assert names == {"differences", "runs-mild", "runs-severe", "sheet", *per_run}
-    differing = page.split("TrainSettings that differ</h2>")[1].split("</table>")[0]
+    differing = page.split(">Settings that differ</h2>")[1].split("</table>")[0]
     assert re.findall(r"<tr><td>(.*?)</td>", differing) == ["policy"]
     assert (
         page.count("+0.250<br><small>[+0.250, +0.250]</small>") == 4

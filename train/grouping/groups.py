@@ -16,9 +16,10 @@ from typing import Any
 from shared.errors import RunError
 from shared.mixing.plans import Frozen
 from shared.mixing.tasks import Task
-from shared.records import canonical_json, require_fields
+from shared.packs import pack, unpack
+from shared.records import canonical_json, read_json, require_fields
+from shared.storage.atomic import write_bytes
 from shared.text import short
-from train.record.packs import read_pack, write_pack
 from train.settings import GroupingSettings
 
 FORMAT = "realsr-groups-v1"
@@ -114,13 +115,13 @@ class Grouping:
 
     def save(self, path: Path) -> None:
         """Write the file."""
-        write_pack(path, FORMAT, "grouping", asdict(self))
+        write_bytes(path, pack(FORMAT, "grouping", asdict(self)))
 
 
 def load_grouping(path: Path, boxes: Sequence[Task]) -> Grouping:
     """Read and check a file. Raises `RunError` when it is damaged, or its plans or groups are not what they must be."""
     try:
-        content = read_pack(path, FORMAT, "grouping", dict)
+        content = unpack(read_json(path), [FORMAT], "grouping", dict)
         require_fields(Grouping, content, "field")
         grouping = Grouping(**content)
         _check(grouping, boxes)

@@ -113,10 +113,10 @@ class RunLog:
             tracker.scalars(values, step)
 
 
-def is_finished(folder: Path, settings: TrainSettings) -> bool:
-    """Whether a run has logged the boundary after its last interval."""
+def is_finished(folder: Path, iterations: int) -> bool:
+    """Whether a run of so many steps has logged the boundary after its last interval."""
     records = JsonLines(folder / INTERVALS).read()
-    return bool(records) and records[-1]["step"] >= settings.iterations
+    return bool(records) and records[-1]["step"] >= iterations
 
 
 def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:

@@ -74,23 +74,33 @@ def html(runs: Sequence[RunData], figures: Mapping[str, bytes], samples: Sequenc
     parts = [f"<h1>{_text(title)}</h1>", *(_subtitle(run, len(runs) > 1) for run in runs)]
     if len(runs) > 1:
         differing = tables.differing_settings(runs)
-        parts += ["<h2>Settings that differ</h2>", _table(differing) if differing.lines else "<p>None.</p>"]
+        parts += ["<h2>Settings that differ</h2>", table(differing) if differing.lines else "<p>None.</p>"]
     parts.append("<h2>Where it ended</h2>")
     if len(runs) > 1:
-        parts += [_table(tables.comparison(runs)), _note(COMPARISON_NOTE)]
+        parts += [table(tables.comparison(runs)), note(COMPARISON_NOTE)]
     for run in runs:
         parts += [f"<h3>{_text(run.name)}</h3>"] * (len(runs) > 1)
-        parts += [_table(tables.ending(run)), _note(_caution(run))]
+        parts += [table(tables.ending(run)), note(_caution(run))]
     parts += ["<h2>How it got there</h2>", f'<div class="figures">{"".join(_figures(figures))}</div>']
-    parts += ["<h2>How fast</h2>", _table(tables.throughput(runs))]
-    parts += [_note("Medians over the lines of metrics.jsonl; without validation and checkpoints.")]
+    parts += ["<h2>How fast</h2>", table(tables.throughput(runs))]
+    parts += [note("Medians over the lines of metrics.jsonl; without validation and checkpoints.")]
     parts += ["<h2>What it looks like</h2>", _samples(samples, runs), "<h2>Settings</h2>", *map(_settings, runs)]
+    return document(title, parts, SCRIPT)
+
+
+def document(title: str, parts: Sequence[str], script: str = "") -> str:
+    """A page of these parts."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{_text(title)}</title><style>{STYLE}</style></head><body>
 {chr(10).join(parts)}
-<script>{SCRIPT}</script></body></html>
+<script>{script}</script></body></html>
 """
+
+
+def heading(text: str, level: int = 2) -> str:
+    """A heading."""
+    return f"<h{level}>{_text(text)}</h{level}>"
 
 
 COMPARISON_NOTE = (
@@ -104,16 +114,18 @@ def _text(value: object) -> str:
     return escaping.escape(str(value))
 
 
-def _note(text: str) -> str:
+def note(text: str) -> str:
+    """A paragraph in small letters."""
     return f'<p class="note">{_text(text)}</p>'
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in table.head)
-    plain = len(table.lines) - table.bold
+def table(content: Table) -> str:
+    """A table that scrolls where the window is narrow."""
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in content.head)
+    plain = len(content.lines) - content.bold
     body = "".join(
         f"<tr{' class=sum' if i >= plain else ''}>{''.join(f'<td>{_cell(cell)}</td>' for cell in line)}</tr>"
-        for i, line in enumerate(table.lines)
+        for i, line in enumerate(content.lines)
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -124,14 +136,15 @@ def _cell(text: str) -> str:
     return f"{_text(value)}<br><small>[{_text(interval)}</small>" if bracket else _text(text)
 
 
-def _image(data: bytes, name: str, kind: str = "") -> str:
+def picture(data: bytes, name: str, kind: str = "") -> str:
+    """A PNG inside the page."""
     source = base64.b64encode(data).decode()
     return f'<img alt="{_text(name)}"{f" class={kind}" if kind else ""} src="data:image/png;base64,{source}">'
 
 
 def _figures(figures: Mapping[str, bytes]) -> list[str]:
     return [
-        f"<figure>{_image(data, name)}<figcaption>{CAPTIONS[name.split('-')[0]]}</figcaption></figure>"
+        f"<figure>{picture(data, name)}<figcaption>{CAPTIONS[name.split('-')[0]]}</figcaption></figure>"
         for name, data in figures.items()
     ]
 
@@ -139,7 +152,7 @@ def _figures(figures: Mapping[str, bytes]) -> list[str]:
 def _subtitle(run: RunData, named: bool) -> str:
     settings, network = run.settings, run.settings["network"]
     size = ", ".join(f"{key} {value}" for key, value in network["options"].items())
-    return _note(
+    return note(
         (f"{run.name}: " if named else "")
         + f"{network['name']} ({size or 'default size'}), policy {settings['policy']}, {run.last['step']} of "
         f"{settings['iterations']} steps, {len(run.intervals)} intervals of {settings['interval_steps']} steps x "
@@ -171,7 +184,7 @@ def _caution(run: RunData) -> str:
 def _samples(samples: Sequence[Sample] | str, runs: Sequence[RunData]) -> str:
     """Sliders over the crops, and what is to be seen on either side of them."""
     if isinstance(samples, str):
-        return _note(samples)
+        return note(samples)
     names = list(samples[0].pictures)
     before, after = "bicubic", next((run.name for run in runs if run.name in names), names[-1])
     chosen = {"before": before, "after": after}
@@ -180,9 +193,9 @@ def _samples(samples: Sequence[Sample] | str, runs: Sequence[RunData]) -> str:
         for side, label in (("before", "left"), ("after", "right"))
     )
     side = len(samples[0].pictures["HR"])
-    note = f"Crops of {side} pixels of HR, upscaled by nearest neighbour; the same validation crops in every task."
+    remark = f"Crops of {side} pixels of HR, upscaled by nearest neighbour; the same validation crops in every task."
     figures = "".join(_slider(sample, chosen) for sample in samples)
-    return f'<div class="choice">{choices}</div><div class="samples">{figures}</div>{_note(note)}'
+    return f'<div class="choice">{choices}</div><div class="samples">{figures}</div>{note(remark)}'
 
 
 def _options(names: Sequence[str], chosen: str) -> str:
@@ -192,7 +205,7 @@ def _options(names: Sequence[str], chosen: str) -> str:
 def _slider(sample: Sample, chosen: Mapping[str, str]) -> str:
     kinds = {name: side for side, name in chosen.items()}
     images = "".join(
-        _image(encode_png(np.ascontiguousarray(image)), name, kinds.get(name, ""))
+        picture(encode_png(np.ascontiguousarray(image)), name, kinds.get(name, ""))
         for name, image in sample.pictures.items()
     )
     caption = f"{sample.task}: {sample.photograph}"

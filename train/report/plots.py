@@ -154,3 +154,15 @@ def share_limits(figures: Sequence[Figure]) -> None:
     limits = [figure.axes[0].get_ylim() for figure in figures]
     for figure in figures:
         figure.axes[0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def frontier(bounds_db: Sequence[float], gains_db: np.ndarray, tasks: Sequence[str]) -> Figure:
+    """Predicted gain of each task, float [points, n] dB, against the largest loss that is allowed to any task."""
+    figure, axes = _figure(
+        "Predicted gains along the frontier", "largest loss of a task, dB", "gain over equal volumes, dB"
+    )
+    for task, name in enumerate(tasks):
+        axes.plot(bounds_db, gains_db[:, task], color=colour(task), marker="o", markersize=3, label=name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    _legend(axes)
+    return figure

@@ -220,7 +220,9 @@ def test_references_that_overfit_are_refused_by_name() -> None:
     with pytest.raises(RunError, match=r"the network of severe is 0\.200 dB better on blur than the network of blur"):
         require_no_overfitting(*_named(images(psnr_db, 0.05), names))
     require_no_overfitting(*_named(images(psnr_db, 3.0), names))  # here it may be the luck of the HR images
-    require_no_overfitting(*_named(images(np.tile([30.0, 29.0, 28.0, 27.0], (4, 1))), names))  # equal networks
+    same = np.tile([30.0, 29.0, 28.0, 27.0], (4, 1))
+    require_no_overfitting(*_named(images(same), names))
+    require_no_overfitting(*_named(images(same - 4e-5 * np.eye(4)), names))  # rounding errors of another machine
 
 
 def _named(table: tuple[np.ndarray, list[str]], names: list[str]) -> tuple[np.ndarray, list[str], list[str]]:

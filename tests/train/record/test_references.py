@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from shared.errors import RunError
+from shared.rebalance.references import References, Trace, require_same_protocol
 from shared.records import canonical_json
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import pretend_other_rows
 from tests.train.records import require_same_run
-from train.record.references import References, Trace, load_pack, load_trace, require_same_protocol, save_pack
+from train.record.references import load_pack, load_trace, save_pack, save_trace
 
 PROTOCOL: dict[str, Any] = {
     "network": {"name": "msrresnet", "options": {"num_feat": 4}, "scale": 4},
@@ -32,8 +33,10 @@ PROTOCOL: dict[str, Any] = {
 
 def test_a_trace_is_read_back_exactly(tmp_path: Path) -> None:
     trace = Trace("noise", PROTOCOL)
-    trace.record(0, [27.123456789012345, 100.0], tmp_path)
-    trace.record(5, [1 / 3, 28.5], tmp_path)
+    trace.add(0, [27.123456789012345, 100.0])
+    trace.add(5, [1 / 3, 28.5])
+    trace.add_other("blur", "dd", 5, [1 / 7, 2.0])
+    save_trace(trace, tmp_path)
     assert load_trace(tmp_path) == trace
     assert load_trace(tmp_path / "elsewhere") is None
 
@@ -114,7 +117,7 @@ HOSTILE = {
     "no traces": (pack_of([]), "holds no task"),
     "changed": (pack_text().replace("28.5", "38.5"), "changed or damaged"),
     "NaN": (pack_text(psnr_db={"0": [float("nan")]}), "NaN, which is no number"),
-    "infinity": (pack_text(psnr_db={"0": [float("inf")]}).replace("Infinity", "1e999"), "not finite"),
+    "infinity": (pack_text(psnr_db={"0": [float("inf")]}).replace("Infinity", "1e999"), "'1e999', which is no number"),
     "a string": (pack_text(psnr_db={"0": ["27.5"]}), "list of numbers"),
     "a truth": (pack_text(psnr_db={"0": [True]}), "list of numbers"),
     "no list": (pack_text(psnr_db={"0": 27.5}), "list of numbers"),
@@ -141,7 +144,7 @@ def test_a_hostile_pack_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_huge_pack_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "pack.json").open("wb") as file:
         file.truncate(65 << 20)
-    with pytest.raises(RunError, match="68157440 bytes are more than"):
+    with pytest.raises(RunError, match="holds more than 67108864 bytes"):
         load_pack(tmp_path / "pack.json")
 
 

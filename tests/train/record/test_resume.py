@@ -59,6 +59,7 @@ def test_a_changed_setting_that_would_change_the_run_is_refused_by_name(folder: 
 def test_what_alters_no_sample_and_no_loss_may_change(folder: Path) -> None:
     numbers = {
         "iterations": 40,
+        "pilot_share": 0.5,
         "workers": 0,
         "log_steps": 1,
         "save_steps": 2,

@@ -1,0 +1,193 @@
+"""References: the per-image PSNR of single-task networks at every interval boundary, which gaps are measured against.
+
+A trace may only be compared with a run of the same protocol: same network, start, interval, batch, rows. It is all that
+a shared run needs of a single-task network; its weights are not. Since version 2 a trace also holds what its network
+achieves on the other tasks, from which the gain of a mixture is predicted (`surface.py`). A pack is the traces of all
+tasks in one JSON file (docs/format.md), from whoever has trained them: nothing in it is trusted before it is checked.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import RunError
+from ..packs import pack, unpack
+from ..records import require_fields
+from ..text import short
+
+PACK_FORMAT = "realsr-references-v2"
+PACK_FORMATS = ("realsr-references-v1", PACK_FORMAT)
+YOUNGER = ("photographs", "others")
+"""Fields that traces of version 1 do not have."""
+OWN_ROWS = ("train_rows", "val_rows")
+"""What the protocols of references of several tasks differ by."""
+
+
+@dataclass
+class Trace:
+    """What one single-task network has achieved at each step.
+
+    protocol: what the trace may be compared with. psnr_db: PSNR on Y of each validation image of its own task, dB, by
+    step. photographs: the HR image that image k of every task was cut from. others: the same for other tasks, by name:
+    `val_rows`, the identity of the validation set, and `psnr_db`. The other tasks are no part of the protocol.
+    """
+
+    task: str
+    protocol: dict[str, Any]
+    psnr_db: dict[str, list[float]] = field(default_factory=dict)
+    photographs: list[str] = field(default_factory=list)
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, step: int, psnr_db: Sequence[float]) -> None:
+        """Add the values of its own task at a step."""
+        self.psnr_db[str(step)] = list(psnr_db)
+
+    def add_other(self, task: str, val_rows: str, step: int, psnr_db: Sequence[float]) -> None:
+        """Add the values of another task at a step. Values on another validation set than before replace all of it."""
+        if self.others.get(task, {}).get("val_rows") != val_rows:
+            self.others[task] = {"val_rows": val_rows, "psnr_db": {}}
+        self.others[task]["psnr_db"][str(step)] = list(psnr_db)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last values, -1 when there are none."""
+        return max(map(int, self.psnr_db), default=-1)
+
+    @staticmethod
+    def from_json(values: Any) -> "Trace":
+        """A trace of either version. Raises ValueError for anything else: types are exact, numbers finite."""
+        if not isinstance(values, dict):
+            raise ValueError("a trace must be an object")
+        if not any(name in values for name in YOUNGER):
+            values = {**values, "photographs": [], "others": {}}
+        require_fields(Trace, values, "field")
+        if not all(isinstance(name, str) for name in values["photographs"]):
+            raise ValueError("photographs are not names")
+        images = {len(values["photographs"])} if values["photographs"] else set()
+        images |= _image_numbers(values["psnr_db"])
+        for task, other in values["others"].items():
+            if not isinstance(other, dict) or other.keys() != {"val_rows", "psnr_db"}:
+                raise ValueError(f"the values on {short(task)} are not val_rows and psnr_db")
+            if not isinstance(other["val_rows"], str) or not isinstance(other["psnr_db"], dict):
+                raise ValueError(f"val_rows or psnr_db of {short(task)} has another type")
+            images |= _image_numbers(other["psnr_db"])
+        if len(images) > 1 or 0 in images:
+            raise ValueError("the steps have different numbers of images, or none")
+        return Trace(**values)
+
+
+def _image_numbers(psnr_db: Mapping[str, Any]) -> set[int]:
+    """The numbers of images of a table. Raises ValueError unless it has steps with finite numbers."""
+    for step, values in psnr_db.items():
+        if not (step.isascii() and step.isdigit() and len(step) < 16 and str(int(step)) == step):
+            raise ValueError(f"{step[:80]!r} is not a step")
+        if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
+            raise ValueError(f"step {step} does not hold a list of numbers")
+        if not all(math.isfinite(v) for v in values):
+            raise ValueError(f"step {step} holds a number that is not finite")
+    return {len(values) for values in psnr_db.values()}
+
+
+def pack_references(traces: Sequence[Trace]) -> bytes:
+    """The file of a reference pack, in the newest version."""
+    return pack(PACK_FORMAT, "traces", [asdict(trace) for trace in traces])
+
+
+def unpack_references(values: Any) -> dict[str, Trace]:
+    """The traces, by task, of a pack of any version that was read as JSON. Raises ValueError for a damaged one."""
+    traces = [Trace.from_json(each) for each in unpack(values, PACK_FORMATS, "traces", list)]
+    if len({trace.task for trace in traces}) < len(traces) or not traces:
+        raise ValueError("it holds no task, or one twice")
+    return {trace.task: trace for trace in traces}
+
+
+def require_same_protocol(
+    trace: Trace, protocol: Mapping[str, Any], source: object, absent: Mapping[str, Any] | None = None
+) -> None:
+    """Raises `RunError` that names the first difference, with both values. absent: what a missing key stands for."""
+    for key in {**protocol, **trace.protocol}:
+        theirs, ours = (one.get(key, (absent or {}).get(key)) for one in (trace.protocol, protocol))
+        if theirs != ours:
+            raise RunError(
+                f"reference {source} was trained with {key} = {short(theirs)}, this run has {short(ours)}: train "
+                "references of its own (--references another folder) or use the same setting"
+            )
+
+
+@dataclass(frozen=True)
+class References:
+    """The traces of all tasks, in the run's order of tasks."""
+
+    traces: list[Trace]
+
+    def at(self, step: int) -> np.ndarray:
+        """PSNR of each task's single-task network at `step`, float64 [n, m]. Raises `RunError` past a trace's end."""
+        for trace in self.traces:
+            if str(step) not in trace.psnr_db:
+                raise RunError(
+                    f"the reference of {trace.task} has no value at step {step} (it ends at {trace.last_step}): "
+                    "train it as long as the shared run, with python train/run.py --mode references"
+                )
+        return np.array([trace.psnr_db[str(step)] for trace in self.traces])
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks."""
+        return [trace.task for trace in self.traces]
+
+    @property
+    def last_step(self) -> int:
+        """The last step that all traces have reached."""
+        return min(trace.last_step for trace in self.traces)
+
+    def across(self, step: int) -> tuple[np.ndarray, list[str]]:
+        """PSNR of each network on all tasks at `step`, float64 [n networks, n tasks, m images], and the HR images.
+
+        Raises `RunError` that names the missing values, networks of different protocols, or other validation sets.
+        """
+        first = self.traces[0]
+        for trace in self.traces[1:]:
+            _require_comparable(first, trace)
+        missing = [
+            f"{network.task} on {task.task}"
+            for network in self.traces
+            for task in self.traces
+            if network is not task and not _has(network, task, step)
+        ]
+        if missing:
+            raise RunError(
+                f"references have no values at step {step} for the network of {_listed(missing)}: references of "
+                "earlier versions know their own task alone, train new ones (python train/run.py --mode pilot)"
+            )
+        rows = [[_values(network, task, step) for task in self.traces] for network in self.traces]
+        return np.array(rows), first.photographs
+
+
+def _require_comparable(one: Trace, other: Trace) -> None:
+    """Raises `RunError` unless two references differ by their tasks alone and have the same images."""
+    for key in sorted({*one.protocol, *other.protocol} - {*OWN_ROWS}):
+        if one.protocol.get(key) != other.protocol.get(key):
+            raise RunError(
+                f"the references of {one.task} and {other.task} were trained with different {key}: "
+                f"{short(one.protocol.get(key))} and {short(other.protocol.get(key))}; train both alike"
+            )
+    if one.photographs != other.photographs:
+        raise RunError(f"the validation images of {one.task} and {other.task} are not cut from the same HR images")
+
+
+def _has(network: Trace, task: Trace, step: int) -> bool:
+    other = network.others.get(task.task)
+    rows = task.protocol.get("val_rows")
+    return bool(other) and other["val_rows"] == rows and str(step) in other["psnr_db"]  # type: ignore[index]
+
+
+def _values(network: Trace, task: Trace, step: int) -> list[float]:
+    return network.psnr_db[str(step)] if network is task else network.others[task.task]["psnr_db"][str(step)]
+
+
+def _listed(names: Iterable[str], most: int = 4) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} others" if len(names) > most else "")

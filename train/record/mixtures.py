@@ -1,0 +1,64 @@
+"""Files of mixtures: weights by task, chosen by `train.plan_mixture` or `--policy planned`, and their origin."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import UsageError
+from shared.rebalance.policies.fixed import write_mixture
+from shared.records import read_json
+from shared.storage.atomic import write_bytes
+from train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from shared.rebalance.mixtures import Choice, MixturePlan
+
+MIXTURE = "mixture.json"
+"""The mixture of `--policy planned`, in the run folder."""
+FORMAT = "realsr-mixture-v1"
+MAX_BYTES = 1 << 20
+
+
+def save_mixture(path: Path, weights: Mapping[str, float], origin: Mapping[str, Any]) -> None:
+    """Write the file of a mixture. origin: where the weights come from, plain data."""
+    values = {"format": FORMAT, "weights": dict(weights), "origin": dict(origin)}
+    write_bytes(path, json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def save_choice(path: Path, plan: "MixturePlan", choice: "Choice", source: str) -> None:
+    """Write the file of an aim's mixture. source: the references that it was predicted from."""
+    found = choice.predicted
+    gains = {"predicted_gains_db": found.gains_db, "low_db": found.low, "high_db": found.high}
+    by_task = {name: dict(zip(plan.tasks, values, strict=True)) for name, values in gains.items()}
+    origin = {"aim": choice.aim, "references": source, "step": plan.step, **by_task}
+    save_mixture(path, dict(zip(plan.tasks, choice.weights, strict=True)), origin)
+
+
+def load_mixture(path: Path) -> dict[str, Any]:
+    """A mixture's `weights` by task, and its `origin`. Raises `UsageError` when there is none, or another file."""
+    if not path.is_file():
+        raise UsageError(f"no mixture {path}: give task=weight,task=weight, or a file that plan-mixture wrote")
+    try:
+        values = read_json(path, MAX_BYTES)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        weights, origin = values.get("weights"), values.get("origin")
+        if not isinstance(weights, dict) or not isinstance(origin, dict):
+            raise ValueError("it does not hold weights and an origin")
+        if not all(type(weight) in (int, float) and 0 <= weight < math.inf for weight in weights.values()):
+            raise ValueError("a weight is not a number of 0 or more")
+    except ValueError as error:
+        raise UsageError(f"{path} is not a mixture: {error}") from error
+    return {"weights": weights, "origin": origin}
+
+
+def with_weights_of_file(settings: TrainSettings) -> TrainSettings:
+    """The settings with the weights themselves where `--policy fixed` names a file, so that a run holds its mixture."""
+    weights = settings.policy_options.get("weights")
+    if settings.policy != "fixed" or not isinstance(weights, str) or not weights or "=" in weights:
+        return settings
+    text = write_mixture(load_mixture(Path(weights).expanduser())["weights"])
+    return replace(settings, policy_options={**settings.policy_options, "weights": text})
