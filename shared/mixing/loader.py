@@ -481,6 +481,8 @@ class MixingLoader:
     def _prepare(self) -> None:
         """Make everything that depends on which rows there are."""
         self.close()
+        if self._prefetch:
+            self._prefetch.join()  # new workers are forked from a quiet process
         self._orders = {number: self._order(number) for number in self._stored}
         self._hr_orders = {number: self._order(number, hr=True) for number in self._stored}
         versions = self._state.versions
@@ -534,8 +536,6 @@ class MixingLoader:
         """End the worker processes. A loader that is never closed ends with its process."""
         if self._prefetch:
             self._prefetch.stop()
-            self._prefetch.join()  # new workers are forked from a quiet process
-            self._prefetch = None
         if self._workers:
             self._workers.close()
 
