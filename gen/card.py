@@ -1,15 +1,25 @@
-"""The dataset card: the README that Hugging Face's `datasets` reads to open a folder, and people read first."""
+"""Dataset cards: the READMEs that Hugging Face's `datasets` reads to open a folder, and people read first.
+
+Every dataset has one, and so has the folder above the datasets, with one configuration for each task.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
 
+from shared.errors import RunError
 from shared.photos.licences import NOT_GIVEN
 from shared.shards.format import extensions
-from shared.shards.manifest import Manifest
+from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.storage.atomic import write_text
+from shared.storage.remote import Place, folders_below
 
+CARD = "README.md"
+MARKER = "<!-- realsr-rebalance writes this file from the manifests below it; without this line it is left alone. -->"
 SPLIT_NAMES = {"train": "train", "val": "validation"}
 IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-2.0", "pddl", "mit"}
 """Licences that Hugging Face knows by name, of those that photographs come under."""
@@ -25,7 +35,7 @@ def dataset_card(manifest: Manifest) -> str:
         "pretty_name": f"realsr-rebalance {manifest.name}",
         "task_categories": ["image-to-image"],
         "tags": ["super-resolution", "webdataset"],
-        **_licence_keys(manifest),
+        **_licence_keys(photo["licence"] for photo in manifest.photographs),
         "configs": [{"config_name": "default", "data_files": files}],
     }
     photographs = "\n".join(
@@ -60,6 +70,82 @@ Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
 Pictures passed over: {skipped}.
 """
+
+
+def folder_card(manifests: Sequence[Manifest]) -> str:
+    """Text of the README.md above datasets, of which there is at least one: a configuration for each task."""
+    tasks: dict[str, list[Manifest]] = {}
+    for manifest in sorted(manifests, key=lambda each: (each.subspace, each.split)):
+        tasks.setdefault(manifest.subspace, []).append(manifest)
+    configs = [
+        {
+            "config_name": task,
+            "data_files": [
+                {"split": SPLIT_NAMES[each.split], "path": [f"{each.name}/{file}" for file in data_files(each)]}
+                for each in of_task
+            ],
+        }
+        for task, of_task in tasks.items()
+    ]
+    header = {
+        "pretty_name": "realsr-rebalance LR-HR pairs",
+        "task_categories": ["image-to-image"],
+        "tags": ["super-resolution", "webdataset"],
+        **_licence_keys(photo.get("licence", NOT_GIVEN) for each in manifests for photo in each.photographs),
+        "configs": configs,
+    }
+    rows = "\n".join(
+        f"| [{each.name}]({each.name}/README.md) | {task} | {SPLIT_NAMES[each.split]} | {each.rows} | "
+        f"{_of(each, 'patch')} | {_of(each, 'scale')} | {_of(each, 'space')}, {_of(each, 'partition')} | "
+        f"{each.digest} |"
+        for task, of_task in tasks.items()
+        for each in of_task
+    )
+    first = next(iter(tasks))
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False).strip()}
+---
+{MARKER}
+# LR-HR pairs of {len(tasks)} degradation {"task" if len(tasks) == 1 else "tasks"}
+
+| dataset | task | split | pairs | HR side | scale | degradation space | recipe |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Each task is a configuration: `datasets.load_dataset(PATH, "{first}")`, PATH being this folder or its name on the hub.
+The README of each dataset names its photographs and their licences. The tar files are WebDataset shards, of the format
+`{manifests[0].format}`.
+"""
+
+
+def _of(manifest: Manifest, key: str) -> str:
+    return _cell(str(manifest.recipe.get(key, "?")))
+
+
+def write_folder_card(folder: Place) -> None:
+    """Write the card of a folder of datasets, unless it has a README that is not ours or holds no dataset.
+
+    When two commands finish at once, the one that writes last sees what the other has committed.
+    """
+    path = folder / CARD
+    while manifests := _manifests_below(folder):
+        text = folder_card(manifests)
+        found = path.read_text() if path.is_file() else None
+        if found == text or (found is not None and MARKER not in found.splitlines()):
+            return
+        write_text(path, text)
+
+
+def _manifests_below(folder: Place) -> list[Manifest]:
+    """The manifests of the datasets directly below a folder, without those that cannot be read or have another name."""
+    found = []
+    for dataset in folders_below(folder):
+        if re.fullmatch(r"[a-z0-9-]+", dataset.name) and (dataset / MANIFEST).is_file():
+            with suppress(RunError):
+                found.append(load_manifest(dataset))
+                if dataset.name != dataset_name(found[-1].subspace, found[-1].split):
+                    found.pop()
+    return [manifest for manifest in found if manifest.split in SPLIT_NAMES]
 
 
 def data_files(manifest: Manifest) -> list[str]:
@@ -98,12 +184,12 @@ def _extent(manifest: Manifest) -> str:
     return f"generation {manifest.generation}{part}"
 
 
-def _licence_keys(manifest: Manifest) -> dict[str, str]:
-    """The header's licence, for Hugging Face; nothing unless every photograph has one."""
-    licences = {photo["licence"] for photo in manifest.photographs}
+def _licence_keys(given: Iterable[str]) -> dict[str, str]:
+    """The header's licence, for Hugging Face; nothing unless every photograph has one. given: those of all of them."""
+    licences = {*given}
     if not licences or NOT_GIVEN in licences:
         return {}
-    (only, *others) = sorted(licence.lower() for licence in licences)
+    (only, *others) = sorted({licence.lower() for licence in licences})
     if not others and only in IDENTIFIERS:
         return {"license": only}
     return {"license": "other", "license_name": "see-photographs", "license_link": "README.md"}

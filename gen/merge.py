@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gen.card import write_folder_card
 from gen.dataset import DatasetJob, commit, recipe_of
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
@@ -71,6 +72,7 @@ def main(argv: list[str]) -> int:
     parts = in_order([read_part(folder) for folder in folders])
     with locked(out, "gen.merge", DONE_FOLDER):
         manifest = merge(out, parts)
+    write_folder_card(out.parent)
     print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
     return 0
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gen.backends import BACKENDS, get_backend
+from gen.card import write_folder_card
 from gen.dataset import DatasetJob, commit, existing_list, plan_dataset
 from gen.engines import ENGINES, get_engine
 from gen.processes import interrupts_wait, start_server
@@ -107,6 +108,7 @@ def main(argv: list[str]) -> int:
             if str(job.folder) not in folders:
                 commit(job)
                 print(f"{job.folder}: {job.rows} rows in {len(job.specs)} shards")
+    write_folder_card(place(settings.out))
     if unfinished:
         raise RunError(_advice(settings, len(missing), unfinished))
     return 0
