@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scripts.reproduce.settings import CropSettings, LabSettings, StudySettings, TableSettings
+from scripts.reproduce.settings import CropSettings, LabSettings, StudySettings, SurfaceSettings, TableSettings
 
 ONE_SEED = ("seeds",)
 VALIDATION_ONLY = ("testset", "lpips")
@@ -69,5 +69,11 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "study",
         StudySettings,
         ("lpips",),
+    ),
+    "surface": Experiment(
+        "Not in the paper: what mixtures gain, predicted from short references and measured",
+        "surface",
+        SurfaceSettings,
+        ("lpips", "testset"),
     ),
 }

@@ -26,7 +26,7 @@ from train.evaluation.measure import photographs_of
 from train.grouping.trials import Trials
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.record.checkpoint import weights_file
-from train.run import make_accelerator
+from train.session import make_accelerator
 from train.settings import TrainSettings
 
 

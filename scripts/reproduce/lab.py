@@ -30,6 +30,7 @@ from shared.errors import RunError, UsageError, require_at_least
 from shared.metrics_lpips import BACKBONES, backbone_file
 from shared.storage.atomic import write_text
 from shared.storage.json_lines import JsonLines
+from train.evaluation.results import read_results
 from train.evaluation.testsets import named_path, open_testsets
 from train.networks import NETWORKS
 from train.settings import GROUPS, TrainSettings
@@ -272,7 +273,7 @@ class Lab:
         out = run / "test"
         self.evaluate(out, ["--checkpoint", str(run)], testsets)
         table: dict[str, list[float]] = {name: [] for name in self.names(testsets)}
-        for result in train.evaluate.read_results(out):
+        for result in read_results(out):
             if result.testset in table:
                 table[result.testset].append(result.values[measure])
         return table

@@ -62,3 +62,14 @@ class StudySettings(LabSettings):
     """What the study can be asked for."""
 
     parts: list[str] | None = option(None, "questions to ask (default: all; `scripts/reproduce/study.py` lists them)")
+
+
+@dataclass(frozen=True)
+class SurfaceSettings(LabSettings):
+    """What the prediction of mixtures can be asked for."""
+
+    arms: list[str] | None = option(
+        None,
+        "networks to compare with uniform: worst, gap, bounded (worst, no task loses more than 0.02 dB), tilt, "
+        "rebalance, auto, policy-worst (default: worst gap tilt)",
+    )
