@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ MAX_DEFLATE_RATIO = 1032
 """No byte of a deflate stream expands to more bytes than this (zlib's technical details, "Maximum Compression")."""
 MAX_PIXELS = 150_000_000
 """Larger images are passed over by their header: several threads that decode them at once would fill the memory."""
+MAX_PROFILE_BYTES = 16 << 20
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Pillow's names of the formats that are read."""
 
@@ -95,6 +97,19 @@ def png_chunks(data: memoryview) -> Iterator[tuple[bytes, int, int]]:
             raise ValueError(f"chunk {kind!r} claims {length} bytes, {len(data) - at - 12} are left")
         yield kind, at + 8, at + 8 + length
         at += length + 12
+
+
+def png_profile(data: bytes) -> bytes:
+    """The colour profile of a PNG; empty for another format, and when it has none of at most `MAX_PROFILE_BYTES`."""
+    view = memoryview(data)
+    for kind, start, end in png_chunks(view) if data[:8] == PNG_SIGNATURE else ():
+        if kind == b"iCCP":
+            _, _, compressed = bytes(view[start:end]).partition(b"\0")
+            inflater = zlib.decompressobj()
+            with suppress(zlib.error):
+                profile = inflater.decompress(compressed[1:], MAX_PROFILE_BYTES)
+                return profile if inflater.eof else b""
+    return b""
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
@@ -165,7 +180,7 @@ def encode_png(image: np.ndarray) -> bytes:
     np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
     header = struct.pack(">II", width, height) + PNG_RGB
     data = isal_zlib.compress(rows, DEFLATE_LEVEL)
-    return PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + PNG_END
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + PNG_END
 
 
 def decode_png(data: bytes | memoryview, name: str, out: np.ndarray | None = None) -> np.ndarray:
@@ -205,7 +220,8 @@ def _into(out: np.ndarray | None, image: np.ndarray) -> np.ndarray:
     return out
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
 
 

@@ -1,8 +1,8 @@
-"""Upscale pictures with a trained network: python -m train.upscale IN OUT --checkpoint F
+"""Upscale images with a trained network: python -m train.upscale IN OUT --checkpoint F
 
-IN and OUT are a picture and a .png, or two folders; folders are searched recursively and keep their structure. Large
-pictures run in tiles. Grey stays grey, 16 bits stay 16 bits, transparency is upscaled beside the colours. Outputs are
-PNG; those that are there already are skipped.
+IN and OUT are an image and a .png, or two folders; folders are searched recursively and keep their structure. Large
+images run in tiles. Grey stays grey, 16 bits stay 16 bits, colour profiles are kept, transparency is upscaled beside
+the colours. Outputs are PNG; those that are there already are skipped.
 """
 
 import sys
@@ -12,7 +12,8 @@ from pathlib import Path
 from shared.command import spelling
 from shared.config import parse
 from shared.errors import UsageError, run_command
-from shared.photos.files import SUFFIXES
+from shared.photos.files import SUFFIXES, list_images
+from shared.text import some_of
 from train.evaluation.settings import UpscaleSettings
 
 
@@ -39,16 +40,18 @@ def find_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if target.is_file() or target.resolve() == source.resolve():
         raise UsageError(f"output is {str(target)!r}: it must be a folder, and not the input")
     pairs: dict[Path, Path] = {}
-    for path in sorted(source.rglob("*")):
-        ours = target.resolve() in path.resolve().parents
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file() or ours:
+    listing = list_images(source)
+    for path in listing.files:
+        if target.resolve() in path.resolve().parents:  # an output of ours
             continue
         goes_to = (target / path.relative_to(source)).with_suffix(".png")
         if goes_to in pairs:
             raise UsageError(f"{pairs[goes_to]} and {path.name} would both become {goes_to}: rename one of them")
         pairs[goes_to] = path
+    for reason, ids in sorted(listing.passed.items()):
+        print(f"skipped as {reason}: {some_of(ids)}")
     if not pairs:
-        raise UsageError(f"{source} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise UsageError(f"{source} holds no images ({', '.join(sorted(SUFFIXES))})")
     return [(path, goes_to) for goes_to, path in pairs.items()]
 
 

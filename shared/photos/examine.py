@@ -1,4 +1,4 @@
-"""Whether an image file can serve as an HR image: it is whole, it is opaque, and two decoders read the same pixels.
+"""Whether an image file can serve: it is whole, and two decoders read the same pixels.
 
 A decoder that "succeeds with a warning" gives a half grey image, and OpenCV reads some layouts wrongly without a word.
 So every file is examined once, when the list of HR images is made, and what was found is kept beside the photo cache
@@ -31,7 +31,7 @@ BLOCK = 16
 """Side of the blocks whose mean difference between the two decoders is limited, pixels."""
 MAX_DIFFERENCE = {"PNG": 1.0, "BMP": 1.0, "TIFF": 1.0, "JPEG": 8.0, "MPO": 8.0, "WEBP": 8.0}
 """Levels of 255, by format: 16-bit images are rounded differently, and CMYK is converted by different formulas."""
-EXAMINER = f"1-{cv2.__version__}-{pillow_version}"
+EXAMINER = f"2-{cv2.__version__}-{pillow_version}"
 """Raise the first number when `examine` finds something else in the same bytes."""
 FINDINGS = "examined"
 """Folder of what was found, below that of the photo cache."""
@@ -42,12 +42,14 @@ _one_large = threading.Lock()
 class Finding:
     """What the examination of a file gives.
 
-    height, width: of the decoded image, pixels. pixels: sha256 of them. fault: the reason why it cannot serve, or "".
+    height, width: of the decoded image, pixels. pixels: sha256 of them. transparent: whether any pixel shows what lies
+    behind it. fault: the reason why the file cannot serve, or "".
     """
 
     height: int = 0
     width: int = 0
     pixels: str = ""
+    transparent: bool = False
     fault: str = ""
 
 
@@ -114,15 +116,13 @@ def _too_large() -> str:
 
 
 def _decode_twice(data: bytes, image: Image.Image, format: str, name: str) -> Finding:
-    """What OpenCV reads, if Pillow reads the same and sees no transparency."""
+    """What OpenCV reads, if Pillow reads the same."""
     try:
         image.load()
     except MemoryError:
         raise
     except Exception as error:
         raise FaultError("damaged") from error
-    if has_alpha(image) and is_transparent(image):
-        raise FaultError("transparent")
     try:
         pixels = decode(data, name)
     except ValueError as error:
@@ -130,7 +130,8 @@ def _decode_twice(data: bytes, image: Image.Image, format: str, name: str) -> Fi
     if not agree(pixels, as_rgb(image), MAX_DIFFERENCE[format]):
         raise FaultError("read differently by two decoders")
     height, width, _ = pixels.shape
-    return Finding(height, width, hashlib.sha256(pixels.data).hexdigest())
+    transparent = has_alpha(image) and is_transparent(image)
+    return Finding(height, width, hashlib.sha256(pixels.data).hexdigest(), transparent)
 
 
 def is_transparent(image: Image.Image) -> bool:

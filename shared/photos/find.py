@@ -283,8 +283,8 @@ def _examined(path: Path, folder: Path, selection: Selection) -> tuple[HRImage |
         return UNREADABLE, ""
     digest = hashlib.sha256(data).hexdigest()
     finding = examine(data, digest, path.name)
-    if finding.fault:
-        return finding.fault, ""
+    if finding.fault or finding.transparent:
+        return finding.fault or "transparent", ""
     if min(finding.height, finding.width) < selection.least:
         return selection.too_small, ""
     height, width, name = finding.height, finding.width, image_id(path, folder)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from isal import isal_zlib
 
-from shared.images import PNG_END, PNG_RGB, PNG_SIGNATURE, _chunk, decode, decode_png, encode_png
+from shared.images import PNG_END, PNG_RGB, PNG_SIGNATURE, decode, decode_png, encode_png, png_chunk
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_a_bomb_is_not_inflated() -> None:
     """Bytes that hold a thousand times what the header says."""
     packed = isal_zlib.compress(bytes(64 << 20), 1)
     header = struct.pack(">II", 8, 8) + PNG_RGB
-    data = PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + PNG_END
+    data = PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", packed) + PNG_END
     tracemalloc.start()
     with pytest.raises(ValueError, match="x cannot be decoded: damaged"):
         decode_png(data, "x")

@@ -49,7 +49,7 @@ class EvaluateSettings:
 class UpscaleSettings:
     """What `train.upscale` can be asked for."""
 
-    input: str = argument("a picture, or a folder of pictures")
+    input: str = argument("an image, or a folder of images")
     output: str = argument("a .png file, or a folder")
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file")
     network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")

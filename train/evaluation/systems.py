@@ -158,7 +158,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Load
     if spec is None:
         return _detect(weights, file)
     network = spec.load(weights, str(file))
-    multiple = getattr(network, "unshuffle", 1)
+    multiple = getattr(network, "unshuffle", 1) * getattr(network, "window_size", 1)
     if multiple > 1:
         network = Padded(network, multiple, spec.scale)
     return Loaded(network.eval(), spec.scale, weights_digest(weights), f"{spec.name} {file}")
@@ -217,7 +217,10 @@ class Detected(nn.Module):
 
 
 class Padded(nn.Module):
-    """A network that wants sides of a multiple of `multiple`: the border is reflected, and cut off the output."""
+    """A network that wants sides of a multiple of `multiple`: the border is reflected, and cut off the output.
+
+    What an image is too small to reflect repeats its last row or column.
+    """
 
     def __init__(self, network: nn.Module, multiple: int, scale: int) -> None:
         super().__init__()
@@ -225,5 +228,7 @@ class Padded(nn.Module):
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
         height, width = lr.shape[-2:]
-        lr = functional.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), "reflect")
+        right, bottom = -width % self.multiple, -height % self.multiple
+        x, y = min(right, width - 1), min(bottom, height - 1)
+        lr = functional.pad(functional.pad(lr, (0, x, 0, y), "reflect"), (0, right - x, 0, bottom - y), "replicate")
         return self.network(lr)[..., : height * self.scale, : width * self.scale]

@@ -1,6 +1,8 @@
-"""What `train.upscale` does once its settings are known to be sound: pictures of every kind through a network."""
+"""What `train.upscale` does once its settings are known to be sound: images of every kind through a network."""
 
+import hashlib
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,24 +10,39 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from PIL import ImageOps
 
 from shared.errors import RunError
-from shared.images import MAX_PIXELS, read_header
+from shared.images import open_image, png_chunk, png_profile
+from shared.photos.examine import examine
 from shared.progress import progress_bar
 from shared.storage.atomic import write_bytes
+from shared.text import counted
 from train.evaluation.settings import UpscaleSettings
 from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
 
+EXIF_ORIENTATION = 0x112
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: image[::-1].swapaxes(0, 1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: image[:, ::-1].swapaxes(0, 1),
+}
+"""What makes an image of that EXIF orientation upright."""
+
 
 class Job(NamedTuple):
-    """One picture to upscale; height and width of the input, pixels."""
+    """One image to upscale; height and width of the input, pixels."""
 
     source: Path
     target: Path
     height: int
     width: int
-    alpha: bool
+    transparent: bool
 
 
 def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]) -> int:
@@ -36,8 +53,8 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
     network = loaded.network.to(device)
     tiling = choose_tiling(footprint(network, device), settings.memory_gb, settings.tile, settings.overlap)
     there = f", {len(pairs) - len(missing)} there already" if len(missing) < len(pairs) else ""
-    print(f"{len(missing)} pictures x{loaded.scale} with {loaded.words} on {device}{there}")
-    jobs, failures = _examine(missing)
+    print(f"{counted(len(missing), 'image')} x{loaded.scale} with {loaded.words} on {device}{there}")
+    jobs, failures, written = *_examine(missing), 0
     with progress_bar(sum(_num_tiles(job, tiling) for job in jobs), "tile", disable=not jobs) as bar:
 
         def through_network(rgb: np.ndarray) -> np.ndarray:
@@ -45,32 +62,36 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
 
         for job in jobs:
             try:
-                large = upscale_image(read_picture(job), through_network, loaded.scale)
-                write_bytes(job.target, cv2.imencode(".png", large)[1].tobytes())
+                image, profile = read_image(job)
+                write_bytes(job.target, encode(upscale_image(image, through_network, loaded.scale), profile))
+                written += 1
             except (OSError, ValueError, cv2.error) as error:
                 failures.append(f"{job.source}: {error}")
     for failure in failures:
         print(f"failed: {' '.join(failure.split())}", file=sys.stderr)
+    where = pairs[0][1] if len(pairs) == 1 else settings.output
+    print(f"wrote {counted(written, 'image')} to {where}")
     if failures:
-        raise RunError(f"{len(failures)} of {len(missing)} pictures could not be upscaled: mend or remove those above")
-    print(f"upscaled: {settings.output}")
+        raise RunError(
+            f"{len(failures)} of {counted(len(missing), 'image')} could not be upscaled: see the lines above"
+        )
     return 0
 
 
 def _examine(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[Job], list[str]]:
-    """What the headers say, and why some pictures cannot be upscaled."""
+    """What is found in the files, and why some images cannot be upscaled."""
     jobs, failures = [], []
     for source, target in pairs:
         try:
-            header = read_header(source)
-        except (ValueError, OSError) as error:
+            data = source.read_bytes()
+        except OSError as error:
             failures.append(f"{source}: {error}")
             continue
-        if header.frames > 1 or header.height * header.width > MAX_PIXELS:
-            why = "has several frames" if header.frames > 1 else f"has more than {MAX_PIXELS // 1_000_000} megapixels"
-            failures.append(f"{source} {why}")
+        found = examine(data, hashlib.sha256(data).hexdigest(), source.name)
+        if found.fault:
+            failures.append(f"{source}: it is {found.fault}")
         else:
-            jobs.append(Job(source, target, header.height, header.width, header.alpha))
+            jobs.append(Job(source, target, found.height, found.width, found.transparent))
     return jobs, failures
 
 
@@ -78,24 +99,51 @@ def _num_tiles(job: Job, tiling: Tiling) -> int:
     return sum(1 for _ in tiles(job.height, job.width, tiling))
 
 
-def read_picture(job: Job) -> np.ndarray:
-    """uint8 or uint16, [h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA, upright. Raises ValueError if it is none."""
-    flags = cv2.IMREAD_UNCHANGED if job.alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    picture = cv2.imdecode(np.frombuffer(job.source.read_bytes(), np.uint8), flags)
-    if picture is None or picture.dtype not in (np.uint8, np.uint16):
-        raise ValueError("not a picture of 8 or 16 bits, or damaged")
-    return picture
+def read_image(job: Job) -> tuple[np.ndarray, bytes]:
+    """An image as it looks, and its colour profile, empty if there is none.
+
+    The image is uint8 or uint16, [h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA, upright. Raises ValueError for a file
+    that has changed since it was examined.
+    """
+    data = job.source.read_bytes()
+    pixels = np.frombuffer(data, np.uint8)
+    upright = cv2.imdecode(pixels, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if upright is None or upright.shape[:2] != (job.height, job.width) or upright.dtype not in (np.uint8, np.uint16):
+        raise ValueError("the file has changed meanwhile")
+    with open_image(data, job.source.name) as header:
+        profile = png_profile(data) or header.info.get("icc_profile") or b""
+        if not job.transparent:
+            return upright, profile
+        whole = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED)  # not turned, unlike the colours
+        if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
+            colours = upright if upright.ndim == 3 else cv2.cvtColor(upright, cv2.COLOR_GRAY2BGR)
+            turned = TURNS.get(header.getexif().get(EXIF_ORIENTATION, 1), lambda image: image)(whole)
+            for candidate in (turned, whole):
+                if np.array_equal(candidate[..., :3], colours):
+                    return np.ascontiguousarray(candidate), profile
+        rgba = np.asarray(ImageOps.exif_transpose(header).convert("RGBA"))  # a transparent colour, which OpenCV drops
+        return cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), profile
 
 
-def upscale_image(picture: np.ndarray, enlarge_rgb: Callable[[np.ndarray], np.ndarray], scale: int) -> np.ndarray:
-    """A picture of any number of channels, as of `read_picture`, through what upscales RGB [h, w, 3].
+def upscale_image(image: np.ndarray, upscale_rgb: Callable[[np.ndarray], np.ndarray], scale: int) -> np.ndarray:
+    """An image of any number of channels, as of `read_image`, through what upscales RGB [h, w, 3].
 
     Grey goes through as three equal channels and comes back as their luma. Transparency is upscaled bicubically.
     """
-    if picture.ndim == 2:
-        return cv2.cvtColor(enlarge_rgb(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)), cv2.COLOR_RGB2GRAY)
-    large = cv2.cvtColor(enlarge_rgb(cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2RGB)), cv2.COLOR_RGB2BGR)
-    if picture.shape[2] == 3:
+    if image.ndim == 2:
+        return cv2.cvtColor(upscale_rgb(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)), cv2.COLOR_RGB2GRAY)
+    large = cv2.cvtColor(upscale_rgb(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB)), cv2.COLOR_RGB2BGR)
+    if image.shape[2] == 3:
         return large
-    alpha = cv2.resize(picture[..., 3], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    alpha = cv2.resize(image[..., 3], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     return np.dstack([large, alpha])
+
+
+def encode(image: np.ndarray, profile: bytes) -> bytes:
+    """The bytes of a PNG of an image, with a colour profile if that is one for as many channels."""
+    data = cv2.imencode(".png", image)[1].tobytes()
+    if profile[16:20] != (b"GRAY" if image.ndim == 2 else b"RGB "):  # of a CMYK image, say
+        return data
+    after_header = data.index(b"IHDR") + 21
+    chunk = png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    return data[:after_header] + chunk + data[after_header:]
