@@ -1,12 +1,15 @@
 """From weights to counts, and from counts to an order of slots (paper Eq. 12): integers, exact, free of state."""
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from ..compiled import compiled
+from ..errors import UsageError
 from ..seeds import Draws
 
 
@@ -74,3 +77,60 @@ def _fill(quotas, active, unit, slots):
         number, pace = numbers[chosen], unit * quotas[chosen]
         releases[chosen] = -(-((unit * number - (unit - 1)) * total) // pace) if number <= quotas[chosen] else never
         deadlines[chosen] = (unit * number - 1) * total // pace
+
+
+# ---- arguments of an interval
+
+
+def interval_quotas(tasks: Sequence[str], batch_size: int, weights: Any, steps: Any, quotas: Any) -> list[int]:
+    """Samples of each task in an interval, from the arguments of `MixingLoader.interval`.
+
+    Raises `UsageError` (a ValueError) for arguments that are missing, unknown or give no whole batches.
+    """
+    if (weights is None) == (quotas is None):
+        raise UsageError("an interval needs weights and steps, or quotas: give one of the two")
+    if quotas is None or steps is not None:
+        steps = _positive(steps)
+    if quotas is None:
+        try:
+            return apportion(_by_task("weights", weights, tasks), steps * batch_size)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    values = _by_task("quotas", quotas, tasks)
+    total = steps * batch_size if steps else max(batch_size, sum(values) // batch_size * batch_size)
+    if sum(values) != total or not all(value >= 0 and value == int(value) for value in values):
+        raise UsageError(
+            f"quotas are {_listed(values)}: they must be integers, not negative, whose sum is "
+            + (f"{steps} steps x " if steps else "a positive multiple of ")
+            + f"batch_size {batch_size}"
+        )
+    return [int(value) for value in values]
+
+
+def _positive(steps: Any) -> int:
+    try:
+        if (number := operator.index(steps)) > 0:
+            return number
+    except TypeError:
+        pass
+    raise UsageError(f"steps is {steps}: give a positive number of steps")
+
+
+def _by_task(name: str, values: Any, tasks: Sequence[str]) -> list[float]:
+    """Numbers in the order of tasks; they are given in this order or by name, and a missing name is 0."""
+    if isinstance(values, Mapping):
+        for key in values:
+            if key not in tasks:
+                raise UsageError(f"{name} name a task {key!r}: the tasks are {', '.join(tasks)}")
+        values = [values.get(task, 0) for task in tasks]
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} are {values}: they must be one number a task") from None
+    if len(numbers) != len(tasks):
+        raise UsageError(f"{name} are {_listed(numbers)}: {len(tasks)} tasks need as many")
+    return numbers
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{number:.12g}" for number in numbers) + "]"

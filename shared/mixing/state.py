@@ -56,9 +56,9 @@ class LoaderState:
         """(task number, row) of the rows that could not be read in the interval under way."""
         return self.record.lost if self.record else []
 
-    def known_lost(self, tasks: Sequence[str]) -> set[tuple[int, int]]:
+    def known_lost(self) -> set[tuple[int, int]]:
         """(task number, row) of the rows that were found lost before the interval under way."""
-        return {(tasks.index(name), row) for name, rows in self.lost.items() for row in rows}
+        return {(self.tasks.index(name), row) for name, rows in self.lost.items() for row in rows}
 
     def begin(self, record: IntervalRecord) -> None:
         """Begin an interval."""
@@ -77,23 +77,43 @@ class LoaderState:
         """End the interval. found: lost rows, and samples that were substituted, of each rank."""
         record = self.record
         assert record
-        lost = sorted({(owner, row) for rows, _ in found for owner, row in rows})
+        now_lost = sorted({(owner, row) for rows, _ in found for owner, row in rows})
         substituted = [sum(counts) for counts in zip(*(counts for _, counts in found), strict=True)]
-        for name, source, quota in zip(self.tasks, record.sources, record.quotas, strict=True):
-            self.consumed[name] += quota
-            if source == "shards":
-                self.read[name] = self.read.get(name, 0) + quota
-        for owner, row in lost:
-            known = self.lost.setdefault(self.tasks[owner], [])
-            self.lost[self.tasks[owner]] = sorted({*known, row})
-        self.record = replace(record, delivered=record.quotas, substituted=substituted, lost=lost)
+        self.consumed, self.read = self._counted(record.quotas)
+        lost = {name: list(rows) for name, rows in self.lost.items()}
+        for owner, row in now_lost:
+            name = self.tasks[owner]
+            lost[name] = sorted({*lost.get(name, []), row})
+        self.lost = lost
+        self.record = replace(record, delivered=record.quotas, substituted=substituted, lost=now_lost)
         self.is_open, self.interval, self.step = False, self.interval + 1, 0
 
-    def to_json(self, record: IntervalRecord | None) -> dict[str, Any]:
+    def after(self, delivered: Sequence[int]) -> "LoaderState":
+        """A copy in which so many samples of each task, of the interval under way, are already in the past."""
+        consumed, read = self._counted(delivered)
+        return replace(self, consumed=consumed, read=read)
+
+    def _counted(self, delivered: Sequence[int]) -> tuple[dict[str, int], dict[str, int]]:
+        """`consumed` and `read` with so many samples more."""
+        assert self.record
+        consumed, read = dict(self.consumed), dict(self.read)
+        for name, source, count in zip(self.tasks, self.record.sources, delivered, strict=True):
+            consumed[name] += count
+            if source == "shards":
+                read[name] = read.get(name, 0) + count
+        return consumed, read
+
+    def identity(self) -> dict[str, Any]:
+        """What is the same on all ranks when an interval begins."""
+        return {**self.to_json(), "record": self.quotas}
+
+    # ---- JSON
+
+    def to_json(self, record: IntervalRecord | None = None) -> dict[str, Any]:
         """Plain data. record: the interval so far. A finished interval that was not ended yet counts as ended."""
         state = self
         if self.is_open and self.step == self.steps:
-            state = replace(self, consumed=dict(self.consumed), read=dict(self.read), lost=dict(self.lost))
+            state = replace(self)
             state.end([(self.lost_now, self.substituted)])
         return {
             "format": FORMAT,
@@ -109,36 +129,62 @@ class LoaderState:
         }
 
     @staticmethod
-    def from_json(values: Mapping[str, Any], rank: int = 0) -> "LoaderState":
+    def from_json(values: Any, rank: int = 0) -> "LoaderState":
         """The inverse of `to_json`. rank: what one rank has counted in an interval is taken over by the first alone.
 
         Raises `RunError` for another format, and for values that are no state.
         """
-        if values.get("format") != FORMAT:
-            raise RunError(f"the state has format {values.get('format')!r}: this program reads {FORMAT!r}")
+        found = values.get("format") if isinstance(values, Mapping) else None
+        if found != FORMAT:
+            raise RunError(f"the state has format {found!r}: this program reads {FORMAT!r}")
         try:
-            record = IntervalRecord.from_json(values["record"]) if values["record"] else None
-            if record and rank:
-                record = replace(record, substituted=[0] * len(record.tasks), lost=[])
-            versions = {
-                name: [DatasetVersion(**each) for each in found] for name, found in values["generations"].items()
-            }
-            numbers = (values["interval"], values["step"])
-            state = LoaderState(
-                tuple(values["tasks"]),
-                versions,
-                values["hr"],
-                *numbers,
-                dict(values["consumed"]),
-                dict(values["read"]),
-                {name: list(rows) for name, rows in values["lost"].items()},
-                record,
-                record is not None,
-            )
-            if not all(isinstance(number, int) and number >= 0 for number in (*numbers, *state.consumed.values())):
-                raise ValueError("a number is not an integer, or negative")
-            if state.step > state.steps or not all(state.versions.values()):
-                raise ValueError("its step is beyond the interval, or a dataset has no version")
-            return state
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise RunError(f"the state of the loader is damaged: {error}") from error
+            state = _from_json(values)
+            _require_sound(state)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"the state of the loader is damaged: {error!r}") from error
+        if state.record and rank:
+            state.record = replace(state.record, substituted=[0] * len(state.tasks), lost=[])
+        return state
+
+
+def _from_json(values: Mapping[str, Any]) -> LoaderState:
+    return LoaderState(
+        tuple(values["tasks"]),
+        {name: [DatasetVersion(**each) for each in found] for name, found in values["generations"].items()},
+        values["hr"],
+        values["interval"],
+        values["step"],
+        {name: values["consumed"][name] for name in values["tasks"]},
+        dict(values["read"]),
+        {name: list(rows) for name, rows in values["lost"].items()},
+        IntervalRecord.from_json(values["record"]) if values["record"] else None,
+        is_open=bool(values["record"]),
+    )
+
+
+def _require_sound(state: LoaderState) -> None:
+    """Raises ValueError, or TypeError, for a state that no loader has written."""
+    counts = [state.interval, state.step, *state.consumed.values(), *state.read.values()]
+    counts += [row for rows in state.lost.values() for row in rows]
+    versions = [version for found in state.versions.values() for version in found]
+    counts += [number for version in versions for number in (version.first, version.rows, version.shards)]
+    if record := state.record:
+        lists: list[list[int]] = [record.quotas, record.rows, record.delivered, record.substituted]
+        counts += [record.steps, *(number for each in lists for number in each)]
+        counts += [number for entry in record.lost for number in entry]
+        if record.tasks != list(state.tasks) or {*map(len, lists), len(record.sources)} != {len(state.tasks)}:
+            raise ValueError("its record is of other tasks")
+        if not {"shards", "fly", "gpu"} >= set(record.sources) or not isinstance(record.missing, dict):
+            raise ValueError(f"its record has sources {record.sources} and missing {record.missing}")
+        if record.interval != state.interval or any(task >= len(state.tasks) for task, _ in record.lost):
+            raise ValueError("its record is of another interval, or names a task that is not there")
+    if not all(type(number) is int and number >= 0 for number in counts):
+        raise ValueError("a number is not an integer, or negative")
+    if not {*state.read, *state.lost, *state.versions} <= {*state.tasks} or not all(state.versions.values()):
+        raise ValueError("it names a task that is not there, or a dataset without a version")
+    if state.step > state.steps or not isinstance(state.hr, str | None):
+        raise ValueError("its step is beyond the interval, or hr is no hash")
+    for found in state.versions.values():
+        rows, first = [version.rows for version in found], [version.first for version in found]
+        if rows != sorted({*rows}) or rows[0] == 0 or first != sorted(first):
+            raise ValueError("the versions of a dataset do not grow")

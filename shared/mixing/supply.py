@@ -1,4 +1,4 @@
-"""Where the samples of an interval come from: which source serves a task, and which shards are needed when."""
+"""Which shards hold given rows, which of them are missing, and when an interval needs them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +13,6 @@ from .tickets import IntervalTickets
 
 CONNECTIONS = 16
 """Files of a remote store that are looked up at a time."""
-
-
-def choose_source(
-    wanted: str, rows: int, read: int, quota: int, max_repeats: float | None, has_accelerator: bool
-) -> str:
-    """The source of one task for one interval: shards, fly or gpu.
-
-    wanted: that, or auto. rows: stored rows of the task. read: samples taken from them before. quota: samples of the
-    interval.
-    """
-    if wanted != "auto":
-        return wanted
-    enough = rows > 0 and (max_repeats is None or read + quota <= max_repeats * rows)
-    return "shards" if enough else "gpu" if has_accelerator else "fly"
 
 
 def shards_of(task: Task, rows: np.ndarray) -> np.ndarray:
@@ -73,14 +59,14 @@ def shard_requests(tasks: Sequence[Task], tickets: IntervalTickets) -> list[Shar
     requests: list[ShardRequest] = []
     for number, task in enumerate(tasks):
         slots = np.flatnonzero(tickets.owners == number)
-        if len(slots) and isinstance(task.train, Remote) and task.cache:
+        if len(slots) and task.is_remote:
             requests += _requests(task, shards_of(task, tickets.rows[slots]), slots // tickets.batch_size)
     return sorted(requests, key=lambda each: (each.first, each.last))
 
 
 def coming_requests(task: Task, rows: np.ndarray, step: int) -> list[ShardRequest]:
     """The remote shards of rows that the task shows after an interval of `step` steps."""
-    if not isinstance(task.train, Remote) or not task.cache:
+    if not task.is_remote:
         return []
     shards = shards_of(task, rows)
     return [each._replace(first=step, last=step) for each in _requests(task, shards, np.arange(len(shards)))]

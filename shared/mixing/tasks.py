@@ -51,6 +51,11 @@ class Task:
         """Rows of its shards."""
         return self.train_manifest.rows if self.train_manifest else 0
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether its shards are behind a url and go through the cache."""
+        return isinstance(self.train, Remote) and self.cache is not None
+
     def identity(self) -> str:
         """What its samples are: equal for equal shards, and without shards for equal degradations."""
         if self.train_manifest:

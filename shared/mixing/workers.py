@@ -52,13 +52,18 @@ class Workers:
         )
         self._iterator: Any = None
 
+    @property
+    def are_running(self) -> bool:
+        """Whether no new workers must be started for the next interval."""
+        return self._iterator is not None
+
     def batches(self, tickets: Any) -> Iterator[Loaded]:
         """The batches of these tickets, one interval. The workers run when this returns.
 
         Iterating raises the `RunError` of a worker.
         """
         self._tickets.set(tickets)
-        with _one_opencv_thread() if self._iterator is None else _nothing():
+        with _nothing() if self.are_running else _one_opencv_thread():
             self._iterator = iter(self._loader)
         return self._received(self._iterator)
 
@@ -71,6 +76,7 @@ class Workers:
     def close(self) -> None:
         """End the worker processes, whoever still holds the loader, such as the frames of an error on its way out."""
         iterator, self._iterator = self._iterator, None
+        self._loader._iterator = None  # persistent workers would be resumed, though they have ended
         if hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
 
