@@ -7,31 +7,24 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from gen.preview_html import Shown, draw_page, read_plans
 from shared.command import spelling
 from shared.config import argument, option, parse
+from shared.contact_sheet import Line, contact_sheet
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.images import encode_png
 from shared.progress import progress_bar
 from shared.shards.format import Pair
-from shared.shards.manifest import MANIFEST, Manifest
+from shared.shards.manifest import MANIFEST
 from shared.shards.reader import Dataset
 from shared.storage.atomic import write_bytes
 from shared.storage.remote import Place, folders_below, place
 
-PICTURE = 256
-"""Least side of a picture on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""
-MARGIN, GAP, INDENT, LABEL, TEXT_WIDTH = 44, 22, 14, 62, 450
-TITLE, HEADING, BODY, LINE = 32, 17, 15, 22
-INK, GREY, RULE, PAPER = "#1a1a1a", "#707070", "#dcdcdc", "#ffffff"
+SIDE = 256
+"""Smallest side of a picture on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""
 FAMILIES = {
     "iso": "isotropic Gaussian",
     "aniso": "anisotropic Gaussian",
@@ -66,9 +59,8 @@ def main(argv: list[str]) -> int:
         return 0
     if len(datasets) > 1:
         raise UsageError(f"{len(datasets)} datasets fit no PNG sheet: give one, or a name that ends in .html to --out")
-    sheet = draw_sheet(datasets[0], settings.rows)
-    write_bytes(Path(settings.out), encode_png(sheet))
-    print(f"{settings.out}: {sheet.shape[1]} x {sheet.shape[0]} pixels")
+    write_bytes(Path(settings.out), draw_sheet(datasets[0], settings.rows))
+    print(f"{settings.out}: open it in an image viewer")
     return 0
 
 
@@ -143,78 +135,16 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def draw_sheet(dataset: Dataset, num_rows: int) -> np.ndarray:
-    """The sheet, uint8 [height, width, 3], RGB: `num_rows` rows evenly spread over the dataset."""
-    pairs, words = zip(*_picked(dataset, num_rows), strict=True)
-    side = pairs[0].row.patch * math.ceil(PICTURE / pairs[0].row.patch)
-    heights = [2 * GAP + max(side, _words_height(lines)) for lines in words]
-    width, top = 2 * MARGIN + 2 * (side + GAP) + INDENT + TEXT_WIDTH, MARGIN + TITLE + 76
-    sheet = Image.new("RGB", (width, top + sum(heights) + MARGIN - GAP), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    _draw_title(pen, dataset.manifest, side)
-    for pair, lines, height in zip(pairs, words, heights, strict=True):
-        pen.line([(MARGIN, top), (width - MARGIN, top)], fill=RULE)
-        sheet.paste(_enlarged(pair.hr, side), (MARGIN, top + GAP))
-        sheet.paste(_enlarged(pair.lr, side), (MARGIN + side + GAP, top + GAP))
-        _draw_words(pen, pair, lines, _text_column(side), top + GAP)
-        top += height
-    return np.asarray(sheet)
-
-
-def _text_column(side: int) -> int:
-    return MARGIN + 2 * (side + GAP) + INDENT
-
-
-def _words_height(lines: list[str]) -> int:
-    return HEADING + 12 + LINE * len(lines)
-
-
-def _draw_title(pen: ImageDraw.ImageDraw, manifest: Manifest, side: int) -> None:
-    recipe, top = manifest.recipe, MARGIN - 6
-    count = f"{manifest.rows:,}".replace(",", " ")
-    made = f"{count} rows,  space {recipe.get('space')},  partition {recipe.get('partition')}"
-    made += f",  recipe {manifest.digest}"
-    pen.text((MARGIN, top), _plain(manifest.name), INK, _font(TITLE))
-    pen.text((MARGIN, top + TITLE + 12), _plain(made), GREY, _font(BODY))
-    top += TITLE + 52
-    pairs = (("HR", MARGIN), ("LR, upscaled", MARGIN + side + GAP), ("degradation, in order", _text_column(side)))
-    for heading, x in pairs:
-        pen.text((x, top), heading, GREY, _font(BODY))
-
-
-def _draw_words(pen: ImageDraw.ImageDraw, pair: Pair, lines: list[str], x: int, y: int) -> None:
-    number = f"row {pair.row.row}"
-    pen.text((x, y - 4), number, INK, _font(HEADING))
-    room = TEXT_WIDTH - _font(HEADING).getlength(number) - GAP
-    pen.text((x + TEXT_WIDTH, y - 2), _fitted(_plain(pair.row.hr_id), room), GREY, _font(BODY), anchor="ra")
-    for below, line in enumerate(lines):
-        operator, _, text = line.partition(": ")
-        height = y + HEADING + 12 + LINE * below
-        pen.text((x, height), operator, GREY, _font(BODY))
-        pen.text((x + LABEL, height), _fitted(text, TEXT_WIDTH - LABEL), INK, _font(BODY))
-
-
-def _enlarged(image: np.ndarray, side: int) -> Image.Image:
-    return Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
-
-
-def _plain(text: str) -> str:
-    """Text in the characters that Pillow's own font has."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-def _fitted(text: str, room: float) -> str:
-    """Text that is no wider than `room` pixels; the beginning is given up first, since names differ at the end."""
-    if _font(BODY).getlength(text) <= room:
-        return text
-    while text and _font(BODY).getlength("..." + text) > room:
-        text = text[1:]
-    return "..." + text
-
-
-@lru_cache
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size=size)
+def draw_sheet(dataset: Dataset, num_rows: int) -> bytes:
+    """The sheet of `num_rows` rows evenly spread over the dataset, PNG: the plan in words, HR, and LR upscaled."""
+    manifest, recipe = dataset.manifest, dataset.manifest.recipe
+    title = f"{manifest.name}: {manifest.rows} rows, space {recipe.get('space')}, partition {recipe.get('partition')}"
+    lines = [
+        Line([f"row {pair.row.row}", Path(pair.row.hr_id).name, "", *words], [("HR", pair.hr), ("LR", pair.lr)])
+        for pair, words in _picked(dataset, num_rows)
+    ]
+    patch = len(lines[0].tiles[0][1])
+    return contact_sheet(lines, patch * math.ceil(SIDE / patch), f"{title}, recipe {manifest.digest}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 
 from shared.command import spelling
 from shared.config import argument, option, parse
+from shared.contact_sheet import Line, contact_sheet
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import decode
 from shared.storage.atomic import write_bytes, write_text
@@ -164,7 +165,7 @@ def _sheet(
     settings: CompareSettings,
 ) -> bytes | None:
     """Crops where the systems differ most in PSNR-Y, one image a line; None when outputs were not kept."""
-    from train.evaluation.sheets import Line, most_different, sheet  # here, because they import OpenCV and PyTorch
+    from train.evaluation.boxes import most_different  # here, because they import OpenCV and PyTorch
     from train.evaluation.systems import bicubic
 
     tables = [{(r.testset, r.image): r.values["psnr_db"] for r in found} for found in results.values()]
@@ -184,8 +185,8 @@ def _sheet(
             tiles = [("bicubic", bicubic(image, scale)), *tiles, ("HR", image.hr)]
         y, x = most_different(list(pictures.values()), settings.crop)
         crops = [(caption, tile[y : y + settings.crop, x : x + settings.crop]) for caption, tile in tiles]
-        lines.append(Line(f"{key[0]}\n{key[1]}", crops))
-    return sheet(lines) if lines else None
+        lines.append(Line(key, crops))
+    return contact_sheet(lines) if lines else None
 
 
 def _image(testsets: dict[str, TestSet], testset: str, name: str) -> Image | None:

@@ -6,24 +6,50 @@ again. --image says what to show; without a box it is where the systems differ m
 they differ most. A system that lacks an image is left out of its line.
 """
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from scripts.reproduce.comparison import num_steps
 from scripts.reproduce.lab import Lab
-from scripts.reproduce.panels import Box, Panel, draw
 from scripts.reproduce.systems import Evaluated
 from scripts.reproduce.tables import arms_of, evaluate, rows_of
+from shared.contact_sheet import Line, contact_sheet
 from shared.errors import RunError, UsageError, require_at_least
 from shared.images import decode
 from shared.storage.atomic import write_bytes
+from train.evaluation.boxes import most_different
 from train.evaluation.results import PICTURES
-from train.evaluation.sheets import most_different
 from train.evaluation.testsets import TestSet, open_testsets
+
+RED = (220, 30, 30)
+
+
+class Box(NamedTuple):
+    """Top left corner and side of a square, HR pixels."""
+
+    x: int
+    y: int
+    side: int
+
+
+class Panel(NamedTuple):
+    """title: set and image. whole: uint8 [H, W, 3] RGB. crops: (caption, uint8 [n, n, 3]) of LR, the systems and HR."""
+
+    title: str
+    whole: np.ndarray
+    box: Box
+    crops: list[tuple[str, np.ndarray]]
+
+    def line(self) -> Line:
+        """The whole image with the box marked on it, and the crops."""
+        marked, (x, y, side) = Image.fromarray(self.whole), self.box
+        width = max(1, max(marked.size) // 100)
+        ImageDraw.Draw(marked).rectangle((x, y, x + side - 1, y + side - 1), outline=RED, width=width)
+        return Line([], [(self.title, np.asarray(marked)), *self.crops])
 
 
 class Wish(NamedTuple):
@@ -58,9 +84,8 @@ def run(lab: Lab) -> None:
     if not wishes:
         raise RunError("no two systems have an image in common: there is nothing to show side by side")
     panels = [panel_of(wish, systems, testsets[wish.testset], settings.side) for wish in wishes]
-    buffer = io.BytesIO()
-    draw(panels).save(buffer, "PNG", optimize=True)
-    write_bytes(lab.folder / f"{lab.experiment}.png", buffer.getvalue())
+    sheet = contact_sheet([panel.line() for panel in panels], rows=2)
+    write_bytes(lab.folder / f"{lab.experiment}.png", sheet)
     shown = [{"image": panel.title, "box": panel.box._asdict()} for panel in panels]
     missing = {name: system.missing for name, system in found.items() if system.missing}
     lab.write(lab.experiment, {"shown": shown, "missing": missing}, _words(panels, missing))
@@ -113,7 +138,7 @@ def panel_of(wish: Wish, systems: Sequence[Evaluated], testset: TestSet, side: i
         run = system.runs[0] if system.runs else []
         value = [r.values["psnr_db"] for r in run if (r.testset, r.image) == (wish.testset, wish.image)]
         if value and path and path.is_file():
-            pictures[f"{system.name}\n{value[0]:.2f} dB"] = decode(path.read_bytes(), str(path))
+            pictures[f"{system.name} {value[0]:.2f} dB"] = decode(path.read_bytes(), str(path))
     height, width, _ = image.hr.shape
     side = min(side, height, width) // scale * scale
     y, x = most_different([*pictures.values()], side) if pictures else (0, 0)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from scripts.reproduce.__main__ import main
-from scripts.reproduce.crops import Wish, largest_spread, panel_of, read_wish
-from scripts.reproduce.panels import CAPTION, MARGIN, RED, TILE, Box, Panel, draw
+from scripts.reproduce.crops import RED, Box, Panel, Wish, largest_spread, panel_of, read_wish
 from scripts.reproduce.systems import Evaluated, Released
 from scripts.reproduce.tables import Row
 from shared.errors import UsageError, run_command
@@ -49,12 +48,12 @@ def test_a_panel_has_lr_every_system_that_has_the_picture_and_hr(systems, pairs)
     (testset,) = open_testsets([f"set={pairs}"])
     panel = panel_of(Wish("set", "a", Box(8, 16, 40)), systems, testset, 96)
     hr = decode((pairs / "HR/a.png").read_bytes(), "")
-    names, cut = [caption.split("\n")[0] for caption, _ in panel.crops], dict(panel.crops)
+    names, cut = [caption.split(" ")[0] for caption, _ in panel.crops], dict(panel.crops)
     assert names == ["LR", "dark", "bright", "HR"]
     assert [crop.shape[0] for crop in cut.values()] == [10, 40, 40, 40]
     assert np.array_equal(panel.crops[-1][1], hr[16:56, 8:48])
-    assert (cut["bright\n21.00 dB"] == 160).all()
-    assert [c.split("\n")[0] for c, _ in panel_of(Wish("set", "b", None), systems, testset, 16).crops] == [
+    assert (cut["bright 21.00 dB"] == 160).all()
+    assert [c.split(" ")[0] for c, _ in panel_of(Wish("set", "b", None), systems, testset, 16).crops] == [
         "LR",
         "dark",
         "HR",
@@ -67,13 +66,13 @@ def test_a_box_outside_the_picture_is_refused(systems, pairs):
         panel_of(Wish("set", "a", Box(60, 0, 40)), systems, testset, 96)
 
 
-def test_the_box_is_marked_on_the_whole_picture_and_crops_keep_their_pixels():
+def test_the_box_is_marked_on_the_whole_picture():
     whole, crop = np.full((100, 100, 3), 200, np.uint8), np.full((8, 8, 3), 90, np.uint8)
-    canvas = np.asarray(draw([Panel("set/a", whole, Box(20, 20, 40), [("LR", crop)] * 3)]))
-    assert (canvas == RED).all(axis=2).any()
-    left = canvas.shape[1] - MARGIN - TILE
-    assert (canvas[MARGIN : MARGIN + TILE, left : left + TILE] == 90).all()
-    assert canvas.shape[0] == 2 * (TILE + CAPTION) + 3 * MARGIN
+    words, ((title, marked), *crops) = Panel("set/a", whole, Box(20, 30, 40), [("LR", crop)]).line()
+    assert (words, title, crops[0][0]) == ([], "set/a", "LR")
+    red = np.argwhere((marked == RED).all(axis=2))
+    assert (red.min(axis=0).tolist(), red.max(axis=0).tolist(), len(red)) == ([30, 20], [69, 59], 4 * 39)
+    assert (whole == 200).all()
 
 
 def test_the_command_draws_what_systems_there_are(pairs, monkeypatch, tiny):
@@ -84,7 +83,7 @@ def test_the_command_draws_what_systems_there_are(pairs, monkeypatch, tiny):
     assert main(["fig6", *fixed, "--rows", "2", "--side", "32"]) == 0
     shown = json.loads((folder / "fig6" / "fig6.json").read_text())
     assert (len(shown["shown"]), list(shown["missing"])) == (2, ["absent"])
-    assert decode((folder / "fig6" / "fig6.png").read_bytes(), "").shape[1] > 2 * TILE
+    assert decode((folder / "fig6" / "fig6.png").read_bytes(), "").shape[1] > 2 * 192
     assert run_command(main, ["fig6", *fixed, "--image", "set/none"]) == 2
     assert run_command(main, ["fig6", *fixed, "--image", "none/a"]) == 2
 

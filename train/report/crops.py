@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import torch
 
+from shared.contact_sheet import Line, contact_sheet
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import Task, find_tasks
 from shared.shards.reader import Dataset
-from train.evaluation.sheets import Line, busiest, sheet
+from train.evaluation.boxes import busiest
 from train.evaluation.systems import bicubic, load_network
 from train.evaluation.testsets import Image
 from train.evaluation.tiles import Tiling, upscale
@@ -46,7 +47,7 @@ def samples(runs: Sequence[RunData]) -> list[Sample] | str:
 
 def sheet_of(found: Sequence[Sample]) -> bytes:
     """The samples as one PNG."""
-    return sheet([Line(f"{sample.task}\n{sample.photograph}", list(sample.pictures.items())) for sample in found])
+    return contact_sheet([Line([each.task, each.photograph], list(each.pictures.items())) for each in found])
 
 
 def _most_detailed(rows: Dataset) -> list[int]:
