@@ -4,6 +4,7 @@ With no options: reads shards/, trains the single-task references that are missi
 runs/default. Running the same command again resumes where it stopped.
 """
 
+import os
 import re
 import sys
 from importlib import import_module
@@ -30,11 +31,19 @@ PHOTOS = "photos"
 """As `--hr`: the photographs that scikit-image carries."""
 
 
+BARE = (
+    "without options: the network msrresnet with 1.5 million parameters, policy rebalance, stage psnr, on the tasks in "
+    "shards/, into runs/default (the paper's main run is --config train/recipes/paper.yaml)"
+)
+
+
 def main(argv: list[str]) -> int:
     """The command; see `TrainSettings`. Returns the exit code.
 
     Names, paths and settings are checked before anything heavy is imported.
     """
+    if not argv and int(os.environ.get("RANK", "0")) == 0:
+        print(BARE)
     settings = with_weights_of_file(parse(TrainSettings, argv, spelling("train"), __doc__ or ""))
     require_known_names(settings)
     require_files(settings)
@@ -54,6 +63,8 @@ def require_known_names(settings: TrainSettings) -> None:
     elif settings.init is None:
         raise UsageError(f"--network.name {DETECTED} is whatever a weights file holds: give --init FILE")
     require_stage(settings.stage)
+    if settings.reference_stage:
+        require_stage(settings.reference_stage)
     make_policy(settings.policy, settings.policy_options, settings.seed)
 
 

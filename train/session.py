@@ -86,6 +86,17 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     return accelerator
 
 
+def repeats(settings: TrainSettings, tasks: Sequence[Task]) -> str:
+    """How often stored rows are shown, in words; empty where none are."""
+    samples, fewest = settings.iterations * settings.batch_size, min(task.num_rows for task in tasks)
+    if settings.source in ("fly", "gpu") or not fewest:
+        return ""
+    alone, shared = samples / fewest, samples / len(tasks) / fewest
+    text = f"a stored row is shown up to {alone:.3g} times to a reference, {shared:.3g} times at equal volumes"
+    limit = settings.max_repeats
+    return text if limit is None else f"{text}; after {limit:g} times samples are made on the fly (max_repeats)"
+
+
 def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Accelerator) -> None:
     """Say what will be trained and what it costs, before it begins."""
     settings, spec, ranks, device = (
@@ -101,6 +112,8 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
         print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {settings.hr}")
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
+    if told := repeats(settings, training_plan.tasks):
+        print(told)
     if training_plan.uses_groups and training_plan.grouping:
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
     if not training_plan.lacks_groups and all(is_finished(job.folder, job.iterations) for job in jobs):

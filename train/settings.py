@@ -141,6 +141,12 @@ class TrainSettings:
     stage: str = option(
         "psnr", "what is trained on: psnr (L1) or gan (L1, perceptual, U-Net discriminator)", affects="losses"
     )
+    reference_stage: str | None = option(
+        None,
+        "what references are trained on: psnr or gan (default: as --stage, so that gaps compare like with like)",
+        affects="mixture",
+        absent=None,
+    )
     gan: GANSettings = option(GANSettings, "losses of --stage gan", affects="losses")
     init_discriminator: str | None = option(
         None, "weights that the discriminator starts from (default: random)", affects="losses", by_content=True

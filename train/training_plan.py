@@ -163,7 +163,7 @@ class TrainingPlan:
     def groups_protocol(self) -> dict[str, Any]:
         """How groups are found, and from what."""
         return {
-            **self._comparable(without=FIXED_IN_TRIALS),
+            **self._comparable(self.settings, FIXED_IN_TRIALS),
             "degradations": degradations(self.tasks),
             "grouping": to_plain(self.settings.grouping),
             "patch": self.tasks[0].patch,
@@ -171,12 +171,17 @@ class TrainingPlan:
             "val_rows": self.tasks[0].val_manifest.identity(),
         }
 
-    def _comparable(self, without: Sequence[str] = ()) -> dict[str, Any]:
+    @property
+    def reference_settings(self) -> TrainSettings:
+        """The run's settings with the stage that references have."""
+        return replace(self.settings, stage=self.settings.reference_stage or self.settings.stage)
+
+    def _comparable(self, settings: TrainSettings, without: Sequence[str] = ()) -> dict[str, Any]:
         """The options that make equal steps equal training, and what they start from.
 
         An option that is younger than some traces and packs is left out while it has the value that they had in effect.
         """
-        settings, absent = self.settings, absent_values(TrainSettings)
+        absent = absent_values(TrainSettings)
         found: dict[str, Any] = {}
         for name in affecting(TrainSettings, *COMPARABLE):
             value = getattr(settings, name)
@@ -213,7 +218,7 @@ class TrainingPlan:
         """
         settings = self.settings
         return {
-            **self._comparable(),
+            **self._comparable(self.reference_settings),
             **supply(task, settings.source, settings.max_repeats, self.contents.get(HR)),
             "train_rows": begun_with(run or Path(settings.run), f"{task.name}/train") or task.identity(),
             "val_rows": task.val_manifest.identity(),
@@ -280,13 +285,15 @@ class TrainingPlan:
     def single(self, task: Task, title: str, folder: Path, iterations: int, others: Sequence[Task] = ()) -> RunSpec:
         """A network trained on one task alone; `others` are the tasks that it is evaluated on beside its own."""
         settings = replace(
-            self.settings,
+            self.reference_settings,
             mode="single",
             task=task.name,
             iterations=iterations,
             groups=None,
             **{name: getattr(NO_MIXTURE, name) for name in affecting(TrainSettings, "mixture")},
         )
+        contents = {name: self.contents[name] for name in (HR, INIT) if name in self.contents}
+        contents |= self.contents if settings.stage == self.settings.stage else make_stage(settings).contents()
         protocol = self.protocol(task, folder)
         trace = self._trace(task, folder) or Trace(task.name, protocol)
         require_same_protocol(trace, protocol, folder, ABSENT)
@@ -301,7 +308,7 @@ class TrainingPlan:
             trace=trace,
             others=others,
             pool=self.pool,
-            contents=self.contents,
+            contents=contents,
         )
 
     def pilot_traces(self) -> list[Trace]:

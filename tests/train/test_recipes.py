@@ -3,14 +3,17 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import gen.render
 from shared.config import parse
+from tests.train.command import run
 from train.networks.build import build_network, num_parameters
 from train.networks.discriminator import UNetDiscriminator
 from train.optimisation.losses import LAYER_WEIGHTS, VGG19
+from train.session import repeats
 from train.settings import GANSettings, TrainSettings
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
@@ -59,6 +62,25 @@ def test_the_papers_run_is_what_it_states_from_the_released_realesrnet() -> None
     (launch,) = (words for words in commands("paper") if words[0] == "accelerate")
     assert launch[2:5] == ["--multi_gpu", "--num_processes", "8"]
     assert read(*launch[6:]) == settings
+
+
+def test_without_options_the_first_line_says_what_is_trained_and_where_the_papers_run_is(tmp_path: Path) -> None:
+    outcome = run([], tmp_path)
+    assert outcome.code == 1  # there are no shards
+    first = outcome.stdout.splitlines()[0]
+    assert "network msrresnet with 1.5 million parameters, policy rebalance, stage psnr" in first
+    assert "--config train/recipes/paper.yaml" in first
+    network = read().network
+    assert num_parameters(build_network(network.name, network.options, 4, 0)) == PARAMETERS["realsrgan"]
+
+
+def test_the_announcement_says_how_often_rows_repeat() -> None:
+    tasks = [SimpleNamespace(num_rows=20_000)] * 4
+    assert repeats(recipe("paper"), tasks) == (
+        "a stored row is shown up to 960 times to a reference, 240 times at equal volumes; after 10 times samples are "
+        "made on the fly (max_repeats)"
+    )
+    assert repeats(read("--source", "fly"), tasks) == ""
 
 
 @pytest.mark.parametrize("name", [*NAMES, "paper"])

@@ -72,6 +72,22 @@ def test_both_losses_are_logged_and_both_networks_saved(whole_gan: Path) -> None
     assert sorted(optimizers) == ["discriminator", "generator"]
 
 
+def test_references_of_a_gan_run_have_its_stage_or_another_that_is_asked_for(
+    sharp_shards: Path, tmp_path: Path
+) -> None:
+    """References that a run of stage psnr would train serve a GAN run that asks for them, and no other."""
+    succeed(gan_flags(sharp_shards, stage="psnr", mode="references", references="l1"), tmp_path)
+    named = {"policy": "rebalance", "references": "l1"}
+    outcome = run(gan_flags(sharp_shards, **named), tmp_path)
+    assert outcome.code in (1, 2)
+    assert "was trained with stage = 'psnr', this run has 'gan'" in outcome.errors[0]
+    outcome = succeed(gan_flags(sharp_shards, **named, reference_stage="psnr"), tmp_path)
+    assert "to train: 1 networks" in outcome.stdout
+    assert len(critics(tmp_path / "run")) == 2
+    outcome = run(gan_flags(sharp_shards, **named), tmp_path)
+    assert "was begun with reference_stage = 'psnr', now it is None" in outcome.errors[0]
+
+
 @pytest.mark.parametrize(("number", "steps"), [(signal.SIGTERM, 2), (signal.SIGKILL, 5)])
 def test_a_gan_goes_on_exactly(
     sharp_shards: Path, whole_gan: Path, tmp_path: Path, number: signal.Signals, steps: int
