@@ -1,4 +1,4 @@
-"""HR crops of a shard, cut from photographs that are decoded as seldom as can be."""
+"""The HR crops of a shard: each HR image is decoded at most once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from shared.photos.photo_cache import fetch
 def cut(crops: Sequence[Crop], patch: int) -> Iterator[np.ndarray]:
     """The crops in order, uint8 [patch, patch, 3].
 
-    A photograph whose pixels are not kept on this machine is decoded once, and its crops wait in memory for their turn.
+    An HR image whose pixels are not in the photo cache is decoded once, and its crops wait in memory for their turn.
     Raises `RunError` as `fetch` does.
     """
     waiting: dict[int, np.ndarray] = {}

@@ -1,7 +1,7 @@
-"""Build a whole-image test set: one LR image per HR picture and task, with its plan.
+"""Build a whole-image test set: one LR image per HR image and task, with its plan.
 
 div2k4level: the paper's four tasks; div2k-random: the full Real-ESRGAN space. Any HR folder will do; the paper's is
-DIV2K's validation set. A picture gets the same LR images in every set with the same seed. Running the same command
+DIV2K's validation set. An image gets the same LR images in every set with the same seed. Running the same command
 again renders only what is missing.
 """
 
@@ -31,14 +31,14 @@ from shared.degradation.presets import SPACES
 from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.images import encode_png, png_size
-from shared.photos.find import HRImage, HRImageSet, find_hr_images
+from shared.photos.find import HRImage, HRImageSet, find_hr_images, is_skimage
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import read
 from shared.progress import progress_bar
 from shared.records import canonical_json, require_fields
 from shared.shards.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
 from shared.storage.atomic import locked, write_bytes
-from shared.text import BYTE_UNITS, TIME_UNITS, quantity
+from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 NAMES = {"div2k4level": ("paper", "2x2"), "div2k-random": ("realesrgan", "full")}
 """Space and partition of each set."""
@@ -51,13 +51,13 @@ class TestsetSettings:
     """What `gen.testset` can be asked for."""
 
     name: str = option("div2k4level", f"which set: {', '.join(NAMES)}")
-    hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = scikit-image's validation pair")
+    hr: str = option("photos", "folder of HR images, searched recursively; 'photos' = scikit-image's validation pair")
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
     space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}, or a YAML file (see gen.space)")
     partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
-    licence: str | None = option(None, "licence of the HR pictures; without it the set says 'not given'")
+    licence: str | None = option(None, "licence of the HR images; without it the set says 'not given'")
     sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes, about 1 GB each (default: all cores)")
     dry_run: bool = option(False, "say what would be done and stop")
@@ -65,7 +65,7 @@ class TestsetSettings:
 
 @dataclass(frozen=True)
 class TestsetRecipe:
-    """Everything that decides a set's pictures. photographs: hash of the list of HR pictures with their hashes."""
+    """Everything that decides a set's images. photographs: hash of the list of HR images with their hashes."""
 
     name: str
     space: str
@@ -88,7 +88,7 @@ class TestsetRecipe:
 
 @dataclass(frozen=True)
 class Work:
-    """One photograph to render in all tasks, into `folder` under `name`."""
+    """One HR image to render in all tasks, into `folder` under `name`."""
 
     folder: str
     recipe: TestsetRecipe
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
         settings.hr,
         "val",
         space.least_patch(settings.scale),
-        None if settings.hr == "photos" else settings.hr,
+        None if is_skimage(settings.hr) else settings.hr,
         sources=read_sources(settings.sources, settings.licence),
     )
     recipe = TestsetRecipe(
@@ -145,12 +145,13 @@ def main(argv: list[str]) -> int:
         _render(missing, settings.workers)
         record = _record(folder, recipe, photos, works)
         record.save(folder)
-    print(f"{folder}: {len(works)} images in {len(recipe.tasks())} tasks ({', '.join(record.tasks)})")
+    tasks = counted(len(record.tasks), "task")
+    print(f"{folder}: {counted(len(works), 'image')} in {tasks} ({', '.join(record.tasks)})")
     return 0
 
 
 def _names(photographs: Sequence[HRImage]) -> dict[str, HRImage]:
-    """The photographs by the name of their files. Raises `UsageError` when two would have the same."""
+    """The HR images by the names of their files in the set. Raises `UsageError` when two would have the same."""
     named: dict[str, HRImage] = {}
     for photo in photographs:
         name = os.path.splitext(photo.id)[0].replace("/", "-").lstrip(".")  # noqa: PTH122 - an id, not a path here
@@ -186,7 +187,7 @@ def _announce(photos: HRImageSet, works: Sequence[Work], missing: Sequence[Work]
         print(note)
     skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
     tasks = ", ".join(task.name for task in works[0].recipe.tasks())
-    print(f"{len(works)} photographs{skipped}, tasks {tasks}; {len(missing)} of {len(works)} to render")
+    print(f"{counted(len(works), 'HR image')}{skipped}, tasks {tasks}; {len(missing)} of {len(works)} to render")
     if missing:
         seconds, size = _calibrate(missing[0])
         pixels = sum(work.photograph.height * work.photograph.width for work in missing)
@@ -195,7 +196,7 @@ def _announce(photos: HRImageSet, works: Sequence[Work], missing: Sequence[Work]
 
 
 def _calibrate(work: Work) -> tuple[float, float]:
-    """Seconds and bytes for each HR pixel in all tasks, from a corner of one photograph."""
+    """Seconds and bytes for each HR pixel in all tasks, from a corner of one image."""
     corner = _read(work.photograph, work.recipe.scale)[:CALIBRATION_SIDE, :CALIBRATION_SIDE]
     start, size = time.perf_counter(), len(encode_png(corner))
     for task in work.recipe.tasks():
@@ -205,7 +206,7 @@ def _calibrate(work: Work) -> tuple[float, float]:
 
 
 def _render(missing: Sequence[Work], workers: int) -> None:
-    """Render in processes of one thread each. Raises `RunError` when pictures failed, after all were tried."""
+    """Render in processes of one thread each. Raises `RunError` when images failed, after all were tried."""
     failures = []
     with progress_bar(len(missing), "image", disable=not missing) as bar:
         for reason in _attempts(missing, min(workers, len(missing))):
@@ -215,7 +216,7 @@ def _render(missing: Sequence[Work], workers: int) -> None:
             bar.update()
     if failures:
         raise RunError(
-            f"{len(failures)} of {len(missing)} images failed; run the same command again to retry only those"
+            f"{len(failures)} of {counted(len(missing), 'image')} failed; the same command tries only those again"
         )
 
 
@@ -236,7 +237,7 @@ def _attempts(missing: Sequence[Work], workers: int) -> Iterator[str]:
 
 
 def attempt(work: Work) -> str:
-    """Render one photograph in all tasks; the reason if that fails, else an empty text."""
+    """Render one HR image in all tasks; the reason if that fails, else an empty text."""
     try:
         hr, folder = _read(work.photograph, work.recipe.scale), Path(work.folder)
         write_bytes(hr_path(folder, work.name), encode_png(hr))
@@ -250,13 +251,13 @@ def attempt(work: Work) -> str:
 
 
 def _read(photograph: HRImage, scale: int) -> np.ndarray:
-    """The photograph, cropped at the right and the bottom to a multiple of the scale."""
+    """The HR image, cropped at the right and the bottom to a multiple of the scale."""
     height, width = (side // scale * scale for side in (photograph.height, photograph.width))
     return read(photograph)[:height, :width]
 
 
 def _degrade(hr: np.ndarray, work: Work, task: Subspace) -> tuple[np.ndarray, str]:
-    """The LR picture in a task and the JSON of its plan, keyed by the photograph's hash: the same in every set."""
+    """The LR image of a task and the JSON of its plan, keyed by the hash of the file: the same in every set."""
     from shared.degradation.cpu import render  # here, so that the command answers before OpenCV is loaded
 
     row, (height, width, _) = int(work.photograph.sha256[:12], 16), hr.shape

@@ -1,4 +1,4 @@
-"""Licence and attribution of HR pictures, as the user states them. What was not given is called so, never guessed."""
+"""Licence and attribution of HR images, as the user states them. What was not given is called so, never guessed."""
 
 import fnmatch
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ import yaml
 from ..errors import UsageError
 
 NOT_GIVEN = "not given"
+MAX_TEXT = 10_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Sources:
-    """Terms by glob pattern of a picture's path below its folder (`*` also crosses folders); `default` for the rest."""
+    """Terms by glob pattern of an image's path below its folder (`*` also crosses folders); `default` for the rest."""
 
     entries: tuple[tuple[str, Terms], ...] = ()
     default: Terms = Terms()
@@ -34,7 +35,7 @@ class Sources:
         return self != Sources()
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raises `UsageError` for a pattern that matches none of the pictures, and for one that two entries dispute."""
+        """Raises `UsageError` for a pattern that matches no image, and for two that match one image and differ."""
         unused, names = {pattern for pattern, _ in self.entries}, list(ids)
         for name in names:
             matching = [(pattern, terms) for pattern, terms in self.entries if fnmatch.fnmatchcase(name, pattern)]
@@ -48,12 +49,12 @@ class Sources:
                     )
         if unused:
             raise UsageError(
-                f"source pattern {min(unused)!r} matches none of the {len(names)} pictures: it is held against the "
+                f"source pattern {min(unused)!r} matches none of the {len(names)} images: it is compared with the "
                 "path below the HR folder"
             )
 
     def terms(self, name: str) -> Terms:
-        """The terms of one picture."""
+        """The terms of one image."""
         return next((terms for pattern, terms in self.entries if fnmatch.fnmatchcase(name, pattern)), self.default)
 
 
@@ -61,7 +62,7 @@ NO_SOURCES = Sources()
 
 
 def read_sources(file: str | None, licence: str | None) -> Sources:
-    """What `--sources` and `--licence` say together: the licence is that of pictures without a source of their own.
+    """What `--sources` and `--licence` say together: the licence is that of images without a source of their own.
 
     file: YAML or JSON, a list of {pattern, licence, attribution, url}; the last two may be absent.
     Raises `UsageError` that names the entry and the key when it is anything else.
@@ -98,4 +99,6 @@ def _text(value: Any, where: str) -> str:
     """One line of text."""
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{where} is {value!r}: it must be text, and not empty")
+    if len(value) > MAX_TEXT:
+        raise UsageError(f"{where} has {len(value)} characters: it may have {MAX_TEXT}, since every row repeats it")
     return " ".join(value.split())

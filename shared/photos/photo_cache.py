@@ -1,8 +1,8 @@
-"""Decoded photographs, kept once a machine as raw pixels: a crop is then a few pages of a file.
+"""The photo cache: decoded HR images, kept once a machine as raw pixels. A crop is then a few pages of a file.
 
-Decoding a photograph of 3 megapixels takes as long as rendering a dozen pairs. Its pixels are kept under the hash of
-its file, so a changed file is another photograph, and with a checksum that is compared when a process first uses them:
-what a crash or a disk has damaged is decoded again. No byte of a shard depends on what is kept.
+Decoding an image of 3 megapixels takes as long as rendering a dozen pairs. Its pixels are kept under the hash of its
+file, so a changed file is another image, and with a checksum that is compared when a process first uses them: what a
+crash or a disk has damaged is decoded again. No byte of a shard depends on what is kept.
 
 REALSR_CACHE names the folder (default: realsr-rebalance/photographs in the user's cache folder; empty: nothing is
 kept), REALSR_CACHE_GB the space it may take (default 16). The last tenth of a disk is left alone.
@@ -41,7 +41,7 @@ _verified: set[str] = set()
 
 
 def cache_folder() -> Path | None:
-    """Where decoded photographs are kept, or None."""
+    """The folder of the photo cache, or None."""
     folder = os.environ.get("REALSR_CACHE")
     if folder is None:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -50,7 +50,7 @@ def cache_folder() -> Path | None:
 
 
 def cache_bytes() -> int:
-    """How much may be kept. Raises `UsageError` for what is not a number of gigabytes."""
+    """How many bytes may be kept. Raises `UsageError` for what is not a number of gigabytes."""
     text = os.environ.get("REALSR_CACHE_GB", str(DEFAULT_GB))
     try:
         gigabytes = float(text)
@@ -62,7 +62,7 @@ def cache_bytes() -> int:
 
 
 def kept(key: str) -> np.ndarray | None:
-    """The kept pixels of a photograph, uint8 [h, w, 3] RGB, read-only, mapped from the disk; None when there are none.
+    """The kept pixels of an HR image, uint8 [h, w, 3] RGB, read-only, mapped from the disk; None when there are none.
 
     key: names the pixels (`HRImage.key`). A map is part of a process's memory while it is held: copy what you need.
     """
@@ -79,7 +79,7 @@ def kept(key: str) -> np.ndarray | None:
 
 
 def keep(key: str, image: np.ndarray) -> bool:
-    """Keep the pixels of a photograph if there is room; says whether they are kept. A full disk is no error."""
+    """Keep the pixels of an HR image if there is room. Returns whether they are kept; a full disk is no error."""
     path = _path(key)
     if path is None:
         return False
@@ -109,7 +109,7 @@ def _path(key: str) -> Path | None:
 
 
 def _image(key: str, pages: mmap.mmap) -> np.ndarray | None:
-    """The picture in a file, or None for a damaged one."""
+    """The image in a file, or None for a damaged one."""
     if len(pages) < TRAILER.size:
         return None
     height, width, checksum = TRAILER.unpack_from(pages, len(pages) - TRAILER.size)
@@ -144,9 +144,9 @@ def _make_room(folder: Path, size: int) -> bool:
 
 
 def fetch(photograph: "HRImage") -> tuple[np.ndarray, bool]:
-    """A photograph, uint8 [h, w, 3] RGB, and whether its pixels are kept, so that it can be had again for nothing.
+    """An HR image, uint8 [h, w, 3] RGB, and whether its pixels are kept, so that reading it again costs nothing.
 
-    Kept pixels are mapped and read-only; their file is not looked at. Raises `RunError` as `read` does.
+    Kept pixels are mapped and read-only; the image file is not read. Raises `RunError` as `read` does.
     """
     image = kept(photograph.key)
     if image is not None:
@@ -157,21 +157,21 @@ def fetch(photograph: "HRImage") -> tuple[np.ndarray, bool]:
 
 
 def read(photograph: "HRImage") -> np.ndarray:
-    """A photograph from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
+    """An HR image from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
     path = photograph.path
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise RunError(
-            f"HR picture {path} was listed but cannot be read now ({error.strerror}): "
+            f"HR image {path} was listed but cannot be read now ({error.strerror}): "
             "put it back and run the same command again"
         ) from error
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise RunError(
-            f"HR picture {path} has changed since it was listed: pictures must stay as they are while a command "
+            f"HR image {path} has changed since it was listed: images must stay as they are while a command "
             "works; run it again"
         )
     try:
         return photograph.fit(decode(data, path))
     except ValueError as error:
-        raise RunError(f"HR picture {error}, although it could be when it was listed: is memory short?") from error
+        raise RunError(f"HR image {error}, although it could be when it was listed: is memory short?") from error

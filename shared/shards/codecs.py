@@ -1,7 +1,7 @@
 """How the HR crop of a row is stored. A codec is one entry of `CODECS`; what each costs: docs/benchmarks.md.
 
-The LR picture is always PNG, and always made from the HR crop *as stored*: with a codec that loses something, from what
-it decodes to, so that any LR can be rendered again from its shard alone.
+The LR image is always PNG, and always made from the HR crop *as stored*: with a lossy codec, from what the crop decodes
+to, so that any LR image can be rendered again from its shard alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 class Codec:
     """extension: of the member's name. magic: what its bytes begin with. size: (height, width) from the header alone.
 
-    encode: uint8 [H, W, 3] RGB to bytes, equal bytes for equal pictures. decode: back, `name` stands in the error.
-    size and decode raise ValueError for bytes that are no such picture.
+    encode: uint8 [H, W, 3] RGB to bytes, equal bytes for equal images. decode: back, `name` stands in the error.
+    size and decode raise ValueError for bytes that are no such image.
     """
 
     extension: str
@@ -34,11 +34,11 @@ class Codec:
 
 
 def codec_of(data: bytes | memoryview, name: str) -> Codec:
-    """The codec that wrote a picture, by its first bytes. Raises ValueError when it is none of ours."""
+    """The codec that wrote an image, by its first bytes. Raises ValueError for an unknown one."""
     for codec in CODECS.values():
         if data[: len(codec.magic)] == codec.magic:
             return codec
-    raise ValueError(f"{name} is not a picture of a known codec ({', '.join(CODECS)})")
+    raise ValueError(f"{name} is not an image of a known codec ({', '.join(CODECS)})")
 
 
 def _encode_ppm(image: np.ndarray) -> bytes:

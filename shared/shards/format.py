@@ -211,7 +211,7 @@ def check_bytes(data: bytes | memoryview, side: int, name: str, crc32: int | Non
     return codec
 
 
-def decode_picture(
+def decode_member(
     data: bytes | memoryview, side: int, name: str, crc32: int | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Decode a member that must be `side` x `side` pixels. Raises ValueError, before allocating, if it is not.
@@ -247,8 +247,8 @@ def decode_pair(
     try:
         row = Row.from_json(bytes(meta))
         return Pair(
-            decode_picture(hr, row.patch, f"{key}.hr", row.hr_crc32, out[0]),
-            decode_picture(lr, row.patch // row.scale, f"{key}.lr", row.lr_crc32, out[1]),
+            decode_member(hr, row.patch, f"{key}.hr", row.hr_crc32, out[0]),
+            decode_member(lr, row.patch // row.scale, f"{key}.lr", row.lr_crc32, out[1]),
             row,
         )
     except ValueError as error:

@@ -22,8 +22,8 @@ from .format import (
     Places,
     Row,
     check_bytes,
+    decode_member,
     decode_pair,
-    decode_picture,
     group_rows,
     read_index,
 )
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
 
 
 def tar_members(tar: Path) -> Iterator[Member]:
-    """The members of a tar in order. Nothing is ever unpacked.
+    """The members of a tar in order. Nothing is unpacked.
 
     Raises ValueError at the first that is no plain file of a row's size, and where the tar is damaged or cut.
     """
@@ -66,7 +66,7 @@ class ShardFile:
     def __init__(self, tar: Place, num_rows: int, called: Place | None = None) -> None:
         """called: its name in errors, if not the path.
 
-        Raises `LostRowError` when a file is missing, or the index fits not the tar or not the number of rows.
+        Raises `LostRowError` when a file is missing, or the index does not fit the tar or the number of rows.
         """
         self.path, self._name = tar, called or tar
         try:
@@ -100,7 +100,7 @@ class ShardFile:
         return self.read(row)
 
     def read(self, row: int, out: Places | tuple[None, None] = (None, None)) -> Pair:
-        """Row `row`, its pictures in given memory if there is some. Raises as indexing does."""
+        """Row `row`, its images in given memory if there is some. Raises as indexing does."""
         members = self._rows[row]
         start, end = members[0].offset, members[-1].offset + members[-1].size
         data = memoryview(self._pread(end - start, start))
@@ -127,12 +127,12 @@ class ShardFile:
         meta = self.meta(row)
         try:
             data = self._pread(member.size, member.offset)
-            return decode_picture(data, meta.patch, f"{member.key}.hr", meta.hr_crc32)
+            return decode_member(data, meta.patch, f"{member.key}.hr", meta.hr_crc32)
         except ValueError as error:
             raise LostRowError(f"{self._name}: row {member.key} is damaged: {error}") from error
 
     def meta(self, row: int) -> Row:
-        """What a row says of itself, without its pictures. Raises `LostRowError` as indexing does."""
+        """The JSON of a row, without its images. Raises `LostRowError` as indexing does."""
         _, member, _ = self._rows[row]
         try:
             return Row.from_json(self._pread(member.size, member.offset))
@@ -153,9 +153,9 @@ class ShardFile:
 
 
 OpenShard = Callable[[Place, ShardEntry], ShardFile]
-"""Opens a shard by where it is and what the manifest says of it. Raises `LostRowError` when that cannot be."""
+"""Opens a shard by its place and its entry in the manifest. Raises `LostRowError` when that cannot be."""
 OPEN_SHARDS = 64
-"""Shards of a dataset that are open at a time: their files are bounded, and so is the memory of their indexes."""
+"""Shards of a dataset that are open at a time, which bounds open files and the memory of indexes."""
 
 
 def open_in_place(tar: Place, entry: ShardEntry) -> ShardFile:
@@ -173,7 +173,7 @@ class Dataset:
         open_shard: OpenShard = open_in_place,
         max_open: int = OPEN_SHARDS,
     ) -> None:
-        """manifest: what is in the folder, if that is known.
+        """manifest: that of the folder, if it has been read already.
 
         Raises `RunError` when the folder holds no readable manifest.
         """
@@ -195,7 +195,7 @@ class Dataset:
         return self.read(row)
 
     def read(self, row: int, out: Places | tuple[None, None] = (None, None)) -> Pair:
-        """The same, its pictures in given memory if there is some."""
+        """The same, its images in given memory if there is some."""
         shard, place = self._find(row)
         pair = shard.read(place, out)
         self._require_size(pair.row.patch, pair.row.scale, row)
@@ -209,7 +209,7 @@ class Dataset:
         return image
 
     def meta(self, row: int) -> Row:
-        """What a row says of itself, without its pictures. Raises as indexing does."""
+        """The JSON of a row, without its images. Raises as indexing does."""
         shard, place = self._find(row)
         return shard.meta(place)
 

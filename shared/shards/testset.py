@@ -20,7 +20,7 @@ TESTSET_FORMAT = "realsr-testset-v1"
 
 @dataclass(frozen=True)
 class TestImage:
-    """One picture of a set. name: of its files, without ending. photograph: sha256 of the file it was read from.
+    """One image of a set. name: of its files, without ending. photograph: sha256 of the file it was read from.
 
     height, width: of HR, which is cropped at the right and the bottom to a multiple of the scale. licence: as given.
     hr_sha256: of the HR file. lr_sha256: of the LR file of every task.
@@ -39,7 +39,7 @@ class TestImage:
 
 @dataclass(frozen=True)
 class TestSetRecord:
-    """The content of testset.json. recipe: everything that decides the pictures (`gen.testset.Recipe`)."""
+    """The content of testset.json. recipe: everything that decides the images (`gen.testset.TestsetRecipe`)."""
 
     __test__ = False
 
@@ -59,17 +59,17 @@ class TestSetRecord:
 
 
 def hr_path(folder: Path, image: str) -> Path:
-    """Where the HR picture of an image lies."""
+    """Where an HR image lies."""
     return folder / "HR" / f"{image}.png"
 
 
 def lr_path(folder: Path, task: str, image: str) -> Path:
-    """Where the LR picture of an image in a task lies."""
+    """Where the LR image of a task lies."""
     return folder / "LR" / task / f"{image}.png"
 
 
 def plan_path(folder: Path, task: str, image: str) -> Path:
-    """Where the plan of an LR picture lies."""
+    """Where the plan of an LR image lies."""
     return folder / "plans" / task / f"{image}.json"
 
 

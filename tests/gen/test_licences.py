@@ -116,7 +116,7 @@ def test_one_sources_file_serves_train_and_validation_folders(render, sources, h
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([{"pattern": "q*", "licence": "A"}], r"source pattern 'q\*' matches none of the 6 pictures"),
+        ([{"pattern": "q*", "licence": "A"}], r"source pattern 'q\*' matches none of the 6 images"),
         (
             [{"pattern": "p*", "licence": "A"}, {"pattern": "*1.png", "licence": "B"}],
             r"'p1.png' is matched by two sources that differ, 'p\*' \(A\) and '\*1.png' \(B\)",

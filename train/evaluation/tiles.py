@@ -1,7 +1,7 @@
-"""Large pictures through a network in tiles without seams.
+"""Large images through a network in tiles without seams.
 
 A tile is computed with `overlap` pixels around it that are then thrown away. With an overlap of the network's receptive
-radius the result is that of the whole picture; networks with attention or very deep ones get as much as is sensible.
+radius the result is that of the whole image; networks with attention or very deep ones get as much as is sensible.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shared.errors import RunError, UsageError
 
 ALIGN = 16
-"""Tiles begin at multiples of it, so that windows of attention fall on the same pixels as in the whole picture."""
+"""Tiles begin at multiples of it, so that windows of attention fall on the same pixels as in the whole image."""
 MAX_OVERLAP = 32
 """LR pixels, for networks that see farther: thrice what Real-ESRGAN's own program takes (tile_pad 10)."""
 LIVE_TENSORS = 4
@@ -45,7 +45,7 @@ class Footprint:
 
 @torch.no_grad()
 def footprint(network: nn.Module, device: torch.device) -> Footprint:
-    """Run a small picture through the network and add up what its layers do.
+    """Run a small image through the network and add up what its layers do.
 
     The radius is the sum over all convolutions, a bound for any way they are connected.
     """
@@ -107,7 +107,7 @@ def upscale(
         top, bottom = _widen(rows, tiling.overlap, height)
         left, right = _widen(columns, tiling.overlap, width)
         image = torch.from_numpy(lr[top:bottom, left:right].astype(np.float32)).div_(levels).permute(2, 0, 1)[None]
-        large = _enlarge_tile(network, image.to(device)).mul(levels).round().permute(1, 2, 0).cpu().numpy()
+        large = _upscale_tile(network, image.to(device)).mul(levels).round().permute(1, 2, 0).cpu().numpy()
         y, x = (rows.start - top) * scale, (columns.start - left) * scale
         kept = large[y : y + len(rows) * scale, x : x + len(columns) * scale]
         output[rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale] = kept
@@ -115,7 +115,7 @@ def upscale(
     return output
 
 
-def _enlarge_tile(network: nn.Module, image: Tensor) -> Tensor:
+def _upscale_tile(network: nn.Module, image: Tensor) -> Tensor:
     """float [1, 3, h, w] in [0, 1] to [3, scale h, scale w]."""
     try:
         return network(image)[0].clamp(0, 1)
@@ -128,7 +128,7 @@ def _enlarge_tile(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[range, range]]:
-    """Rows and columns of each tile; the whole picture at once if it is no larger than a tile with its overlap."""
+    """Rows and columns of each tile; the whole image at once if it is no larger than a tile with its overlap."""
     side = tiling.tile + 2 * tiling.overlap
     if height * width <= side**2:
         yield range(height), range(width)

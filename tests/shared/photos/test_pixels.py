@@ -59,17 +59,17 @@ def test_errors_say_what_happened_to_which_file_and_what_to_do(photograph, cache
     path = Path(photograph.path)
     not_a_picture = replace(photograph, sha256=hashlib.sha256(b"text").hexdigest())
     path.write_bytes(b"text")
-    with pytest.raises(RunError, match=rf"^HR picture {path} cannot be decoded: .*listed: is memory short\?$"):
+    with pytest.raises(RunError, match=rf"^HR image {path} cannot be decoded: .*listed: is memory short\?$"):
         fetch(not_a_picture)
     with pytest.raises(
         RunError,
-        match=rf"^HR picture {path} has changed since it was listed: pictures must stay as they are .*; run it again$",
+        match=rf"^HR image {path} has changed since it was listed: images must stay as they are .*; run it again$",
     ):
         fetch(photograph)
     path.unlink()
     with pytest.raises(
         RunError,
-        match=rf"^HR picture {path} was listed but cannot be read now \(No such file or directory\): put it back",
+        match=rf"^HR image {path} was listed but cannot be read now \(No such file or directory\): put it back",
     ):
         read(photograph)
     assert not cache.exists()

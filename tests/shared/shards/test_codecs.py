@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shared.shards.codecs import CODECS, codec_of
-from shared.shards.format import decode_picture, extensions
+from shared.shards.format import decode_member, extensions
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
@@ -45,12 +45,12 @@ def test_equal_pictures_give_equal_bytes_and_pillow_reads_them(codec):
 @every_codec
 def test_what_is_cut_short_or_of_another_size_is_refused(codec):
     data = codec.encode(picture(76, 76))
-    assert decode_picture(memoryview(data), 76, "key.hr").shape == (76, 76, 3)
+    assert decode_member(memoryview(data), 76, "key.hr").shape == (76, 76, 3)
     with pytest.raises(ValueError, match=rf"key\.hr\.{codec.extension} is \(76, 76\) pixels: the row says 80 x 80"):
-        decode_picture(data, 80, "key.hr")
+        decode_member(data, 80, "key.hr")
     for length in (0, 2, 5, 12, 20):
         with pytest.raises(ValueError, match=r".+"):
-            decode_picture(data[:length], 76, "key.hr")
+            decode_member(data[:length], 76, "key.hr")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_cut_short_or_of_another_size_is_refused(codec):
 )
 def test_hostile_headers_are_value_errors(data):
     with pytest.raises(ValueError, match=r".+"):
-        decode_picture(data, 76, "key.hr")
+        decode_member(data, 76, "key.hr")
 
 
 def test_members_are_named_by_their_codec():
