@@ -105,7 +105,7 @@ def test_training_crops_differ_between_tasks(render, tmp_path):
 def test_subspace_all_renders_the_partition(hr, tmp_path):
     options = ["--hr", str(hr), "--out", str(tmp_path), "--count", "2", "--patch", "76", "--workers", "1"]
     assert gen.render.main([*options, "--partition", "1x3"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b0n0", "b0n1", "b0n2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "b0n0", "b0n1", "b0n2"]
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ def test_a_dataset_in_a_bucket_is_byte_for_byte_the_one_on_a_disk(store, url, re
     folder = render_to(url)
     assert contents_of(folder) == local_contents(rendered)
     names = [path.rpartition("/")[2] for path in store.puts]
-    assert names[-4:] == ["config.yaml", "README.md", MANIFEST, "SHA256SUMS"]
-    endings = [name.rpartition(".")[2] for name in names[1:-4]]
+    assert names[-5:] == ["config.yaml", "README.md", MANIFEST, "SHA256SUMS", "README.md"]
+    endings = [name.rpartition(".")[2] for name in names[1:-5]]
     assert endings == ["tar", "idx", "json"] * 3  # each shard whole before the next, its record last
     assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file() and path.name != ".lock"] == []
 
@@ -147,12 +147,12 @@ def test_a_dataset_in_a_bucket_grows_and_loses_its_superseded_shard(store, url, 
 
 
 @pytest.mark.parametrize(
-    "refused", [1, 3, 11, 14, *(pytest.param(n, marks=slow) for n in (2, 4, 5, 6, 7, 8, 9, 10, 12, 13))]
+    "refused", [1, 3, 11, 15, *(pytest.param(n, marks=slow) for n in (2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14))]
 )
 def test_a_refused_upload_at_any_point_leaves_the_truth_and_the_same_command_finishes(
     refused, store, url, render_to, rendered, capsys
 ):
-    """The plan, three shards of three objects, four files around them: 14 uploads."""
+    """The plan, three shards of three objects, four files around them, the card above: 15 uploads."""
     store.refuse = lambda path: len(store.puts) == refused
     folder = Remote(url) / "noise"
     assert run_command(lambda _: render_to(url) and 0, []) == 1
@@ -160,7 +160,7 @@ def test_a_refused_upload_at_any_point_leaves_the_truth_and_the_same_command_fin
     assert "Traceback" not in said
     assert "quota exceeded" in said
     found = listing(folder)
-    assert (MANIFEST in found) == (refused == 14)
+    assert (MANIFEST in found) == (refused >= 14)
     if MANIFEST in found:
         assert all(found[entry.url].size == entry.filesize for entry in load_manifest(folder).shardlist)
     store.refuse = lambda path: False
