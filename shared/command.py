@@ -11,6 +11,7 @@ COMMANDS = {
     "status": ("gen.status", "show which shards are done, failed or pending"),
     "merge": ("gen.merge", "join parts that were rendered apart"),
     "export": ("gen.export", "write pairs as PNG folders, LMDB or triplets for other trainers"),
+    "publish": ("gen.publish", "upload datasets to Hugging Face's hub"),
     "testset": ("gen.testset", "make a whole-image test set"),
     "space": ("gen.space", "print a degradation space as YAML, or draw what it does"),
     "train": ("train.run", "train references and the shared network"),

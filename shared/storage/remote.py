@@ -18,9 +18,12 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
+from ..command import spelling
 from ..errors import UsageError
 
 T = TypeVar("T")
+HUB = "hf"
+"""Hugging Face's hub: it is read in place, and written to by `gen.publish` alone, since each file would be a commit."""
 READ_ONLY = ("http", "https")
 """Protocols that can be read by name, but neither written nor listed."""
 SILENT_SECONDS = 60.0
@@ -114,7 +117,8 @@ class Remote:
 
     def read_range(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end` - 1; a web server that knows no ranges sends all of the file for them."""
-        data = self._call(lambda fs, path: fs.cat_file(path, start=start, end=end))
+        options = {"cache_type": "none"} if self.protocol == HUB else {}  # it would fetch blocks of megabytes
+        data = self._call(lambda fs, path: fs.cat_file(path, start=start, end=end, **options))
         return data if len(data) <= end - start else data[start:end]
 
     def write(self, data: bytes) -> None:
@@ -164,6 +168,8 @@ def writable_place(text: str, key: str) -> Place:
         raise UsageError(
             f"{key} is {text!r}: {found.protocol} is read-only; give a folder or a url such as s3://bucket/x"
         )
+    if isinstance(found, Remote) and found.protocol == HUB:
+        raise UsageError(f"{key} is {text!r}: give a folder, and upload it as a whole with {spelling('publish')}")
     return found
 
 
@@ -311,7 +317,9 @@ def _file_system(protocol: str, url: str) -> Any:
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{url} cannot be opened here: {error} (pip install 'realsr-rebalance[s3]' for s3)") from error
+        raise UsageError(
+            f"{url} cannot be opened here: {error} (the extras realsr-rebalance[s3] and [hf] hold the packages)"
+        ) from error
 
 
 @lru_cache(maxsize=1)
