@@ -113,6 +113,15 @@ def test_the_page_holds_everything_it_shows(make_run):
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_the_page_says_how_far_the_images_tell_the_tasks_apart(make_run, tmp_path):
+    run = make_run("run")
+    assert report([str(run)]) == 0
+    last = JsonLines(run / "intervals.jsonl").read()[-1]["estimate"]
+    page = (run / "report.html").read_text()
+    assert f"{last['signal_share']:.2f} of the gaps&#x27; spread (B) is not the luck of these images." in page
+    assert ("these photographs cannot tell the tasks apart" in page) == (not last["tasks_differ"])
+
+
 def test_several_runs_are_compared(make_run, tmp_path):
     runs = [make_run("base", policy="uniform"), make_run("better", gain_db=0.25)]
     assert report([*map(str, runs)]) == 0

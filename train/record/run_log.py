@@ -32,6 +32,9 @@ OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "subs
 ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
 
 
+INDISTINCT = "these photographs cannot tell the tasks apart: the bands of all weights include 1/n"
+
+
 class RunLog:
     """Of one run, from a step on. Rank 0 writes; on other ranks nothing is written or shown.
 
@@ -46,6 +49,7 @@ class RunLog:
         self._folder, self._step = folder, step
         self._metrics, self._intervals = JsonLines(folder / METRICS), JsonLines(folder / INTERVALS)
         self._trackers: list[Tracker] = []
+        self._warned = False
 
     def __enter__(self) -> "RunLog":
         """Forget what an earlier process logged after the checkpoint, and open the trackers."""
@@ -96,6 +100,9 @@ class RunLog:
             return
         shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
         print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
+        if not self._warned and not tells_tasks_apart(record):
+            self._warned = True
+            print(f"  {INDISTINCT} (B = {record['estimate']['signal_share']:.2f})", flush=True)
         for task, shards in record.get("missing", {}).items():
             print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
         self._track(scalars_of_boundary(record), record["step"])
@@ -119,6 +126,12 @@ def is_finished(folder: Path, iterations: int) -> bool:
     return bool(records) and records[-1]["step"] >= iterations
 
 
+def tells_tasks_apart(record: Mapping[str, Any]) -> bool:
+    """Whether a boundary's bands tell the tasks apart, or there is nothing to tell: no gaps, or none but zeros."""
+    found = record.get("estimate", {})
+    return bool(found.get("tasks_differ", True)) or not any(found["gaps_db"])
+
+
 def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:
     """A line of metrics.jsonl as curves."""
     curves = {name: line[key] for key, name in OF_STEPS.items() if key in line}
@@ -135,6 +148,7 @@ def scalars_of_boundary(record: Mapping[str, Any]) -> dict[str, float]:
         for key, name in {"weights": "weight", "low": "weight_low", "high": "weight_high"}.items():
             curves |= _by_task(name, record, found[key])
         curves["estimate/ranking_share"] = found["ranking_share"]
+        curves["estimate/signal_share"] = found.get("signal_share")  # which earlier versions did not have
     if "moments" in record:
         moments = record["moments"]
         curves |= {f"moments/{name}": moments[name] for name in ("delta_second", "delta_variance")}

@@ -9,6 +9,7 @@ import yaml
 
 from shared.images import encode_png
 from train.evaluation.paired import caution
+from train.record.run_log import INDISTINCT, tells_tasks_apart
 from train.report import tables
 from train.report.crops import Sample
 from train.report.runs import RunData, gap_reaches
@@ -173,11 +174,14 @@ def _caution(run: RunData) -> str:
     reaches = zip(estimate["gaps_db"], gap_reaches(last), strict=True)
     resolved = sum(abs(gap) > reach for gap, reach in reaches if reach is not None)
     ranked, total = 100 * estimate["ranking_share"], len(estimate["gaps_db"])
+    share = estimate.get("signal_share")  # records of earlier versions have none
+    signal = "" if share is None else f" {share:.2f} of the gaps' spread (B) is not the luck of these images."
+    signal += "" if tells_tasks_apart(last) else f" So {INDISTINCT}."
     return (
         f"{text} The intervals speak about {estimate['band']}; the order of the weights held in {ranked:.0f} % of "
         f"bootstrap replicates. {resolved} of {total} gaps have a 95 % interval (Student's t over photographs) without "
         "0, and training noise, the spread over seeds, is not in them: no ranking of tasks follows from one small run. "
-        "Weights were set on these very crops."
+        f"Weights were set on these very crops.{signal}"
     )
 
 

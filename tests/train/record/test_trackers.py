@@ -17,7 +17,7 @@ from shared.shards.reader import Dataset
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, TASKS
 from tests.train.records import intervals, metrics, require_same_run
-from train.record.run_log import scalars_of_boundary, scalars_of_interval, scalars_of_steps
+from train.record.run_log import RunLog, scalars_of_boundary, scalars_of_interval, scalars_of_steps
 from train.record.trackers import open_trackers, require_trackers
 from train.settings import TrainSettings
 
@@ -224,7 +224,7 @@ def test_a_line_of_metrics_as_curves() -> None:
 
 def test_a_border_and_an_interval_as_curves() -> None:
     estimate = {"gaps_db": [0.5, -0.5], "errors_db": [0.1, None], "weights": [0.7, 0.3], "low": [0.6, 0.2]}
-    estimate |= {"high": [0.8, 0.4], "ranking_share": 0.9}
+    estimate |= {"high": [0.8, 0.4], "ranking_share": 0.9, "signal_share": 0.4}
     record = {"tasks": ["mild", "noise"], "shared_db": [[20.0, 22.0], [25.0, 27.0]], "estimate": estimate}
     record |= {"p": [0.7, 0.3], "c": [1.0, 1.0], "quotas": [14, 6], "losses": [0.25, None], "substituted": [0, 2]}
     assert scalars_of_boundary(record) == {
@@ -241,6 +241,7 @@ def test_a_border_and_an_interval_as_curves() -> None:
         "weight_high/mild": 0.8,
         "weight_high/noise": 0.4,
         "estimate/ranking_share": 0.9,
+        "estimate/signal_share": 0.4,
         "share/mild": 0.7,
         "share/noise": 0.3,
         "coefficient/mild": 1.0,
@@ -261,3 +262,24 @@ def test_frozen_plans_beside_the_tasks_are_one_curve() -> None:
         "quota/noise": 4,
         "quota/frozen_plans": 4,
     }
+
+
+# ---- what is said
+
+
+@pytest.mark.parametrize(
+    ("gaps_db", "differ", "said"), [([0.1, 0.0], False, 1), ([0.1, 0.0], True, 0), ([0.0, 0.0], False, 0)]
+)
+def test_a_run_says_once_that_its_photographs_cannot_tell_the_tasks_apart(
+    gaps_db: list[float], differ: bool, said: int, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    estimate = {"gaps_db": gaps_db, "errors_db": [0.1, 0.1], "weights": [0.5, 0.5], "low": [0.4, 0.4]}
+    estimate |= {"high": [0.6, 0.6], "ranking_share": 0.9, "signal_share": 0.25, "tasks_differ": differ}
+    record = {"tasks": ["a", "b"], "shared_db": [[20.0], [25.0]], "estimate": estimate, "step": 0}
+    run_log = RunLog(tmp_path, "shared", TrainSettings(trackers=["none"]), 0, writes=True)
+    for _ in range(3):
+        run_log.boundary(record, {}, 0.1)
+    assert (
+        capsys.readouterr().out.count("cannot tell the tasks apart: the bands of all weights include 1/n (B = 0.25)")
+        == said
+    )
