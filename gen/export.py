@@ -3,6 +3,10 @@
 Each dataset becomes a folder below --out, with configuration files for BasicSR, neosr and traiNNer-redux beside the
 images of a training set. PNG images are copied as they are stored. Running the same command again exports only shards
 that are new or were not finished.
+
+Examples:
+realsr export shards/noise --out pairs
+realsr export shards --out pairs --format lmdb
 """
 
 import json

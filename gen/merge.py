@@ -2,6 +2,9 @@
 
 OUT and the PARTs are dataset folders (those with a manifest.json); a PART may be a url. Shards are hashed on the way
 and hard-linked where the disk is the same; the result is, byte for byte, what one render of all rows would have made.
+
+Examples:
+realsr merge shards/noise part1/noise part2/noise
 """
 
 import hashlib

@@ -1,6 +1,10 @@
 """Draw a sheet of rows: the HR crop, its LR upscaled to the same size, and the degradation in plain words.
 
 A name that ends in .html gives a page, with histograms of everything that was drawn; several datasets share one page.
+
+Examples:
+realsr preview shards/noise --out sheet.png
+realsr preview shards/mild shards/noise --out sheet.html
 """
 
 import math

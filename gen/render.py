@@ -3,6 +3,11 @@
 With no options but --subspace it uses the photographs that scikit-image carries, so it works without any download.
 Running the same command again renders only what is missing; a larger --count appends rows. Decoded photographs are
 kept for other shards and runs, in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes.
+
+Examples:
+realsr render --subspace noise --count 100
+realsr render --subspace all --hr DIV2K/DIV2K_train_HR --count 20000 --dry-run
+realsr render --subspace all --hr DIV2K/DIV2K_train_HR --split val
 """
 
 import io
@@ -14,7 +19,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gen.backends import BACKENDS, get_backend
 from gen.card import write_folder_card
@@ -49,6 +54,11 @@ CALIBRATION_ROWS = 16
 class RenderSettings:
     """What `gen.render` can be asked for."""
 
+    help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "basic": ("subspace", "hr", "out", "split", "count", "workers", "dry_run"),
+        "data": ("val_hr", "licence", "patch", "scale", "codec"),
+        "method": ("space", "partition", "seed"),
+    }
     subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
     hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = those of scikit-image")
     val_hr: str | None = option(None, "folder of validation pictures; default: 1 in 20 of --hr, chosen by hash")

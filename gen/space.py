@@ -3,6 +3,10 @@
 SPACE is a name or a YAML file: our own printout, or an option file such as Real-ESRGAN's. The printout can be edited
 and used: `python -m gen.space paper > my.yaml`, then `python -m gen.render --space my.yaml`. With --draw N a picture is
 written instead, with histograms of N plans and examples of one HR image.
+
+Examples:
+realsr space paper
+realsr space my.yaml --draw 1000 --out my.png
 """
 
 import sys

@@ -3,6 +3,10 @@
 PATH is one dataset folder, or a folder of datasets, or the url of either. It reads only what is stored there, so it
 works for every engine and from any machine that sees the folder. Exit code 0: all is complete, 1: something is
 missing or failed, 2: bad usage.
+
+Examples:
+realsr status shards
+realsr status s3://bucket/shards --watch
 """
 
 import sys

@@ -3,6 +3,10 @@
 div2k4level: the paper's four tasks; div2k-random: the full Real-ESRGAN space. Any HR folder will do; the paper's is
 DIV2K's validation set. An image gets the same LR images in every set with the same seed. Running the same command
 again renders only what is missing.
+
+Examples:
+realsr testset --hr DIV2K/DIV2K_valid_HR
+realsr testset --name div2k-random --hr DIV2K/DIV2K_valid_HR --out testsets/div2k-random
 """
 
 import hashlib

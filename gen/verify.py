@@ -3,6 +3,11 @@
 PATH is one dataset folder, a folder of datasets, or the url of either (of http: of one dataset). Every tar is hashed
 and every picture decoded; --quick is for structure alone: sizes, index against tar, json, plans, headers of pictures,
 keys (of a url: sizes and indexes). Exit code 0: all is well, 1: something is off, 2: bad usage.
+
+Examples:
+realsr verify shards
+realsr verify shards/noise --rerender 16
+realsr verify s3://bucket/shards --quick
 """
 
 import bisect

@@ -7,9 +7,10 @@ names it. jsonargparse does the work.
 """
 
 import argparse
+import itertools
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,7 @@ import jsonargparse
 
 from .effects import without_removed
 from .errors import UsageError
+from .help import HELP_FLAGS, help_text
 from .records import read_yaml
 
 C = TypeVar("C")
@@ -115,14 +117,24 @@ def _plain(message: str) -> str:
     return line.replace("Expected a int", "Expected an int")
 
 
-def parse(settings: type[C], argv: list[str], prog: str, description: str, without: Collection[str] = ()) -> C:
+def parse(
+    settings: type[C],
+    argv: list[str],
+    prog: str,
+    description: str,
+    without: Collection[str] = (),
+    topics: Mapping[str, Callable[[str], str]] | None = None,
+) -> C:
     """Read the settings of a command. `--help` prints and exits; every other misuse raises `UsageError`.
 
-    without: fields that mean nothing to this command; they keep their defaults and are no options.
+    without: fields that mean nothing to this command; they keep their defaults and are no options. topics: options with
+    a help of their own: `--NAME VALUE --help` prints topics[NAME](VALUE).
     """
-    formatter = jsonargparse.DefaultHelpFormatter
-    parser = _Parser(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    if not set(argv).isdisjoint(HELP_FLAGS):
+        print(_topic(argv, topics or {}) or help_text(settings, prog, description, without, "--help-all" in argv))
+        raise SystemExit(0)
+    parser = _Parser(prog=prog, allow_abbrev=False)
+    parser.add_argument("--config", action="config")
     hints = get_type_hints(settings)
     argv = _with_checked_files(argv, settings)
     asked = [entry for entry in fields(settings) if entry.name not in without]  # type: ignore[arg-type]
@@ -130,6 +142,14 @@ def parse(settings: type[C], argv: list[str], prog: str, description: str, witho
         _add(parser, entry, hints[entry.name])
     values = parser.instantiate(parser.parse_args(argv))
     return settings(**{entry.name: _expanded(getattr(values, entry.name)) for entry in asked})
+
+
+def _topic(argv: Sequence[str], topics: Mapping[str, Callable[[str], str]]) -> str | None:
+    """The help of one option's value, where a command line has both the option and --help."""
+    for word, value in itertools.pairwise([each for each in argv if each not in HELP_FLAGS]):
+        if word.startswith("--") and word[2:] in topics:
+            return topics[word[2:]](value)
+    return None
 
 
 def _expanded(value: Any) -> Any:
@@ -165,12 +185,12 @@ class _Switch(argparse.Action):
 
 
 def _add(parser: jsonargparse.ArgumentParser, entry: Field, kind: Any) -> None:
-    help, several = entry.metadata.get("help", ""), list[str] in (kind, *get_args(kind))
+    several = list[str] in (kind, *get_args(kind))
     values = {"type": str, "nargs": "+"} if several else {"type": kind}
     if entry.metadata.get("positional"):
-        parser.add_argument(entry.name, help=help, **values)
+        parser.add_argument(entry.name, **values)
         return
     if kind is bool:
         values = {"type": _Truth(), "action": _Switch}
     default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-    parser.add_argument(f"--{entry.name.replace('_', '-')}", default=default, help=help, **values)
+    parser.add_argument(f"--{entry.name.replace('_', '-')}", default=default, **values)

@@ -4,6 +4,10 @@ Give folders that python -m train.evaluate has written, as NAME=PATH or PATH; al
 difference is paired: same image, same HR. Its interval is a 95 % bootstrap over images, photographs as clusters, its p
 that of Wilcoxon's signed-rank test, of that line alone: of twenty lines without a difference one has p below .05.
 Training noise, the spread over seeds, is in neither.
+
+Examples:
+realsr compare ev/ours ev/other
+realsr compare ours=ev/ours uniform=ev/uniform --out comparison
 """
 
 import json

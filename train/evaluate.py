@@ -5,6 +5,11 @@ official keys, or the word bicubic) or the pictures that another program has mad
 dataset folder of gen.render, a set of gen.testset, RealSR V3, DRealSR, crops, paired folders (LR_FOLDER,HR_FOLDER) or a
 plain folder of LR pictures, which only gives outputs. Running the same command again goes on where it stopped; compare
 evaluations with python -m train.compare.
+
+Examples:
+realsr evaluate --checkpoint runs/default --testset RealSR=RealSR_V3 --out ev/ours
+realsr evaluate --checkpoint bicubic --testset DIV2K4Level=testsets/div2k4level --out ev/bicubic
+realsr evaluate --results results/other --testset Own=LR_FOLDER,HR_FOLDER --out ev/other
 """
 
 import sys

@@ -3,6 +3,10 @@
 The references must know the PSNR of each network on all tasks: realsr train --mode pilot trains short ones. A
 predicted gain is over a network that is trained on equal volumes; rebalancing moves along a frontier, so look at who
 pays.
+
+Examples:
+realsr plan-mixture runs/default
+realsr plan-mixture references.json --max-loss-db 0.05
 """
 
 import sys

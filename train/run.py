@@ -2,6 +2,11 @@
 
 With no options: reads shards/, trains the single-task references that are missing, then the shared network, into
 runs/default. Running the same command again resumes where it stopped.
+
+Examples:
+realsr train --dry-run
+realsr train --config train/recipes/demo.yaml
+realsr train --policy uniform --run runs/uniform
 """
 
 import os
@@ -18,7 +23,7 @@ from shared.command import spelling
 from shared.config import parse
 from shared.errors import UsageError, run_command
 from shared.mixing.tasks import find_tasks
-from shared.rebalance.policies import make_policy
+from shared.rebalance.policies import describe_policy, make_policy
 from shared.shards.cache import ShardCache, default_folder
 from shared.storage.remote import place
 from train.networks import DETECTED, require_network
@@ -44,7 +49,9 @@ def main(argv: list[str]) -> int:
     """
     if not argv and int(os.environ.get("RANK", "0")) == 0:
         print(BARE)
-    settings = with_weights_of_file(parse(TrainSettings, argv, spelling("train"), __doc__ or ""))
+    settings = with_weights_of_file(
+        parse(TrainSettings, argv, spelling("train"), __doc__ or "", topics={"policy": describe_policy})
+    )
     require_known_names(settings)
     require_files(settings)
     if settings.mode == "shared":

@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -12,7 +12,7 @@ from shared.config import option
 from shared.degradation.space import MIN_PATCH
 from shared.errors import UsageError, require, require_at_least
 from shared.rebalance.options import EstimatorSettings
-from shared.rebalance.policies import POLICIES, describe_options
+from shared.rebalance.policies import POLICIES
 from shared.storage.atomic import write_text
 
 CONFIG, GROUPS = "config.yaml", "groups.json"
@@ -102,11 +102,17 @@ class GroupingSettings:
 class TrainSettings:
     """What `train/run.py` can be asked for. Defaults: the paper's interval, batch and length, stage L1."""
 
+    help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "basic": ("run", "mode", "iterations", "batch_size", "init", "network", "dry_run"),
+        "data": ("shards", "source", "hr", "workers"),
+        "method": ("policy", "policy_options", "references"),
+    }
+
     mode: Literal["shared", "single", "references", "pilot", "groups"] = option(
         "shared",
-        "shared: one network for all tasks; single: one task's reference; references: all of them; pilot: short ones "
-        "in RUN/pilot, from which plan_mixture predicts what a mixture gains; groups: no network, but the groups of "
-        "--policy tgsr",
+        "what the command trains. shared: one network for all tasks; single: one task's reference; references: all of "
+        "them; pilot: short ones in RUN/pilot, from which plan_mixture predicts what a mixture gains; groups: no "
+        "network, but the groups of --policy tgsr",
         affects="place",
     )
     run: str = option("runs/default", "folder of the run; running the same command again resumes it", affects="place")
@@ -158,7 +164,9 @@ class TrainSettings:
         "rebalance", f"how an interval's volumes and loss weights are decided: {', '.join(POLICIES)}", affects="mixture"
     )
     policy_options: dict[str, Any] = option(
-        dict, f"as --policy-options.NAME VALUE. {describe_options()}".replace("%", "%%"), affects="mixture"
+        dict,
+        "options of the policy, as --policy-options.NAME VALUE; `--policy rlw --help` lists those of rlw",
+        affects="mixture",
     )
     pilot_share: float = option(
         0.2, "length of a pilot's references, as a share of the iterations, in whole intervals", affects="length"

@@ -1,8 +1,13 @@
-"""Upscale images with a trained network: python -m train.upscale IN OUT --checkpoint F
+"""Upscale images with a trained network.
 
-IN and OUT are an image and a .png, or two folders; folders are searched recursively and keep their structure. Large
+INPUT and OUTPUT are an image and a .png, or two folders; folders are searched recursively and keep their structure.
+Large
 images run in tiles. Grey stays grey, 16 bits stay 16 bits, colour profiles are kept, transparency is upscaled beside
 the colours. Outputs are PNG; those that are there already are skipped.
+
+Examples:
+realsr upscale photo.jpg large.png --checkpoint runs/default
+realsr upscale photos large --checkpoint weights/RealESRGAN_x4plus.pth
 """
 
 import sys

@@ -115,7 +115,7 @@ def test_help_shows_every_setting_and_exits_0(capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert "What it does." in text
-    for words in ("how many", "--rate RATE", "{train,val}", "(type: int, default: 42)", "--no-dry-run", "where"):
+    for words in ("how many", "--rate X", "train|val", "how large [42]", "--dry-run", "where"):
         assert words in text
 
 

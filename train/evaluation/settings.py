@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from shared.config import argument, option
 from shared.errors import UsageError, require_at_least
@@ -15,6 +16,10 @@ LPIPS = ("vgg", "alex")
 class EvaluateSettings:
     """What `train.evaluate` can be asked for."""
 
+    help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "basic": ("checkpoint", "results", "testset", "out"),
+        "measures": ("border", "rounded", "lpips"),
+    }
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file, or 'bicubic'")
     results: str | None = option(None, "folder of result pictures: DIR/SET/<image>.png or DIR/<image>.png")
     testset: list[str] | None = option(None, "test sets as NAME=PATH or PATH (then named like the folder)")

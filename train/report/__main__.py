@@ -2,6 +2,10 @@
 
 Settings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes,
 throughput and crops with a before/after slider. The figures also lie beside the page as PNG.
+
+Examples:
+realsr report runs/default
+realsr report runs/default runs/uniform --out report
 """
 
 import os

@@ -6,6 +6,7 @@ One rule holds for all: p_j c_j = w_j, so that the gradient is unbiased for the 
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from inspect import cleandoc, getmodule
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ...errors import UsageError
@@ -27,7 +28,7 @@ from . import (
 )
 from .policy import Decision, Policy
 
-__all__ = ["POLICIES", "Decision", "Policy", "describe_options", "make_policy"]
+__all__ = ["POLICIES", "Decision", "Policy", "describe_policy", "make_policy"]
 
 POLICIES: dict[str, type[Policy]] = {
     "rebalance": rebalance.Rebalance,
@@ -61,13 +62,16 @@ def make_policy(name: str, options: Mapping[str, Any] | None = None, seed: int =
     return policy
 
 
-def describe_options() -> str:
-    """A line for --help: the options of every policy that has some."""
-    parts = []
-    for name, policy in POLICIES.items():
-        options = [f"{key} ({each.metadata['help']}; default {each.default})" for key, each in _options(policy).items()]
-        parts += [f"{name}: {', '.join(options)}"] if options else []
-    return "; ".join(parts)
+def describe_policy(name: str) -> str:
+    """The help of a policy: what it does, and its options. Raises `UsageError` for an unknown name."""
+    if name not in POLICIES:
+        raise UsageError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
+    policy = POLICIES[name]
+    lines = [f"--policy {name}", "", cleandoc(getmodule(policy).__doc__ or ""), "", cleandoc(policy.__doc__ or "")]
+    for key, each in _options(policy).items():
+        default = "" if "default" in each.metadata["help"] or each.default == "" else f" [{each.default}]"
+        lines += ["", f"  --policy-options.{key} VALUE", f"      {each.metadata['help']}{default}"]
+    return "\n".join(lines)
 
 
 def _options(policy: type[Policy]) -> dict[str, Field]:

@@ -14,7 +14,7 @@ from shared.errors import UsageError
 from shared.rebalance.estimator import softmax
 from shared.rebalance.measurements import Measurements
 from shared.rebalance.moments import Moments
-from shared.rebalance.policies import POLICIES, Policy, describe_options, make_policy
+from shared.rebalance.policies import POLICIES, Policy, describe_policy, make_policy
 from shared.rebalance.policies.fixed import parse_mixture, write_mixture
 from shared.rebalance.policies.planned import Planned
 from shared.rebalance.policies.policy import floored
@@ -393,7 +393,9 @@ def test_options_that_a_policy_does_not_have_or_take_are_refused(
         make_policy(name, options)
 
 
-def test_the_help_names_every_option() -> None:
-    text = describe_options()
-    assert "dwa: temperature (T, larger is more even; default 2.0), form" in text
-    assert "uniform:" not in text
+def test_the_help_of_a_policy_has_its_options() -> None:
+    text = describe_policy("dwa")
+    assert "--policy-options.temperature VALUE\n      T, larger is more even [2.0]" in text
+    assert "--policy-options" not in describe_policy("uniform")
+    with pytest.raises(UsageError, match="choose one of rebalance"):
+        describe_policy("nonsense")
