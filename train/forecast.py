@@ -237,6 +237,9 @@ class Forecast:
         """What is to be trained, in a line."""
         settings, seconds = self.settings, self.seconds
         time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} with what is measured now"
+        if seconds and self.others_seconds:
+            share = f"{self.others_seconds / seconds:.0%}"
+            time_left += f", of which {share} evaluate each reference on the tasks of the others"
         work, lengths = [str(self.search)] if self.search else [], Counter(job.iterations for job in self.jobs)
         if self.jobs:
             work += [f"{count} networks x {steps} steps" for steps, count in lengths.items()]
@@ -257,16 +260,10 @@ class Forecast:
             *(line for job in self.jobs for line in self._job(job)),
             self._disk(),
             self._time(),
-            *([self._others()] if any(job.others for job in self.jobs) else ()),
         ]
         if cost.memory_bytes:
             lines.append(f"memory: {quantity(cost.memory_bytes, BYTE_UNITS)} of {self.device} at its peak")
         return lines
-
-    def _others(self) -> str:
-        """What it costs that references know all tasks, which a plan of the mixture needs."""
-        share = f" ({self.others_seconds / self.seconds:.0%} of it)" if self.seconds else ""
-        return f"references on all tasks: about {quantity(self.others_seconds, TIME_UNITS)}{share}, for plan_mixture"
 
     def _job(self, job: Job) -> list[str]:
         settings, n = self.settings, len(job.tasks)

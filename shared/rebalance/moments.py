@@ -1,7 +1,7 @@
-"""Second moments of the tasks' gradients, and what they say of re-sampling against re-weighting (appendix A.2.2).
+"""Second moments of the tasks' gradients, which decide between re-sampling and re-weighting (appendix A.2.2).
 
-Of one sample's gradient G_j of task j: E_j = E ||G_j||^2 and Var_j = E ||G_j - E G_j||^2. With random draws the
-variance of the weighted gradient depends on E_j, with stratified counts on Var_j (method notes, Section 5).
+G_j is the gradient of one sample of task j, E_j = E ||G_j||^2 and Var_j = E ||G_j - E G_j||^2. The variance of the
+weighted gradient depends on E_j with random draws and on Var_j with stratified counts (method notes, Section 5).
 """
 
 import math
@@ -23,10 +23,10 @@ class Moments:
 
 
 def gradient_moments(losses: Iterable[torch.Tensor], parameters: Sequence[torch.Tensor]) -> tuple[float, float, float]:
-    """(E, its standard error, Var) of the gradients of single samples' losses; one backward pass and one sum each.
+    """(E, its standard error, Var) of the gradients of single samples' losses, with one backward pass for each.
 
-    losses: scalars with their graphs, made one at a time; at least two. E is the mean of ||g||^2, Var the sample
-    variance summed over parameters, (sum ||g||^2 - K ||mean g||^2) / (K - 1): both unbiased.
+    losses: at least two scalars with their graphs, made one at a time. E is the mean of ||g||^2. Var is the sample
+    variance summed over the parameters, (sum ||g||^2 - K ||mean g||^2) / (K - 1). Both are unbiased.
     """
     norms: list[float] = []
     total = [torch.zeros_like(parameter) for parameter in parameters]
@@ -53,16 +53,16 @@ def _squared_norm(tensors: Sequence[torch.Tensor]) -> float:
 
 
 def delta(weights: Sequence[float], moments: Sequence[float]) -> float:
-    """Delta = sum_j w_j (n w_j - 1) M_j: variance of re-weighting less that of re-sampling, in units of M.
+    """Delta = sum_j w_j (n w_j - 1) M_j: the variance of re-weighting minus that of re-sampling, in units of M.
 
-    Its sign is not fixed. It is >= 0 where M is constant or ordered like w.
+    Delta may have either sign. It is >= 0 where M is constant or ordered like w.
     """
     n = len(weights)
     return math.fsum(w * (n * w - 1) * m for w, m in zip(weights, moments, strict=True))
 
 
 def describe_moments(moments: Moments, weights: Sequence[float]) -> dict[str, Any]:
-    """The entry of an interval's record: the moments, and Delta by E (with its standard error) and by Var."""
+    """The moments as an entry of intervals.jsonl, with Delta from E (and its standard error) and from Var."""
     n = len(weights)
     error = math.hypot(*(w * (n * w - 1) * e for w, e in zip(weights, moments.second_errors, strict=True)))
     return {

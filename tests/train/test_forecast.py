@@ -52,6 +52,33 @@ def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp
     assert "time: about 7.47 min; a step takes 2 s (measured on 8 samples at once)" in "\n".join(found.plan())
 
 
+def test_references_are_evaluated_on_the_tasks_of_the_others_and_that_is_counted(
+    tasks: list[Task], tmp_path: Path
+) -> None:
+    plain = forecast(tasks, tmp_path)
+    reference, shared = plain.jobs
+    found = replace(plain, jobs=[replace(reference, others=tasks[1:]), shared])
+    assert found.others_seconds == 6 * 2 * VAL_ROWS * 0.5 / 2  # six boundaries of one network, two other tasks
+    assert found.seconds == plain.seconds + found.others_seconds
+    assert "5% evaluate each reference on the tasks of the others" in found.summary()
+    assert "evaluate each reference" not in plain.summary()
+
+
+def test_a_pilot_is_as_long_as_its_share(tasks: list[Task], tmp_path: Path) -> None:
+    plain = forecast(tasks, tmp_path)
+    found = replace(plain, jobs=[replace(plain.jobs[0], iterations=20), plain.jobs[1]])
+    assert found.steps == 20 + 100
+    assert "1 networks x 20 steps, then 1 networks x 100 steps" in found.summary()
+    for share, steps in (
+        (0.2, 20),
+        (0.01, 20),
+        (0.3, 40),
+        (0.5, 40),
+        (1.0, 100),
+    ):  # whole intervals of 20
+        assert TrainSettings(iterations=100, interval_steps=20, pilot_share=share).pilot_iterations == steps
+
+
 def test_disk_is_that_of_kept_checkpoints_and_logs(tasks: list[Task], tmp_path: Path) -> None:
     found = forecast(tasks, tmp_path, trackers=["none"], log_steps=10)
     assert found.checkpoint_bytes == 7 * 24_000  # three of each network, and one that is being written

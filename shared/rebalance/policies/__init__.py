@@ -1,5 +1,4 @@
-"""Policies: from measurements to sampling shares p and loss coefficients c. A new policy is one file and one line
-below.
+"""Policies turn measurements into sampling shares p and loss coefficients c. A new one is one file and one line below.
 
 One rule holds for all: p_j c_j = w_j, so that the gradient is unbiased for the weights w (`policy.py`).
 """

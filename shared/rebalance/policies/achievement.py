@@ -1,4 +1,4 @@
-"""Achievement-based balancing: less weight for tasks that have come near what a single-task network achieves.
+"""Achievement-based balancing: a task gets less weight as it comes near what its single-task network achieves.
 
 Yun, Cho, "Achievement-based training progress balancing for multi-task learning", ICCV 2023:
 https://openaccess.thecvf.com/content/ICCV2023/html/Yun_Achievement-Based_Training_Progress_Balancing_for_Multi-Task_Learning_ICCV_2023_paper.html
@@ -14,22 +14,23 @@ from .policy import Decision, Form, Policy, normalised, split
 
 @dataclass
 class Achievement(Policy):
-    """w_j ~ (1 - a_j / (P_j (1 + m)))^2: a_j the shared network's smoothed PSNR, P_j the final single-task one.
+    """w_j ~ (1 - a_j / (P_j (1 + m)))^2: a_j is the shared network's smoothed PSNR, P_j that of the final reference.
 
-    Normalised by the sum: a softmax, as in LibMTL, is flat on PSNR. A task beyond its margin has no weight.
+    Weights are divided by their sum, because a softmax, as in LibMTL, is flat on PSNR. A task beyond its margin has no
+    weight.
     """
 
     needs_references = True
-    margin: float = option(0.05, "m, by which the single-task PSNR may be exceeded")
-    focus: float = option(2.0, "exponent of what is missing")
+    margin: float = option(0.05, "m, the share by which the single-task PSNR may be exceeded")
+    focus: float = option(2.0, "exponent of the missing share")
     ema: float = option(0.9, "smoothing of a_j over intervals, from the first one on")
-    form: Form = option("loss", "loss: weights as coefficients, the paper's; sampling: as volumes")
+    form: Form = option("loss", "loss: the weights are coefficients, as in the paper; sampling: they are volumes")
 
     def __post_init__(self) -> None:
         require(self, {"ema": ("in [0, 1)", 0 <= self.ema < 1)})
 
     def interval(self, measurements: Measurements) -> Decision:
-        """Weights by what each task still misses."""
+        """The weights follow what each task still lacks."""
         if measurements.final_db is None:
             raise ValueError("achievement needs the PSNR of single-task references")
         now = measurements.shared_db.mean(axis=1).tolist()

@@ -1,4 +1,4 @@
-"""Defensive sampling: safe without any knowledge of the gradients, because no coefficient exceeds 1 / (1 - a).
+"""Defensive sampling needs no knowledge of the gradients, because no coefficient exceeds 1 / (1 - a).
 
 Hesterberg, "Weighted average importance sampling and defensive mixture distributions", Technometrics 37(2), 1995:
 https://doi.org/10.1080/00401706.1995.10484303

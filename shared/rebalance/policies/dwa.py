@@ -1,4 +1,4 @@
-"""Dynamic weight average: more weight where the training loss falls slowly.
+"""Dynamic weight average: a task gets more weight when its training loss falls slowly.
 
 Liu, Johns, Davison, "End-to-end multi-task learning with attention", CVPR 2019: https://arxiv.org/abs/1803.10704
 """
@@ -14,16 +14,16 @@ from .policy import Decision, Form, Policy, normalised, split
 
 @dataclass
 class DWA(Policy):
-    """r_j = mean loss of the last interval / of the one before, w = softmax(r / T); uniform for the first two."""
+    """w = softmax(r / T), r_j = mean loss of the last interval / of the one before; uniform in the first two."""
 
-    temperature: float = option(2.0, "T, larger is more even")
-    form: Form = option("loss", "loss: weights as coefficients, the paper's; sampling: as volumes")
+    temperature: float = option(2.0, "T; a larger T gives more even weights")
+    form: Form = option("loss", "loss: the weights are coefficients, as in the paper; sampling: they are volumes")
 
     def __post_init__(self) -> None:
         require(self, {"temperature": ("positive", 0 < self.temperature < math.inf)})
 
     def interval(self, measurements: Measurements) -> Decision:
-        """Weights by the last two intervals' losses; a task without samples in one of them counts as steady."""
+        """The weights follow the losses of the last two intervals; without samples in one of them r_j is 1."""
         ratios = [1.0] * len(measurements.tasks)
         if len(measurements.losses) == 2:
             pairs = zip(*measurements.losses, strict=True)

@@ -18,7 +18,7 @@ class Hybrid(Policy):
     needs_references = True
 
     def interval(self, measurements: Measurements) -> Decision:
-        """More samples of heavy tasks, smaller coefficients for light ones."""
+        """Tasks above 1 / n get more samples, tasks below it smaller coefficients."""
         w, n = estimated_weights(measurements), len(measurements.tasks)
         total = sum(max(each, 1 / n) for each in w)
         return [max(each, 1 / n) / total for each in w], [total * min(1.0, n * each) for each in w]

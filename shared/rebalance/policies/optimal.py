@@ -13,14 +13,14 @@ from ..measurements import Measurements
 from .policy import Decision, Policy, estimated_weights, normalised
 
 SMALLEST_SPREAD = 1e-3
-"""Of the largest one: no coefficient gets beyond a thousand times another by an unlucky measurement."""
+"""As a share of the largest spread: an unlucky measurement makes no coefficient a thousand times another."""
 
 
 @dataclass
 class Optimal(Policy):
     """p_j ~ w_j s_j, c_j = w_j / p_j: s = sqrt(Var) for the counts of this trainer, which are stratified.
 
-    sum w_j^2 s_j^2 / p_j is then (sum w_j s_j)^2, the least that any p gives. With random draws s would be sqrt(E).
+    sum w_j^2 s_j^2 / p_j is then (sum w_j s_j)^2, its minimum over p. For random draws s is sqrt(E).
     """
 
     needs_references = True
@@ -30,7 +30,7 @@ class Optimal(Policy):
     )
 
     def interval(self, measurements: Measurements) -> Decision:
-        """More samples where the weighted gradient is noisy."""
+        """Tasks whose weighted gradients are noisy get more samples."""
         w, moments = estimated_weights(measurements), measurements.moments
         if moments is None:
             raise ValueError("optimal needs the moments of the tasks' gradients")

@@ -1,4 +1,4 @@
-"""Random loss weighting: softmax of independent normal numbers, fresh at every step.
+"""Random loss weighting: the softmax of independent normal numbers, drawn anew at every step.
 
 Lin, Ye, Zhang, Tsang, "Reasonable effectiveness of random weighting", TMLR 2022: https://arxiv.org/abs/2111.10603
 """
@@ -18,10 +18,12 @@ class RLW(Policy):
     """w = softmax(N(0, I)): c = n w at every step, or p = w for an interval."""
 
     every_step = True
-    form: Form = option("loss", "loss: fresh coefficients every step, the paper's; sampling: fresh volumes an interval")
+    form: Form = option(
+        "loss", "loss: new coefficients every step, as in the paper; sampling: new volumes every interval"
+    )
 
     def interval(self, measurements: Measurements) -> Decision:
-        """Equal volumes under changing coefficients, or the interval's own volumes."""
+        """Equal volumes while `step` changes the coefficients, or random volumes."""
         n = len(measurements.tasks)
         if self.form == "sampling":
             return split(_weights(n, self.seed, "rlw interval", measurements.interval), "sampling")

@@ -13,15 +13,15 @@ from .policy import Decision, Policy
 
 @dataclass
 class TGSR(Policy):
-    """p_j = 1 / (groups x tasks in the group of j), c = 1. Group 0, the whole space, are the run's own tasks.
+    """p_j = 1 / (groups x tasks in the group of j), c = 1. Group 0, the whole space, is the run's own tasks.
 
-    A threshold that no plan exceeds makes no group; without any, this is uniform.
+    A threshold that no plan exceeds makes no group; without groups the policy is uniform.
     """
 
     needs_groups = True
 
     def interval(self, measurements: Measurements) -> Decision:
-        """Shares by group."""
+        """Every group gets the same share, and every task of a group the same part of it."""
         groups = measurements.groups or [0] * len(measurements.tasks)
         sizes = Counter(groups)
         return [1 / (len(sizes) * sizes[group]) for group in groups], [1.0] * len(groups)

@@ -1,4 +1,4 @@
-"""Equal volumes for all tasks: what training on the union of equally likely subspaces does."""
+"""Equal volumes for all tasks, as training on the union of equally likely subspaces."""
 
 from dataclasses import dataclass
 

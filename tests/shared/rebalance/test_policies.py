@@ -395,7 +395,7 @@ def test_options_that_a_policy_does_not_have_or_take_are_refused(
 
 def test_the_help_of_a_policy_has_its_options() -> None:
     text = describe_policy("dwa")
-    assert "--policy-options.temperature VALUE\n      T, larger is more even [2.0]" in text
+    assert "--policy-options.temperature VALUE\n      T; a larger T gives more even weights [2.0]" in text
     assert "--policy-options" not in describe_policy("uniform")
     with pytest.raises(UsageError, match="choose one of rebalance"):
         describe_policy("nonsense")
