@@ -15,7 +15,7 @@ from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished_shards
 from shared.errors import RunError, UsageError
 from shared.photos.crops import HRImages
-from shared.photos.find import HRImage, HRImageSet, Selection
+from shared.photos.find import HRImage, HRImageSet, Selection, is_skimage
 from shared.photos.listed import find_listed
 from shared.records import canonical_json
 from shared.shards.format import num_shards
@@ -127,13 +127,13 @@ def existing_list(out: Place, recipes: Sequence[Recipe], folder: str, selection:
     """The HR images that a dataset below `out` lists, if it has one of these recipes and they are all in `folder`."""
     for recipe in recipes:
         dataset = out / dataset_name(recipe.subspace, recipe.split)
-        if not Path(folder).is_dir() or not (dataset / MANIFEST).exists():
+        if is_skimage(folder) or not (dataset / MANIFEST).exists():
             continue
         manifest = load_manifest(dataset)
         listed = recipe_of(manifest, dataset)
         if listed == replace(recipe, photographs=listed.photographs):
             with suppress(KeyError, TypeError):  # entries of another form
-                return find_listed(Path(folder), manifest.photographs, manifest.skipped, selection, listed.photographs)
+                return find_listed(folder, manifest.photographs, manifest.skipped, selection, listed.photographs)
     return None
 
 

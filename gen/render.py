@@ -60,8 +60,8 @@ class RenderSettings:
         "method": ("space", "partition", "seed"),
     }
     subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
-    hr: str = option("photos", "folder of HR pictures, searched recursively; 'photos' = those of scikit-image")
-    val_hr: str | None = option(None, "folder of validation pictures; default: 1 in 20 of --hr, chosen by hash")
+    hr: str = option("photos", "HR images: folder of images or tars, pattern or url; 'photos' = scikit-image's")
+    val_hr: str | None = option(None, "the same for validation; default: 1 scene in 20 of --hr, chosen by hash")
     licence: str | None = option(None, "licence of the HR pictures; without it rows and card say 'not given'")
     sources: str | None = option(
         None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR pictures by glob pattern"

@@ -55,7 +55,7 @@ class TestsetSettings:
     """What `gen.testset` can be asked for."""
 
     name: str = option("div2k4level", f"which set: {', '.join(NAMES)}")
-    hr: str = option("photos", "folder of HR images, searched recursively; 'photos' = scikit-image's validation pair")
+    hr: str = option("photos", "folder of HR images or tars, pattern or url; 'photos' = scikit-image's validation pair")
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")

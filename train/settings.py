@@ -204,7 +204,7 @@ class TrainSettings:
     )
     hr: str | None = option(
         None,
-        "HR pictures for fly and gpu: a folder, or photos (default: the HR images in the shards); decoded, they are "
+        "HR images for fly and gpu: folder, tars, url or photos (default: the HR images in shards); decoded, they are "
         "kept in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes",
         affects="samples",
         by_content=True,

@@ -44,7 +44,7 @@ def absolute(spec: ShardSpec) -> ShardSpec:
     """The same shard for a process whose current folder is another."""
 
     def found(image: HRImage) -> HRImage:
-        return replace(image, path=str(Path(image.path).resolve()))
+        return image if isinstance(place(image.path), Remote) else replace(image, path=str(Path(image.path).resolve()))
 
     folder = place(spec.folder)
     return replace(

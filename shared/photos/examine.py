@@ -58,13 +58,9 @@ def examine(data: bytes, digest: str, name: str) -> Finding:
 
     digest: sha256 of the bytes. name: of the file, for messages. Raises nothing: a fault is part of what is found.
     """
+    if known := examined(digest):
+        return known
     path = _path(digest)
-    if path is not None:
-        with suppress(OSError, ValueError):
-            values = json.loads(path.read_bytes())
-            if isinstance(values, dict):
-                require_fields(Finding, values, "field")
-                return Finding(**values)
     try:
         finding = _examine(data, name)
     except FaultError as fault:
@@ -76,6 +72,18 @@ def examine(data: bytes, digest: str, name: str) -> Finding:
     if path is not None:
         _keep(path, finding)
     return finding
+
+
+def examined(digest: str) -> Finding | None:
+    """What was found before in a file of this hash, if it was kept."""
+    path = _path(digest)
+    if path is not None:
+        with suppress(OSError, ValueError):
+            values = json.loads(path.read_bytes())
+            if isinstance(values, dict):
+                require_fields(Finding, values, "field")
+                return Finding(**values)
+    return None
 
 
 def _path(digest: str) -> Path | None:

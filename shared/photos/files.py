@@ -1,6 +1,7 @@
 """The image files of a folder, wherever they lie below it, and all that is passed over on the way."""
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,18 @@ OTHER_SUFFIXES = {
 }
 """Endings of images that are not read; they are named, so that nobody misses them."""
 OTHER_KIND = "of another kind"
+COMPRESSED = re.compile(r"\.(tgz|tar\.(gz|bz2|xz|zst))$", re.IGNORECASE)
+COMPRESSED_KIND = "compressed archives, which cannot be read by offset"
 UNREADABLE = "unreadable"
 
 
 @dataclass
 class Listing:
-    """files: in the order of their paths. passed: what was passed over below the folder, ids by reason."""
+    """files, tars: in the order of their paths. passed: what was passed over below the folder, ids by reason."""
 
     folder: Path
     files: list[Path] = field(default_factory=list)
+    tars: list[Path] = field(default_factory=list)
     passed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def pass_over(self, path: Path | str, reason: str) -> None:
@@ -63,6 +67,7 @@ def list_images(folder: Path) -> Listing:
             else:
                 _sort_file(entry, listing)
     listing.files.sort()
+    listing.tars.sort()
     return listing
 
 
@@ -77,6 +82,11 @@ def _sort_file(entry: os.DirEntry, listing: Listing) -> None:
     suffix = Path(entry.name).suffix.lower()
     if suffix in OTHER_SUFFIXES:
         listing.pass_over(entry.path, OTHER_KIND)
+    elif COMPRESSED.search(entry.name):
+        listing.pass_over(entry.path, COMPRESSED_KIND)
+    elif suffix == ".tar":
+        if not entry.name.startswith(".") and _is_file(entry):
+            listing.tars.append(Path(entry.path))
     elif suffix in SUFFIXES:
         if entry.name.startswith("."):
             listing.pass_over(entry.path, "hidden")

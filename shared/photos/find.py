@@ -14,8 +14,10 @@ from PIL import Image
 
 from ..errors import RunError, UsageError
 from ..records import canonical_json
+from ..storage.remote import info, place
 from ..text import counted, some_of
-from .files import UNREADABLE, Listing, image_id, list_images
+from .archives import HRFiles, ImageFile, list_hr_files
+from .files import UNREADABLE
 from .licences import NO_SOURCES, Sources, Terms
 from .split import held_out_scenes, ignored, scenes
 
@@ -41,8 +43,10 @@ SKIMAGE_PHOTOGRAPHS = {
 class HRImage:
     """One HR image, or a reduced copy of one.
 
-    id: its path below the HR folder, with `@<scale>` for a copy. weight: how often it is visited, relative to the
-    others. licence, attribution, url: as given with it. reduced: the file is larger and is resized on reading.
+    id: its path below the HR folder, with `@<scale>` for a copy. path: of its file, or of the tar that holds it; it may
+    be a url. weight: how often it is visited, relative to the others. licence, attribution, url: as given with it.
+    reduced: the file is larger and is resized on reading. offset, size: where it lies in a tar, bytes; size 0 means
+    that it is a file.
     """
 
     id: str
@@ -55,6 +59,8 @@ class HRImage:
     attribution: str = ""
     url: str = ""
     reduced: bool = False
+    offset: int = 0
+    size: int = 0
 
     @property
     def key(self) -> str:
@@ -81,7 +87,7 @@ class HRImageSet:
 
     def digest(self) -> str:
         """Hash of what enters rows: ids, hashes, sizes, weights, licences; not where the files lie."""
-        elsewhere = ("path", "attribution", "url")
+        elsewhere = ("path", "attribution", "url", "offset", "size")
         listing = [{k: v for k, v in asdict(p).items() if k not in elsewhere} for p in self.photographs]
         return hashlib.sha256(canonical_json(listing)).hexdigest()
 
@@ -132,8 +138,9 @@ def find_hr_images(
 ) -> HRImageSet:
     """The usable HR images of a split.
 
-    hr: a folder, searched recursively, or `photos` for those that scikit-image carries. Files are ignored by the words
-    of their path (`split.ignored`). Without `val_hr`, val is one scene in 20, chosen by its hash (at least one).
+    hr: a folder, searched recursively, a glob pattern of images or tars, or the url of either; or `photos` for those
+    that scikit-image carries. Files are ignored by the words of their path (`split.ignored`). Without `val_hr`, val is
+    one scene in 20, chosen by its hash (at least one).
     held_out: hashes of files whose scenes never enter train, besides.
     Raises `UsageError` for a folder that is not there and for sources that do not fit the images, `RunError` when no
     image is usable.
@@ -141,9 +148,8 @@ def find_hr_images(
     selection = Selection(patch, min_side, multiscale, sources)
     if is_skimage(hr) and (split == "train" or val_hr is None):
         return _skimage_photographs(split, selection)
-    folders = _folder(hr, "hr"), _folder(val_hr, "val_hr")
-    listed, val_listed = (list_images(folder) if folder else None for folder in folders)
-    sources.check(image_id(file, both.folder) for both in (listed, val_listed) if both for file in both.files)
+    listed, val_listed = _list(hr, "hr"), _list(val_hr, "val_hr")
+    sources.check(file.id for both in (listed, val_listed) if both for file in both.files)
     val = _scan(val_listed, selection, held_out=True) if val_listed else None
     if val and split == "val":
         return _require(val.image_set(val.photographs), str(val_hr), val)
@@ -157,12 +163,8 @@ def is_skimage(hr: str) -> bool:
     return hr == SKIMAGE and not Path(hr).is_dir()
 
 
-def _folder(name: str | None, key: str) -> Path | None:
-    if name is None or is_skimage(name):
-        return None
-    if not Path(name).is_dir():
-        raise UsageError(f"{key} is {name!r}: no such folder")
-    return Path(name)
+def _list(name: str | None, key: str) -> HRFiles | None:
+    return None if name is None or is_skimage(name) else list_hr_files(name, key)
 
 
 @dataclass(frozen=True)
@@ -223,28 +225,27 @@ def _skimage_photographs(split: str, selection: Selection) -> HRImageSet:
         raise UsageError("--licence and --sources are for a folder of images: those of scikit-image have their own")
     folder, licences = Path(skimage.data.__file__).parent, SKIMAGE_PHOTOGRAPHS[split]
     own = Sources(tuple((name, Terms(licence)) for name, licence in licences.items()))
-    found = _load([folder / name for name in licences], folder, replace(selection, sources=own), {}, {})
+    files = [ImageFile(name, str(folder / name)) for name in licences]
+    found = _load(files, replace(selection, sources=own), {}, {})
     return _require(found.image_set(replace(p, weight=1) for p in found.photographs), "scikit-image", found)
 
 
-def _scan(listing: Listing, selection: Selection, held_out: bool) -> Candidates:
-    folder = listing.folder
+def _scan(listing: HRFiles, selection: Selection, held_out: bool) -> Candidates:
     passed = {reason: list(ids) for reason, ids in listing.passed.items()}
     by_name = defaultdict[str, list[str]](list)
     if hidden := passed.pop("hidden", None):
         by_name["hidden"] = hidden
-    files, stems = [], {path.stem for path in listing.files}
-    for path in listing.files:
-        if reason := ignored(name := image_id(path, folder), stems, held_out):
-            by_name[reason].append(name)
+    files, stems = [], {Path(file.id).stem for file in listing.files}
+    for file in listing.files:
+        if reason := ignored(file.id, stems, held_out):
+            by_name[reason].append(file.id)
         else:
-            files.append(path)
-    return _load(files, folder, selection, passed, by_name)
+            files.append(file)
+    return _load(files, selection, passed, by_name)
 
 
 def _load(
-    files: Sequence[Path],
-    folder: Path,
+    files: Sequence[ImageFile],
     selection: Selection,
     passed: Mapping[str, Sequence[str]],
     by_name: Mapping[str, Sequence[str]],
@@ -255,41 +256,58 @@ def _load(
     """
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow speaks through them; all threads share the filter
-        results = list(pool.map(lambda path: _examined(path, folder, selection), files))
+        results = list(pool.map(lambda file: _examined(file, selection), files))
     skipped = defaultdict(list, {reason: list(ids) for reason, ids in passed.items()})
     found, pixels = [], dict[str, str]()
-    for path, (result, its_pixels) in zip(files, results, strict=True):
-        name = image_id(path, folder)
+    for file, (result, its_pixels) in zip(files, results, strict=True):
         if isinstance(result, str):
-            skipped[result].append(name)
+            skipped[result].append(file.id)
         elif result.sha256 in pixels:
-            skipped["duplicate"].append(name)
+            skipped["duplicate"].append(file.id)
         else:
             pixels[result.sha256] = its_pixels
             found += [result, *(reduced_copies(result, selection.least) if selection.multiscale else ())]
     return Candidates(tuple(found), pixels, skipped, by_name)
 
 
-def _examined(path: Path, folder: Path, selection: Selection) -> tuple[HRImage | str, str]:
+def _examined(file: ImageFile, selection: Selection) -> tuple[HRImage | str, str]:
     """The image in a file and the hash of its pixels, or the reason why it is passed over."""
-    from .examine import MAX_FILE_BYTES, examine  # here, so that commands answer before OpenCV is loaded
+    from .examine import MAX_FILE_BYTES, examine, examined  # here, so that commands answer before OpenCV is loaded
 
-    try:
-        size = path.stat().st_size
-        if not size or size > MAX_FILE_BYTES:
-            return f"larger than {MAX_FILE_BYTES / 1e9:.1f} GB" if size else "empty", ""
-        data = path.read_bytes()
-    except (OSError, MemoryError):
-        return UNREADABLE, ""
-    digest = hashlib.sha256(data).hexdigest()
-    finding = examine(data, digest, path.name)
+    digest, finding = file.sha256, examined(file.sha256) if file.sha256 else None
+    if finding is None:
+        try:
+            size = file.size or info(place(file.path)).size
+            if not size or size > MAX_FILE_BYTES:
+                return f"larger than {MAX_FILE_BYTES / 1e9:.1f} GB" if size else "empty", ""
+            data = file.read()
+        except (OSError, MemoryError):
+            return UNREADABLE, ""
+        digest = hashlib.sha256(data).hexdigest()
+        finding = examine(data, digest, file.id.rpartition("/")[2])
     if finding.fault or finding.transparent:
         return finding.fault or "transparent", ""
     if min(finding.height, finding.width) < selection.least:
         return selection.too_small, ""
-    height, width, name = finding.height, finding.width, image_id(path, folder)
-    terms = selection.sources.terms(name)
-    return HRImage(name, str(path), digest, height, width, height * width, **asdict(terms)), finding.pixels
+    terms = selection.sources.terms(file.id, file.terms)
+    return listed_image(file, digest, finding.height, finding.width, terms), finding.pixels
+
+
+def listed_image(file: ImageFile, sha256: str, height: int, width: int, terms: Terms) -> HRImage:
+    """The HR image in a file, visited in proportion to its area."""
+    return HRImage(
+        id=file.id,
+        path=file.path,
+        sha256=sha256,
+        height=height,
+        width=width,
+        weight=height * width,
+        licence=terms.licence,
+        attribution=terms.attribution,
+        url=terms.url,
+        offset=file.offset,
+        size=file.size,
+    )
 
 
 def reduced_copies(photograph: HRImage, min_side: int) -> Iterator[HRImage]:

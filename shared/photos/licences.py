@@ -53,9 +53,10 @@ class Sources:
                 "path below the HR folder"
             )
 
-    def terms(self, name: str) -> Terms:
-        """The terms of one image."""
-        return next((terms for pattern, terms in self.entries if fnmatch.fnmatchcase(name, pattern)), self.default)
+    def terms(self, name: str, own: Terms = Terms()) -> Terms:
+        """The terms of one image. own: what its archive says; they come after those of a pattern."""
+        default = own if own.licence != NOT_GIVEN else self.default
+        return next((terms for pattern, terms in self.entries if fnmatch.fnmatchcase(name, pattern)), default)
 
 
 NO_SOURCES = Sources()

@@ -25,6 +25,7 @@ from PIL import __version__ as pillow_version
 from ..errors import RunError, UsageError
 from ..images import decode
 from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
+from ..storage.remote import Remote, place
 
 if TYPE_CHECKING:
     from .find import HRImage
@@ -158,12 +159,12 @@ def fetch(photograph: "HRImage") -> tuple[np.ndarray, bool]:
 
 def read(photograph: "HRImage") -> np.ndarray:
     """An HR image from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
-    path = photograph.path
+    path = photograph.path if not photograph.size else f"{photograph.id} in {photograph.path}"
     try:
-        data = Path(path).read_bytes()
+        data = read_file(photograph.path, photograph.offset, photograph.size)
     except OSError as error:
         raise RunError(
-            f"HR image {path} was listed but cannot be read now ({error.strerror}): "
+            f"HR image {path} was listed but cannot be read now ({error.strerror or error}): "
             "put it back and run the same command again"
         ) from error
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
@@ -175,3 +176,14 @@ def read(photograph: "HRImage") -> np.ndarray:
         return photograph.fit(decode(data, path))
     except ValueError as error:
         raise RunError(f"HR image {error}, although it could be when it was listed: is memory short?") from error
+
+
+def read_file(path: str, offset: int = 0, size: int = 0) -> bytes:
+    """The bytes of a file, or `size` bytes of it from `offset` on. path: may be a url. Raises OSError."""
+    where = place(path)
+    if not size:
+        return where.read_bytes()
+    if isinstance(where, Remote):
+        return where.read_range(offset, offset + size)
+    with where.open("rb") as file:
+        return os.pread(file.fileno(), size, offset)

@@ -107,6 +107,23 @@ class Remote:
             self / PurePosixPath(entry["name"].rstrip("/")).name for entry in entries if entry["type"] == "directory"
         )
 
+    def files_below(self) -> "list[tuple[Remote, str]]":
+        """The files below it, or those that match it as a glob pattern, in order, with their paths below the folder."""
+
+        def find(fs: Any, path: str) -> list[tuple[str, str]]:
+            pattern = re.search(r"[*?\[]", path)
+            names = sorted(fs.glob(path) if pattern else fs.find(path))
+            root = path[: pattern.start()] if pattern else path
+            if pattern or names == [path]:
+                root = root.rpartition("/")[0]
+            return [(fs.unstrip_protocol(name), name[len(root) :].strip("/")) for name in names]
+
+        return [(Remote(url), name) for url, name in self._call(find)]
+
+    def open(self, mode: str) -> Any:
+        """The file, to read it from its beginning to its end."""
+        return self._call(lambda fs, path: fs.open(path, mode))
+
     def read_bytes(self) -> bytes:
         """All of a file."""
         return self._call(lambda fs, path: fs.cat_file(path))

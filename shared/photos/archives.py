@@ -1,0 +1,218 @@
+"""HR images where they lie: files below a folder, members of tar files, and both behind a url.
+
+The members of a tar are listed once (name, offset, size, SHA-256) and then read by their offset. The list is kept
+beside the photo cache, under the size and the time of the tar. Nothing is unpacked.
+"""
+
+import hashlib
+import json
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from ..errors import UsageError
+from ..records import canonical_json
+from ..storage.atomic import temporary_beside
+from ..storage.remote import Place, Remote, info, place
+from .files import COMPRESSED, COMPRESSED_KIND, OTHER_KIND, OTHER_SUFFIXES, SUFFIXES, image_id, list_images
+from .licences import NOT_GIVEN, Terms
+from .photo_cache import cache_bytes, cache_folder, read_file
+
+LISTS = "listed"
+"""Folder of the lists of tars, below that of the photo cache."""
+LIST_VERSION = 1
+MAX_MEMBER_BYTES = 12 * 150_000_000
+"""Larger members are passed over unread, as `examine` passes over files."""
+MAX_TEXT_BYTES = 1 << 20
+"""Larger records beside an image are passed over."""
+
+
+UNKNOWN_TERMS = Terms()
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, or a member of a tar.
+
+    id: its path below the HR folder; that of a member begins with the path of the tar. path: of the file or the tar, a
+    path or a url. offset, size: of a member in bytes; size 0 means the whole file. sha256: of its bytes, if known.
+    terms: what the tar says of the licence.
+    """
+
+    id: str
+    path: str
+    offset: int = 0
+    size: int = 0
+    sha256: str = ""
+    terms: Terms = UNKNOWN_TERMS
+
+    def read(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        return read_file(self.path, self.offset, self.size)
+
+
+@dataclass
+class HRFiles:
+    """files: in the order of their paths. passed: what was passed over, ids by reason."""
+
+    files: list[ImageFile] = field(default_factory=list)
+    passed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add_tar(self, tar: Place, name: str) -> None:
+        """Add the images in a tar, whose id is `name`."""
+        try:
+            members = list_tar(tar)
+        except (OSError, tarfile.TarError, EOFError, ValueError, ArithmeticError):
+            self.passed["tar files that cannot be read to the end"].append(name)
+            return
+        self.files += [replace(member, id=f"{name}/{member.id}") for member in members]
+
+
+def list_hr_files(hr: str, key: str) -> HRFiles:
+    """The image files and the members of tars that `hr` names: a folder, a glob pattern, or a url of either.
+
+    key: the setting, for the `UsageError` when there is no such folder and nothing that matches.
+    """
+    where = place(hr)
+    if isinstance(where, Remote):
+        return _behind_url(where, key)
+    if where.is_dir():
+        return _in_folder(where)
+    if has_magic(hr):
+        root = Path(*_before_magic(Path(hr).parts))
+        if matches := sorted(root.glob(str(Path(hr).relative_to(root)))):
+            return _from_names([(path, image_id(path, root)) for path in matches if path.is_file()])
+        raise UsageError(f"{key} is {hr!r}: no file matches the pattern")
+    if where.suffix == ".tar" and where.is_file():
+        return _from_names([(where, where.name)])
+    raise UsageError(f"{key} is {hr!r}: no such folder, tar or pattern")
+
+
+def _before_magic(parts: Sequence[str]) -> list[str]:
+    """The parts of a pattern's path before the first that is a pattern."""
+    plain = []
+    for part in parts[:-1]:
+        if has_magic(part):
+            break
+        plain.append(part)
+    return plain
+
+
+def _in_folder(folder: Path) -> HRFiles:
+    listing = list_images(folder)
+    found = HRFiles(passed=listing.passed)
+    found.files = [ImageFile(image_id(path, folder), str(path)) for path in listing.files]
+    for tar in listing.tars:
+        found.add_tar(tar, image_id(tar, folder))
+    return found
+
+
+def _behind_url(where: Remote, key: str) -> HRFiles:
+    names = where.files_below()
+    if not names:
+        raise UsageError(f"{key} is {str(where)!r}: there is no file")
+    return _from_names(names)
+
+
+def _from_names(names: Sequence[tuple[Place, str]]) -> HRFiles:
+    """What is in files that were found by a pattern or behind a url."""
+    found, tars = HRFiles(), []
+    for file, name in names:
+        suffix = PurePosixPath(name).suffix.lower()
+        if any(part.startswith(".") for part in name.split("/")):
+            found.passed["hidden"].append(name)
+        elif suffix in SUFFIXES:
+            found.files.append(ImageFile(name, str(file)))
+        elif suffix == ".tar":
+            tars.append((file, name))
+        elif suffix in OTHER_SUFFIXES or COMPRESSED.search(name):
+            found.passed[COMPRESSED_KIND if COMPRESSED.search(name) else OTHER_KIND].append(name)
+    for file, name in tars:
+        found.add_tar(file, name)
+    return found
+
+
+def list_tar(tar: Place) -> list[ImageFile]:
+    """The images in a tar, in its order; ids are the names of the members. Kept, so that it is read once.
+
+    Raises OSError and what tarfile raises for a tar that is cut or damaged.
+    """
+    found = info(tar)
+    identity = [
+        str(tar if isinstance(tar, Remote) else tar.resolve()),
+        found.size,
+        found.time,
+        found.etag,
+        LIST_VERSION,
+    ]
+    kept = _kept_list(hashlib.sha256(canonical_json(identity)).hexdigest())
+    if kept is not None:
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            entries = json.loads(kept.read_bytes())
+            return [ImageFile(**{**entry, "path": str(tar), "terms": Terms(**entry["terms"])}) for entry in entries]
+    with tar.open("rb") as file:
+        members = list(_members(file, str(tar)))
+    if kept is not None:
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(kept)
+            temporary.write_bytes(canonical_json([{**asdict(member), "path": ""} for member in members]))
+            temporary.replace(kept)
+    return members
+
+
+def _kept_list(key: str) -> Path | None:
+    folder = cache_folder()
+    return folder / LISTS / f"{key}.json" if folder and cache_bytes() else None
+
+
+def _members(file: BinaryIO, path: str) -> Iterator[ImageFile]:
+    """One pass over a tar: each image is hashed and examined, and the JSON of a sample names its licence."""
+    from .examine import examine
+
+    images: dict[str, ImageFile] = {}
+    terms: dict[str, Terms] = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            name = PurePosixPath(member.name)
+            if not member.isreg() or name.is_absolute() or ".." in name.parts or name.name.startswith("."):
+                continue
+            suffix, sample = name.suffix.lower(), str(name.with_suffix(""))
+            if suffix in SUFFIXES and 0 < member.size <= MAX_MEMBER_BYTES:
+                data = _content(archive, member)
+                digest = hashlib.sha256(data).hexdigest()
+                examine(data, digest, name.name)
+                images[str(name)] = ImageFile(str(name), path, member.offset_data, member.size, digest)
+            elif suffix == ".json" and member.size <= MAX_TEXT_BYTES:
+                terms[sample] = _terms(_content(archive, member))
+    for image in images.values():
+        yield replace(image, terms=terms.get(str(PurePosixPath(image.id).with_suffix("")), UNKNOWN_TERMS))
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = archive.extractfile(member)
+    data = content.read() if content else b""
+    if len(data) != member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
+
+
+def _terms(data: bytes) -> Terms:
+    """Licence and address of an image, from the record that img2dataset writes beside it."""
+    try:
+        values: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return Terms()
+    if not isinstance(values, dict):
+        return Terms()
+
+    def text(*keys: str) -> str:
+        found = next((values[key] for key in keys if isinstance(values.get(key), str)), "")
+        return " ".join(found.split())[:1000]
+
+    return Terms(text("licence", "license") or NOT_GIVEN, text("attribution", "author"), text("url"))
