@@ -19,7 +19,7 @@ from gen.card import write_folder_card
 from gen.dataset import DatasetJob, commit, recipe_of
 from gen.recipe import Recipe
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.photos.find import HRImage, HRImageSet
@@ -77,6 +77,7 @@ def main(argv: list[str]) -> int:
         manifest = merge(out, parts)
     write_folder_card(out.parent)
     print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
+    print(next_step("verify", out))
     return 0
 
 

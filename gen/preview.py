@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gen.preview_html import Shown, draw_page, read_plans
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.contact_sheet import Line, contact_sheet
 from shared.degradation.plan import Blur, Noise, Plan, Resize
@@ -60,11 +60,13 @@ def main(argv: list[str]) -> int:
         page = draw_page(_shown(datasets, settings.rows))
         write_bytes(Path(settings.out), page)
         print(f"{settings.out}: {len(page) / 1e6:.1f} MB, open it in a browser")
+        print(next_step("verify", settings.path[0]))
         return 0
     if len(datasets) > 1:
         raise UsageError(f"{len(datasets)} datasets fit no PNG sheet: give one, or a name that ends in .html to --out")
     write_bytes(Path(settings.out), draw_sheet(datasets[0], settings.rows))
     print(f"{settings.out}: open it in an image viewer")
+    print(next_step("verify", settings.path[0]))
     return 0
 
 

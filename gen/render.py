@@ -29,7 +29,7 @@ from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
 from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import option, parse
 from shared.degradation.definition import own_definition
 from shared.degradation.partition import get_subspace, partition
@@ -41,10 +41,11 @@ from shared.photos.find import HRImageSet, Selection, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
 from shared.progress import progress_bar
+from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.codecs import CODECS
 from shared.storage.atomic import locked
 from shared.storage.remote import place, writable_place
-from shared.text import BYTE_UNITS, TIME_UNITS, quantity
+from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
 CALIBRATION_ROWS = 16
@@ -103,6 +104,7 @@ def main(argv: list[str]) -> int:
     jobs = _plan(settings, recipes, photos)
     _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])
     if settings.dry_run:
+        print("next: the same command without --dry-run")
         return 0
     with ExitStack() as locks:
         for job in jobs:
@@ -121,6 +123,8 @@ def main(argv: list[str]) -> int:
     write_folder_card(place(settings.out))
     if unfinished:
         raise RunError(_advice(settings, len(missing), unfinished))
+    shown = jobs[0].folder if len(jobs) == 1 else settings.out
+    print(next_step("preview", shown, "--out", "sheet.html"))
     return 0
 
 
@@ -217,7 +221,12 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
     for note in photos.notes:
         print(note)
     skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
-    print(f"{len(photos.photographs)} photographs for {settings.split}{skipped}")
+    print(f"{counted(len(photos.photographs), 'photograph')} for {settings.split}{skipped}")
+    if settings.split == "val" and len(photos.photographs) < FEW_PHOTOGRAPHS:
+        print(
+            f"note: gaps measured on fewer than {FEW_PHOTOGRAPHS} photographs have large errors; "
+            "--val-hr DIR takes more"
+        )
     for job in jobs:
         todo = len(job.missing())
         state = "complete" if not todo else f"{todo} of {len(job.specs)} shards to render"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen.drawn import blur_sigmas, kernel_shares, noise_levels, resize_factors
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.degradation.partition import get_subspace
 from shared.degradation.plan import Plan, draw_plan
@@ -64,6 +64,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"out is {str(out)!r}: there is no such folder")
     draw_space(space, settings.draw, settings.seed, hr, out)
     print(f"{out}: {settings.draw} plans of {space.name}")
+    print(next_step("render", "--space", settings.space, "--dry-run"))
     return 0
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from gen.backends import versions
 from gen.processes import process_pool, start_process
 from gen.recipe import definition_as_data, definition_as_text
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import option, parse
 from shared.degradation.definition import own_definition, space_of
 from shared.degradation.partition import Subspace, partition
@@ -142,6 +142,7 @@ def main(argv: list[str]) -> int:
     missing = [work for work in works if not work.finished]
     _announce(photos, works, missing, settings)
     if settings.dry_run:
+        print("next: the same command without --dry-run")
         return 0
     with locked(folder, "gen.testset", *_subfolders(recipe)):
         _refuse_mixture(folder, recipe)
@@ -151,6 +152,7 @@ def main(argv: list[str]) -> int:
         record.save(folder)
     tasks = counted(len(record.tasks), "task")
     print(f"{folder}: {counted(len(works), 'image')} in {tasks} ({', '.join(record.tasks)})")
+    print(next_step("evaluate", "--checkpoint", "bicubic", "--testset", folder, "--out", "evaluations/bicubic"))
     return 0
 
 

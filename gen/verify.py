@@ -29,7 +29,7 @@ from gen.processes import KILLED, process_pool, start_process
 from gen.recipe import Recipe
 from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
 from gen.specs import ShardSpec
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.shards.format import num_shards
@@ -106,6 +106,7 @@ def main(argv: list[str]) -> int:
     if bad:
         number = sum(len(report.problems) for report in bad)
         raise RunError(f"{number} problems in {len(bad)} of {len(reports)} datasets, listed above")
+    print(next_step("export", settings.path, "--out", "pairs"))
     return 0
 
 

@@ -1,5 +1,6 @@
 """The console command `realsr VERB`: every command of the project by one name, from any folder."""
 
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,11 @@ def spelling(verb: str) -> str:
     return f"python -m {COMMANDS[verb][0]}" if is_module else f"realsr {verb}"
 
 
+def next_step(verb: str, *words: object) -> str:
+    """The line that ends a command: what to run next, as it can be typed."""
+    return f"next: {spelling(verb)} {shlex.join(map(str, words))}"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a verb with the remaining arguments. Returns its exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -41,5 +47,5 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in COMMANDS:
         print(f"error: unknown verb {verb!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = import_module(COMMANDS[verb][0])
-    return import_module("shared.errors").run_command(module.main, rest)
+    run_command = import_module("shared.errors").run_command
+    return run_command(lambda words: import_module(COMMANDS[verb][0]).main(words), rest)

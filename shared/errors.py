@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from types import TracebackType
 
 
 class UsageError(ValueError):
@@ -26,6 +27,25 @@ def require_at_least(least: int, settings: object, *names: str, prefix: str = ""
     require(settings, {name: (f"at least {least}", each) for name, each in holds.items()}, prefix)
 
 
+INTERRUPTED = "interrupted; run the same command again to go on"
+
+
+def quiet_interrupt() -> None:
+    """From here on, Ctrl-C that nobody handles ends the program with one line instead of a traceback.
+
+    For the seconds in which a command is being imported; afterwards `run_command` does the same.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print(INTERRUPTED, file=sys.stderr)
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = hook
+
+
 def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
     """Run a command line tool and turn its errors into one line on stderr and an exit code.
 
@@ -45,7 +65,7 @@ def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None 
     except OSError as error:
         return _report(error, 1)
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
 
 

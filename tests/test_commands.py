@@ -1,12 +1,15 @@
 """What every command owes its user before it works: a quick answer to wrong usage, and the same name as was typed."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from shared.command import COMMANDS, main
+from shared.command import COMMANDS, main, next_step
+from shared.errors import INTERRUPTED
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "numba", "cv2"}
@@ -91,3 +94,26 @@ def test_usage_names_the_command_as_it_was_typed(verb, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             main()
         assert capsys.readouterr().out.startswith(f"usage: {name} ")
+
+
+@pytest.mark.parametrize(
+    "line", [["-m", "gen.render"], ["-m", "shared.command", "render"], ["train/run.py"]], ids=" ".join
+)
+def test_an_interrupt_while_a_command_is_imported_is_one_line(line, tmp_path):
+    (tmp_path / "jsonargparse.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    answer = subprocess.run(
+        [sys.executable, *line],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.stderr == f"{INTERRUPTED}\n"
+    assert answer.returncode in (130, -signal.SIGINT)  # the same to a shell
+
+
+def test_what_to_run_next_can_be_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["realsr"])
+    assert next_step("preview", "my shards", "--out", "a.html") == "next: realsr preview 'my shards' --out a.html"

@@ -100,6 +100,7 @@ def main(argv: list[str]) -> int:
     if picture:
         write_bytes(out / "sheet.png", picture)
         print(f"largest differences: {out / 'sheet.png'}")
+    print(f"tables: {out / 'comparison.md'}, .tex and .json")
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # a launcher puts train/ there
+    import_module("shared.errors").quiet_interrupt()
     import_module("train")  # as `python -m train.run` does, before PyTorch
 
 from shared.command import spelling

@@ -8,10 +8,12 @@ import cv2
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
-from shared.command import spelling
+from shared.command import next_step
 from shared.errors import UsageError
 from shared.mixing.pool import find_pool
 from shared.mixing.tasks import Task
+from shared.rebalance.clusters import FEW_PHOTOGRAPHS
+from shared.text import counted
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
 from train.loop import train
@@ -55,10 +57,10 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
         later_steps = sum(later.steps_left for later in jobs[number:])
         train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "shared" and accelerator.is_main_process:
-        print(f"a page about it: python -m train.report {settings.run}")
+        print(f"{settings.run}: the network, its logs and its curves\n{next_step('report', settings.run)}")
     if settings.mode == "pilot" and accelerator.is_main_process:
         save_pack(training_plan.pilot_traces(), training_plan.pilot_folder / PACK)
-        print(f"what a mixture can gain: {spelling('plan-mixture')} {settings.run}")
+        print(f"{training_plan.pilot_folder}: short references\n{next_step('plan-mixture', settings.run)}")
     if settings.mode == "references" and accelerator.is_main_process:
         save_pack(training_plan.traces(), training_plan.references_folder / PACK)
         print(f"{training_plan.references_folder / PACK}: the references of all tasks in one file, for --references")
@@ -112,6 +114,10 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
         print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {settings.hr}")
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
+    photographs = min((len(task.validation.photographs) for task in training_plan.tasks if task.validation), default=0)
+    if photographs < FEW_PHOTOGRAPHS:
+        few = counted(photographs, "photograph")
+        print(f"note: validation has {few}: gaps have large errors with fewer than {FEW_PHOTOGRAPHS}")
     if told := repeats(settings, training_plan.tasks):
         print(told)
     if training_plan.uses_groups and training_plan.grouping:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shared.command import next_step
 from shared.errors import RunError, UsageError
 from shared.images import encode_png
 from shared.metrics import psnr_rgb, psnr_y, ssim_rgb, ssim_y
@@ -56,7 +57,8 @@ def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> in
         raise MissingPicturesError(
             f"{len(missing)} images have no result picture: {', '.join(missing[:5])}{' ...' * (len(missing) > 5)}"
         )
-    print(f"tables: {out / 'summary.md'}, .tex, .json and images.csv; compare with python -m train.compare")
+    print(f"tables: {out / 'summary.md'}, .tex, .json and images.csv")
+    print(next_step("compare", out, "OTHER"))
     return 0
 
 
