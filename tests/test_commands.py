@@ -96,9 +96,10 @@ def test_usage_names_the_command_as_it_was_typed(verb, monkeypatch, capsys):
         assert capsys.readouterr().out.startswith(f"usage: {name} ")
 
 
-@pytest.mark.parametrize(
-    "line", [["-m", "gen.render"], ["-m", "shared.command", "render"], ["train/run.py"]], ids=" ".join
-)
+REALSR = "import sys; from shared.command import main; sys.exit(main(['render']))"
+
+
+@pytest.mark.parametrize("line", [["-m", "gen.render"], ["-c", REALSR], ["train/run.py"]], ids=("-m", "realsr", "file"))
 def test_an_interrupt_while_a_command_is_imported_is_one_line(line, tmp_path):
     (tmp_path / "jsonargparse.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
     answer = subprocess.run(

@@ -7,6 +7,7 @@ import pytest
 import gen.shardcheck
 import gen.verify
 from gen.verify import check_dataset
+from shared.command import next_step
 from shared.shards.manifest import load_manifest
 from tests.gen.damage import problem_of, refresh_sums, rewrite, tars, with_json, with_plan
 
@@ -17,6 +18,7 @@ def test_a_whole_dataset_passes(rendered, capsys):
         f"{rendered}: 10 rows in 3 shards, recipe {load_manifest(rendered).digest}",
         "  note: rendered 4 rows again: 4 equal (same library versions and kind of machine)",
         "  10 of 10 rows are usable",
+        next_step("export", rendered, "--out", "pairs"),
     ]
 
 
