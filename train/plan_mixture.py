@@ -82,7 +82,8 @@ def save(plan: "MixturePlan", out: Path, source: str) -> None:
     for choice in plan.choices:
         path = out / f"mixture-{choice.aim}.json"
         save_choice(path, plan, choice, source)
-        print(f"\nto train for {choice.aim}, give the settings of the pilot again with these:\n  {train_command(path)}")
+        if not choice.is_uniform:
+            print(f"\nto train for {choice.aim}, give the pilot's settings again with these:\n  {train_command(path)}")
     write_page(plan, out / "mixture.html")
     print(f"\nopen {out / 'mixture.html'}")
 

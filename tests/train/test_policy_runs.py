@@ -15,7 +15,7 @@ from tests.train.records import intervals, metrics, require_same_run
 from train.grouping.groups import load_grouping, most_improved
 
 
-@pytest.mark.parametrize("name", ["rlw", "dwa", "gls", "achievement"])
+@pytest.mark.parametrize("name", ["rlw", "dwa", "gls", "achievement", "worst"])
 def test_policies_that_act_inside_or_remember_resume_exactly(
     name: str, shards: Path, references: Path, tmp_path: Path
 ) -> None:
