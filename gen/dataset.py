@@ -172,6 +172,7 @@ def commit(job: DatasetJob) -> Manifest:
         skipped=job.photos.skipped,
         shardlist=[shard.entry for shard in done],
         attributions=job.photos.attributions(),
+        captions=job.photos.captions(),
         first_row=job.first_row,
     )
     config = {**job.recipe.to_dict(), "count": job.rows, **({"first_row": job.first_row} if job.first_row else {})}

@@ -26,7 +26,7 @@ from shared.progress import progress_bar
 from shared.records import canonical_json
 from shared.shards.codecs import CODECS, codec_of
 from shared.shards.manifest import Manifest, dataset_name
-from shared.shards.reader import Dataset
+from shared.shards.reader import Dataset, Stored
 from shared.storage.atomic import locked, write_bytes, write_text
 from shared.storage.remote import place
 from shared.text import BYTE_UNITS, quantity
@@ -56,8 +56,8 @@ class Layout(Protocol):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         """Create what is needed in the folder of the dataset. Raises `UsageError` where that cannot be."""
 
-    def put(self, key: str, hr: bytes, lr: bytes) -> None:
-        """Store a pair, PNG, under a key. What was stored under that key is replaced."""
+    def put(self, pair: Stored, hr: bytes) -> None:
+        """Store a pair under its key; what was stored there is replaced. hr: the HR image as PNG."""
 
     def commit(self) -> None:
         """Store what was put; called after each shard, which the next run then skips."""
@@ -76,9 +76,9 @@ class Folders:
         for name in (self.hr, self.lr):
             (folder / name).mkdir(exist_ok=True)
 
-    def put(self, key: str, hr: bytes, lr: bytes) -> None:
-        (self.folder / self.hr / f"{key}.png").write_bytes(hr)
-        (self.folder / self.lr / f"{key}.png").write_bytes(lr)
+    def put(self, pair: Stored, hr: bytes) -> None:
+        (self.folder / self.hr / f"{pair.key}.png").write_bytes(hr)
+        (self.folder / self.lr / f"{pair.key}.png").write_bytes(pair.lr)
 
     def commit(self) -> None:
         pass
@@ -89,17 +89,25 @@ class Folders:
 
 
 class Triplets(Folders):
-    """Three folders: HR, LR, and LR upscaled to the HR size by bicubic interpolation, as SeeSR's data scripts write."""
+    """Three folders: HR, LR, and LR upscaled to the HR size by bicubic interpolation, as SeeSR's data scripts write.
 
-    lr, bicubic = "lr", "sr_bicubic"
+    Where the manifest has captions there is a fourth, `tag`, with a text file for each pair.
+    """
+
+    lr, bicubic, tags = "lr", "sr_bicubic", "tag"
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
-        (folder / self.bicubic).mkdir(exist_ok=True)
+        self.captions = manifest.captions
+        for name in (self.bicubic, *([self.tags] if self.captions else [])):
+            (folder / name).mkdir(exist_ok=True)
 
-    def put(self, key: str, hr: bytes, lr: bytes) -> None:
-        super().put(key, hr, lr)
-        (self.folder / self.bicubic / f"{key}.png").write_bytes(_upscaled(lr, self.patch))
+    def put(self, pair: Stored, hr: bytes) -> None:
+        super().put(pair, hr)
+        (self.folder / self.bicubic / f"{pair.key}.png").write_bytes(_upscaled(pair.lr, self.patch))
+        if self.captions:
+            caption = self.captions.get(pair.row.hr_id, "")
+            (self.folder / self.tags / f"{pair.key}.txt").write_text(caption, encoding="utf-8")
 
 
 def _upscaled(lr: bytes, side: int) -> bytes:
@@ -131,9 +139,9 @@ class Lmdb:
         }
         self.pending: dict[str, list[tuple[bytes, bytes]]] = {name: [] for name in sides}
 
-    def put(self, key: str, hr: bytes, lr: bytes) -> None:
-        for name, data in ((self.hr, hr), (self.lr, lr)):
-            self.pending[name].append((key.encode(), data))
+    def put(self, pair: Stored, hr: bytes) -> None:
+        for name, data in ((self.hr, hr), (self.lr, pair.lr)):
+            self.pending[name].append((pair.key.encode(), data))
 
     def commit(self) -> None:
         for name, environment in self.environments.items():
@@ -222,8 +230,8 @@ def export_dataset(
         keys += shard.keys()
         if state.get(entry.url) != entry.sha256:
             for row in range(entry.nsamples):
-                key, hr, lr, _ = shard.stored(row)
-                layout.put(key, _as_png(hr, key), lr)
+                pair = shard.stored(row)
+                layout.put(pair, _as_png(pair.hr, pair.key))
             layout.commit()
             state[entry.url] = entry.sha256
             _save(folder, manifest, format, state)

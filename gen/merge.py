@@ -124,7 +124,7 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
 def _differences(one: Part, other: Part) -> list[str]:
     """In what two parts differ that must be alike."""
     named = one.recipe.differences(other.recipe)
-    for name in ("photographs", "attributions"):
+    for name in ("photographs", "attributions", "captions"):
         if not named and getattr(one.manifest, name) != getattr(other.manifest, name):
             named.append(f"{name} in {MANIFEST}; render one of them again with the --sources of the other")
     return named
@@ -219,7 +219,10 @@ def _photographs(parts: Sequence[Part]) -> HRImageSet:
             for entry in manifest.attributions
             for name in entry["photographs"]
         }
-        photographs = tuple(HRImage(path="", weight=0, **p, **named.get(p["id"], {})) for p in manifest.photographs)
+        photographs = tuple(
+            HRImage(path="", weight=0, caption=manifest.captions.get(p["id"], ""), **p, **named.get(p["id"], {}))
+            for p in manifest.photographs
+        )
     except (KeyError, TypeError) as error:
         raise RunError(f"{parts[0].folder / MANIFEST}: its photographs are not of this format: {error}") from error
     return HRImageSet(photographs, dict(sorted(skipped.items())))

@@ -25,9 +25,11 @@ from .photo_cache import cache_bytes, cache_folder, read_file
 
 LISTS = "listed"
 """Folder of the lists of tars, below that of the photo cache."""
-LIST_VERSION = 1
+LIST_VERSION = 2
 MAX_MEMBER_BYTES = 12 * 150_000_000
 """Larger members are passed over unread, as `examine` passes over files."""
+MAX_LINE = 2000
+"""Characters of a licence, an address or a caption that are kept."""
 MAX_TEXT_BYTES = 1 << 20
 """Larger records beside an image are passed over."""
 
@@ -41,7 +43,7 @@ class ImageFile:
 
     id: its path below the HR folder; that of a member begins with the path of the tar. path: of the file or the tar, a
     path or a url. offset, size: of a member in bytes; size 0 means the whole file. sha256: of its bytes, if known.
-    terms: what the tar says of the licence.
+    terms, caption: what the tar says of the licence and of what the image shows.
     """
 
     id: str
@@ -50,6 +52,7 @@ class ImageFile:
     size: int = 0
     sha256: str = ""
     terms: Terms = UNKNOWN_TERMS
+    caption: str = ""
 
     def read(self) -> bytes:
         """Its bytes. Raises OSError."""
@@ -172,11 +175,14 @@ def _kept_list(key: str) -> Path | None:
 
 
 def _members(file: BinaryIO, path: str) -> Iterator[ImageFile]:
-    """One pass over a tar: each image is hashed and examined, and the JSON of a sample names its licence."""
+    """One pass over a tar: each image is hashed and examined; the other members of its sample say more of it.
+
+    Those are the files of img2dataset: a record (.json) and a caption (.txt).
+    """
     from .examine import examine
 
     images: dict[str, ImageFile] = {}
-    terms: dict[str, Terms] = {}
+    terms, captions = dict[str, Terms](), dict[str, str]()
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
             name = PurePosixPath(member.name)
@@ -189,9 +195,13 @@ def _members(file: BinaryIO, path: str) -> Iterator[ImageFile]:
                 examine(data, digest, name.name)
                 images[str(name)] = ImageFile(str(name), path, member.offset_data, member.size, digest)
             elif suffix == ".json" and member.size <= MAX_TEXT_BYTES:
-                terms[sample] = _terms(_content(archive, member))
+                terms[sample], caption = _record(_content(archive, member))
+                captions.setdefault(sample, caption)
+            elif suffix == ".txt" and member.size <= MAX_TEXT_BYTES:
+                captions[sample] = _line(_content(archive, member).decode("utf-8", "replace"))
     for image in images.values():
-        yield replace(image, terms=terms.get(str(PurePosixPath(image.id).with_suffix("")), UNKNOWN_TERMS))
+        sample = str(PurePosixPath(image.id).with_suffix(""))
+        yield replace(image, terms=terms.get(sample, UNKNOWN_TERMS), caption=captions.get(sample, ""))
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -202,17 +212,21 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _terms(data: bytes) -> Terms:
-    """Licence and address of an image, from the record that img2dataset writes beside it."""
+def _record(data: bytes) -> tuple[Terms, str]:
+    """Licence and address of an image, and its caption, from the record that img2dataset writes beside it."""
     try:
         values: Any = json.loads(data)
     except (ValueError, RecursionError):
-        return Terms()
+        values = None
     if not isinstance(values, dict):
-        return Terms()
+        return UNKNOWN_TERMS, ""
 
     def text(*keys: str) -> str:
-        found = next((values[key] for key in keys if isinstance(values.get(key), str)), "")
-        return " ".join(found.split())[:1000]
+        return _line(next((values[key] for key in keys if isinstance(values.get(key), str)), ""))
 
-    return Terms(text("licence", "license") or NOT_GIVEN, text("attribution", "author"), text("url"))
+    return Terms(text("licence", "license") or NOT_GIVEN, text("attribution", "author"), text("url")), text("caption")
+
+
+def _line(text: str) -> str:
+    """One line of bounded length."""
+    return " ".join(text.split())[:MAX_LINE]

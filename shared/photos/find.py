@@ -46,7 +46,7 @@ class HRImage:
     id: its path below the HR folder, with `@<scale>` for a copy. path: of its file, or of the tar that holds it; it may
     be a url. weight: how often it is visited, relative to the others. licence, attribution, url: as given with it.
     reduced: the file is larger and is resized on reading. offset, size: where it lies in a tar, bytes; size 0 means
-    that it is a file.
+    that it is a file. caption: what it shows, if its tar says so.
     """
 
     id: str
@@ -61,6 +61,7 @@ class HRImage:
     reduced: bool = False
     offset: int = 0
     size: int = 0
+    caption: str = ""
 
     @property
     def key(self) -> str:
@@ -87,9 +88,13 @@ class HRImageSet:
 
     def digest(self) -> str:
         """Hash of what enters rows: ids, hashes, sizes, weights, licences; not where the files lie."""
-        elsewhere = ("path", "attribution", "url", "offset", "size")
+        elsewhere = ("path", "attribution", "url", "offset", "size", "caption")
         listing = [{k: v for k, v in asdict(p).items() if k not in elsewhere} for p in self.photographs]
         return hashlib.sha256(canonical_json(listing)).hexdigest()
+
+    def captions(self) -> dict[str, str]:
+        """What images show, by id, where it is known."""
+        return {p.id: p.caption for p in self.photographs if p.caption}
 
     def attributions(self) -> list[dict[str, Any]]:
         """Whom to name: attribution, url, licence and photographs (ids), where one of the first two was given."""
@@ -307,6 +312,7 @@ def listed_image(file: ImageFile, sha256: str, height: int, width: int, terms: T
         url=terms.url,
         offset=file.offset,
         size=file.size,
+        caption=file.caption,
     )
 
 

@@ -39,7 +39,8 @@ class Manifest:
     recipe: everything that decides the bytes (`gen.recipe.Recipe`). digest: its hash, part of every shard's name.
     photographs: id, sha256, height, width, licence of every HR image that rows were cut from. attributions: whom to
     name for them: attribution, url, licence and the ids of the images. skipped: how many files were passed over, by
-    reason. generation: goes up whenever rows are added. first_row: 0, or more in a part that is to be merged.
+    reason. generation: goes up whenever rows are added. first_row: 0, or more in a part that is to be merged. captions:
+    what images show, by id; absent from the file when there are none.
     """
 
     name: str
@@ -55,12 +56,16 @@ class Manifest:
     skipped: dict[str, int]
     shardlist: list[ShardEntry] = field(default_factory=list)
     attributions: list[dict[str, Any]] = field(default_factory=list)
+    captions: dict[str, str] = field(default_factory=dict)
     first_row: int = 0
     format: str = FORMAT
 
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`."""
-        return canonical_json({"__kind__": "wids-shard-index-v1", "wids_version": 1, **asdict(self)})
+        values = {"__kind__": "wids-shard-index-v1", "wids_version": 1, **asdict(self)}
+        if not self.captions:
+            del values["captions"]
+        return canonical_json(values)
 
     def identity(self, num_shards: int | None = None) -> str:
         """A hash of what the dataset, or its first shards, hold: equal for equal rows, whatever their shards' names."""
@@ -91,6 +96,8 @@ def load_manifest(folder: Place) -> Manifest:
         require_fields(Manifest, vars(manifest), "field")
         for entry in entries:
             _check_entry(entry)
+        if not all(isinstance(caption, str) for caption in manifest.captions.values()):
+            raise ValueError("a caption is no text")
         if len({entry.url for entry in entries}) < len(entries):
             raise ValueError("a shard is listed twice")
         if sum(entry.nsamples for entry in entries) != manifest.rows:

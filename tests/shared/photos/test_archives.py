@@ -12,6 +12,8 @@ import fsspec
 import numpy as np
 import pytest
 
+import gen.export
+import gen.merge
 import gen.render
 import gen.verify
 import shared.photos.archives
@@ -26,6 +28,7 @@ from shared.photos.find import HRImage, find_hr_images
 from shared.photos.licences import NOT_GIVEN, Sources, Terms
 from shared.photos.photo_cache import fetch, read
 from shared.shards.manifest import load_manifest
+from shared.shards.reader import Dataset
 
 PATCH = 76
 
@@ -86,6 +89,7 @@ def test_members_are_listed_with_offset_size_hash_and_terms(folder):
         assert content == png(10 + number) == member.read()
         assert hashlib.sha256(content).hexdigest() == member.sha256
         assert member.terms == Terms("CC-BY-4.0", "", f"https://host/{number}")
+        assert member.caption == "a photo"
 
 
 def test_a_folder_of_tars_gives_the_pixels_and_licences_of_its_members(folder):
@@ -193,6 +197,38 @@ def test_a_dataset_of_tars_is_rendered_verified_and_grown(folder, tmp_path, caps
     render(str(folder), tmp_path / "out", "--count", "9")  # the dataset keeps its list
     assert "without" in capsys.readouterr().out
     assert load_manifest(dataset).photographs == manifest.photographs
+
+
+def test_captions_are_carried_into_the_manifest_and_from_there_into_triplets(folder, tmp_path):
+    record = json.dumps({"caption": "why"}).encode()
+    make_tar(folder / "00002.tar", {"x.png": png(50), "y.png": png(51), "y.json": record})
+    dataset = render(str(folder), tmp_path / "out", "--count", "12")
+    manifest = load_manifest(dataset)
+    shown = {photo["id"] for photo in manifest.photographs}
+    known = {**dict.fromkeys(ALL, "a photo"), "00002.tar/y.png": "why"}
+    assert manifest.captions == {name: text for name, text in known.items() if name in shown}
+    assert gen.export.main([str(dataset), "--format", "triplets", "--out", str(tmp_path / "pairs")]) == 0
+    for row, text in enumerate(sorted((tmp_path / "pairs" / "noise" / "tag").iterdir())):
+        assert text.read_text() == known.get(Dataset(dataset).meta(row).hr_id, "")
+    assert row == 11
+
+
+def test_without_captions_the_manifest_has_no_such_key(tmp_path):
+    make_tar(tmp_path / "hr" / "a.tar", {f"{n}.png": png(n) for n in range(3)})
+    dataset = render(str(tmp_path / "hr"), tmp_path / "out")
+    assert "captions" not in json.loads((dataset / "manifest.json").read_bytes())
+
+
+def test_a_merge_keeps_captions(folder, tmp_path):
+    for number, rows in enumerate(("0:4", "4:6")):
+        sizes = ["--patch", "76", "--rows-per-shard", "4", "--workers", "1", "--rows", rows]
+        out = str(tmp_path / f"part{number}")
+        assert gen.render.main(["--subspace", "noise", "--hr", str(folder), "--out", out, *sizes]) == 0
+    parts = [str(tmp_path / f"part{number}" / "noise") for number in (0, 1)]
+    assert gen.merge.main([str(tmp_path / "merged" / "noise"), *parts]) == 0
+    whole = render(str(folder), tmp_path / "whole")
+    assert (tmp_path / "merged" / "noise" / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+    assert load_manifest(whole).captions
 
 
 def test_tars_and_the_files_in_them_give_the_same_rows(folder, tmp_path):
