@@ -6,11 +6,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,13 +20,22 @@ from shared.errors import run_command
 from shared.images import decode
 from shared.rebalance.estimator import estimate
 from shared.rebalance.measurements import Measurements, describe
+from shared.shards.reader import Dataset
 from shared.storage.json_lines import JsonLines
 from train.networks.weights import NetworkSpec
 from train.record.checkpoint import EMA, MODEL, save_checkpoint
 from train.record.state import State
 from train.report import plots, tables
 from train.report.__main__ import main as report
-from train.report.runs import Figures, final_psnr, gap_reaches, names_of, read_run
+from train.report.runs import (
+    Figures,
+    bicubic_psnr,
+    final_psnr,
+    gap_reaches,
+    half_averaged_step,
+    names_of,
+    read_run,
+)
 from train.settings import NetworkSettings, TrainSettings
 
 TASKS = ["mild", "severe"]
@@ -96,7 +106,7 @@ def test_one_run_has_its_page_and_figures_beside_it(make_run):
     assert report([str(run)]) == 0
     page = page_of(run)
     assert {p.stem for p in (run / "report").glob("*.png")} == {"weights", "gaps", "psnr", "quotas", "sheet"}
-    assert "TrainSettings that differ" not in page
+    assert "Settings that differ" not in page
     for heading in ("Where it ended", "How it got there", "How fast", "What it looks like"):
         assert f"<h2>{heading}</h2>" in page
 
@@ -117,8 +127,8 @@ def test_the_page_says_how_far_the_images_tell_the_tasks_apart(make_run, tmp_pat
     run = make_run("run")
     assert report([str(run)]) == 0
     last = JsonLines(run / "intervals.jsonl").read()[-1]["estimate"]
-    page = (run / "report.html").read_text()
-    assert f"{last['signal_share']:.2f} of the gaps&#x27; spread (B) is not the luck of these images." in page
+    page = unescape(page_of(run))
+    assert f"{last['signal_share']:.2f} of the gaps' spread (B) is not the luck of these images." in page
     assert ("these photographs cannot tell the tasks apart" in page) == (not last["tasks_differ"])
 
 
@@ -183,7 +193,7 @@ def test_gaps_have_intervals_of_students_t_over_photographs(make_run):
     assert gap_reaches(record) == pytest.approx([4.302653 * error for error in errors])  # three photographs
     assert gap_reaches({"photographs": ["a", "a"], "estimate": {"errors_db": [None, None]}}) == [None, None]
     report([str(folder)])
-    assert "2 of 2 gaps have a 95 % interval (Student's t over photographs) without 0" in unescape(page_of(folder))
+    assert "2 of 2 gaps have a 95 % interval (Student's t over HR images) without 0" in unescape(page_of(folder))
     assert "With fewer than 20 photographs bootstrap intervals are too narrow" in page_of(folder)
 
 
@@ -213,6 +223,59 @@ def test_volumes_and_speed_are_summed_up(make_run):
     column = ending.head.index("samples")
     assert [line[column] for line in ending.lines] == ["36", "44", "80 in all", ""]
     assert tables.throughput([run]).lines == [["one", "20", "80", "40.0", "100.0", "1.0 %", "2 s"]]
+
+
+def test_bicubic_and_the_gain_over_it_are_measured_on_the_validation_crops(make_run):
+    run = read_run(make_run("one"), "one")
+    assert run.bicubic_db == {}  # the run tells of six crops, its shards hold three
+    measured = bicubic_psnr(run.settings["shards"], TASKS, 3)
+    for task in TASKS:
+        rows = Dataset(Path(run.settings["shards"], f"{task}-val"))
+        pairs = [rows[number] for number in range(3)]
+        large = [cv2.resize(pair.lr, (96, 96), interpolation=cv2.INTER_CUBIC) for pair in pairs]
+        y = np.array([65.481, 128.553, 24.966])
+        errors = [((a.astype(float) - pair.hr) @ y / 255)[4:-4, 4:-4] for a, pair in zip(large, pairs, strict=True)]
+        expected = np.mean([10 * np.log10(255**2 / np.mean(error**2)) for error in errors])
+        assert measured[task] == pytest.approx(expected, abs=1e-3)
+    found = replace(run, bicubic_db={"mild": final_psnr(run)[0].value - 0.25, "severe": final_psnr(run)[1].value})
+    table = tables.ending(found)
+    assert [line[table.head.index("gain over bicubic, dB")] for line in table.lines] == [
+        "+0.250",
+        "0.000",
+        "+0.125",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.0004, "0.000"), (0.0004, "0.000"), (-0.0006, "-0.001"), (0.1, "+0.100")]
+)
+def test_nothing_is_minus_zero(value, text):
+    assert tables.number(value, "+") == text
+
+
+def test_axes_show_a_least_span_so_that_noise_stays_small(make_run):
+    run = read_run(make_run("one"), "one")
+    flat = [
+        {**record, "estimate": {**record["estimate"], **{key: [0.5, 0.5] for key in ("weights", "low", "high")}}}
+        for record in run.boundaries
+    ]
+    low, high = plots.weights(flat).axes[0].get_ylim()
+    assert (low <= 0.45, high >= 0.55) == (True, True)
+    still = [{**r, "estimate": {**r["estimate"], "gaps_db": [0, 0], "errors_db": [0, 0]}} for r in run.boundaries]
+    low, high = plots.gaps(still).axes[0].get_ylim()
+    assert (low <= -0.05, high >= 0.05) == (True, True)
+
+
+def test_averaged_weights_that_have_seen_less_than_half_of_the_training_are_marked(make_run):
+    folder = make_run("one")
+    run = read_run(folder, "one")
+    assert half_averaged_step({"ema": 0.999}) == 693  # 0.999**693 = 0.4999
+    assert half_averaged_step({"ema": 0.0}) == 1
+    (span,) = plots.psnr(run).axes[0].patches
+    assert span.get_x() + span.get_width() == 20  # the whole run
+    report([str(folder)])
+    assert "averaged weights have seen less than half of the training: until step 693" in page_of(folder)
 
 
 def test_frozen_plans_are_one_volume_beside_those_of_the_tasks(make_run):

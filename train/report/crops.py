@@ -1,4 +1,4 @@
-"""Crops of validation pictures: what goes in, what each network makes of it, what it should be."""
+"""Crops of validation images: the LR image, the output of each network, and the HR image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +24,11 @@ CROP = 160
 
 
 class Sample(NamedTuple):
-    """One crop of a task. pictures: uint8 [n, n, 3] RGB by name: LR (n / scale), bicubic, the runs, HR."""
+    """One crop of a task. images: uint8 [n, n, 3] RGB by name: LR (n / scale), bicubic, the runs, HR."""
 
     task: str
     photograph: str
-    pictures: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
 
 
 def samples(runs: Sequence[RunData]) -> list[Sample] | str:
@@ -47,7 +47,7 @@ def samples(runs: Sequence[RunData]) -> list[Sample] | str:
 
 def sheet_of(found: Sequence[Sample]) -> bytes:
     """The samples as one PNG."""
-    return contact_sheet([Line([each.task, each.photograph], list(each.pictures.items())) for each in found])
+    return contact_sheet([Line([each.task, each.photograph], list(each.images.items())) for each in found])
 
 
 def _most_detailed(rows: Dataset) -> list[int]:
@@ -62,17 +62,17 @@ def _most_detailed(rows: Dataset) -> list[int]:
 
 def _sample(task: Task, number: int, networks: dict[str, torch.nn.Module], scale: int) -> Sample:
     pair, whole = task.val_rows()[number], Tiling(1 << 12, 0)
-    pictures = {"LR": pair.lr, "bicubic": bicubic(Image("", pair.lr, None), scale)}
+    images = {"LR": pair.lr, "bicubic": bicubic(Image("", pair.lr, None), scale)}
     for name, network in networks.items():
-        pictures[name] = upscale(network, pair.lr, scale, whole, torch.device("cpu"))
-    pictures["HR"] = pair.hr
+        images[name] = upscale(network, pair.lr, scale, whole, torch.device("cpu"))
+    images["HR"] = pair.hr
     top, left = _sharpest(pair.hr, scale)
-    cut = {name: _cut(image, top, left, scale if name == "LR" else 1) for name, image in pictures.items()}
+    cut = {name: _cut(image, top, left, scale if name == "LR" else 1) for name, image in images.items()}
     return Sample(task.name, Path(pair.row.hr_id).stem, cut)
 
 
 def _sharpest(hr: np.ndarray, scale: int) -> tuple[int, int]:
-    """Corner of the part of an HR picture with the strongest edges, a multiple of the scale."""
+    """Top left corner of the crop of an HR image with the strongest edges, a multiple of the scale."""
     edges = np.abs(cv2.Laplacian(cv2.cvtColor(hr, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     y, x = busiest(edges, min(CROP, *edges.shape))
     return y // scale * scale, x // scale * scale

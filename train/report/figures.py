@@ -1,10 +1,8 @@
 """The page of a report with its figures, drawn and written."""
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from shared.storage.atomic import write_bytes, write_text
@@ -22,7 +20,7 @@ def write_page(runs: Sequence[RunData], out: Path) -> None:
 
 
 def make_figures(runs: Sequence[RunData]) -> dict[str, bytes]:
-    """PNG by name: what compares the runs, then of every run what its estimator, policy and loader did."""
+    """PNG by name: what compares the runs, then for every run what its estimator, policy and loader did."""
     figures: dict[str, Figure] = {}
     if len(runs) > 1:
         paired = [run for run in runs if run.is_paired_with(runs[0])]
@@ -39,20 +37,13 @@ def make_figures(runs: Sequence[RunData]) -> dict[str, bytes]:
                 plots.name_run(figure, runs[int(name.split("-")[1]) - 1].name)
             plots.share_limits([*drawn.values()])
         figures |= drawn
-    return {name: _png(figure) for name, figure in figures.items()}
+    return {name: plots.png(figure) for name, figure in figures.items()}
 
 
 PER_RUN: dict[str, tuple[Callable[[RunData], Figure], Callable[[RunData], bool]]] = {
     "weights": (lambda run: plots.weights(run.boundaries), lambda run: run.has_gaps),
     "gaps": (lambda run: plots.gaps(run.boundaries), lambda run: run.has_gaps),
-    "psnr": (lambda run: plots.psnr(run.boundaries), lambda run: True),
+    "psnr": (plots.psnr, lambda run: True),
     "quotas": (lambda run: plots.quotas(run.intervals), lambda run: True),
 }
-"""How each kind of figure is drawn of a run, and of which runs it can be."""
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150)
-    plt.close(figure)
-    return buffer.getvalue()
+"""How each kind of figure is drawn for a run, and which runs have it."""

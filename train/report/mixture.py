@@ -1,57 +1,40 @@
-"""The page of a planned mixture: the cross table, what each aim gains and costs, and the frontier as a picture."""
+"""The page of a planned mixture: the cross table, what each aim gains and costs, and the frontier as a figure."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from matplotlib import pyplot as plt
 
 from shared.rebalance.options import AIMS
 from shared.storage.atomic import write_bytes, write_text
 from train.report import page, plots
-from train.report.tables import Table
+from train.report.tables import Table, number, with_interval
 
 if TYPE_CHECKING:
     from shared.rebalance.mixtures import Choice, MixturePlan
 
-NOTES = (
-    "Row: the task that is measured; column: the network, trained on that task alone. A cell is what the task loses "
-    "there, in dB, with its standard error over HR images.",
-    "Gains are predicted, in dB over equal volumes, with 95 % bootstrap intervals over HR images; the spread over "
-    "seeds is not in them. They were validated for each task, not for the mean. Verify the chosen mixture by a run.",
-    "From equal volumes on the left to the mixture of the aim worst on the right: what each task gains when no task "
-    "may lose more than the bound.",
-)
-
 
 def write_page(plan: "MixturePlan", path: Path) -> None:
-    """Write the page, and its picture beside it as PNG."""
+    """Write the page, and its figure beside it as PNG."""
     figure = plots.frontier(plan.bounds, plan.frontier, plan.tasks)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    plt.close(figure)
-    write_bytes(path.with_suffix(".png"), picture.getvalue())
+    frontier = plots.png(figure)
+    write_bytes(path.with_suffix(".png"), frontier)
     rows = [
         [task, *("0" if i == j else _cell(plan, i, j) for j in range(len(plan.tasks)))]
         for i, task in enumerate(plan.tasks)
     ]
-    parts = [
-        page.heading(f"What a mixture of {len(plan.tasks)} tasks can gain", 1),
-        page.heading("Cross table"),
-        page.table(Table(["", *plan.tasks], rows)),
-        page.note(f"{NOTES[0]} {plan.num_photographs} HR images, references at step {plan.step}."),
-        page.heading("What each aim gains, and who pays"),
-        *(page.table(_choice(plan, choice)) for choice in plan.choices),
-        page.note(NOTES[1]),
-        page.heading("The frontier"),
-        page.picture(picture.getvalue(), "frontier"),
-        page.note(NOTES[2]),
-    ]
-    write_text(path, page.document(path.stem, parts))
+    text = page.render(
+        "mixture.html",
+        title=f"What a mixture of {len(plan.tasks)} tasks can gain",
+        cross=Table(["", *plan.tasks], rows),
+        num_photographs=plan.num_photographs,
+        step=plan.step,
+        choices=[_choice(plan, choice) for choice in plan.choices],
+        frontier=frontier,
+    )
+    write_text(path, text)
 
 
 def _cell(plan: "MixturePlan", i: int, j: int) -> str:
-    return f"{plan.table[i, j]:+.3f} ({plan.errors[i, j]:.3f})"
+    return f"{number(plan.table[i, j], '+')} ({plan.errors[i, j]:.3f})"
 
 
 def _choice(plan: "MixturePlan", choice: "Choice") -> Table:
@@ -74,8 +57,8 @@ def _choice(plan: "MixturePlan", choice: "Choice") -> Table:
         strict=True,
     )
     rows = [
-        [task, f"{w:.4g}", f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", f"{with_it:.3f}", f"{without:.3f}"]
+        [task, f"{w:.4g}", with_interval(gain, low, high, "+"), f"{with_it:.3f}", f"{without:.3f}"]
         for task, w, gain, low, high, with_it, without in parts
     ]
-    mean = f"{found.mean_db:+.3f} [{found.mean_low:+.3f}, {found.mean_high:+.3f}]"
+    mean = with_interval(found.mean_db, found.mean_low, found.mean_high, "+")
     return Table(head, [*rows, ["mean, not validated", "", mean, "", ""]], 1)

@@ -1,5 +1,9 @@
-"""Figures of the report: what the estimator saw, the policy decided and the loader delivered; where runs differ."""
+"""Figures of the report: what the estimator saw, the policy decided and the loader delivered; where runs differ.
 
+Their ground is transparent and their words are grey, so that they can be read on a light and on a dark page.
+"""
+
+import io
 from collections.abc import Sequence
 
 import matplotlib
@@ -12,11 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from train.report.runs import Record, RunData, final_psnr, gap_reaches
+from train.report.runs import Record, RunData, final_psnr, gap_reaches, half_averaged_step
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
 SIZE_INCHES = (5.4, 3.4)
 """Small, so that letters can be read on a narrow window."""
+GREY = "#808080"
+STYLE = {f"{part}.color": GREY for part in ("text", "xtick", "ytick")} | {
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": GREY,
+}
+LEAST_WEIGHT_SPAN, LEAST_DB_SPAN = 0.05, 0.05
+"""To either side: axes show at least so much, lest noise fills the figure."""
 LEGEND_LETTERS = 56
 LABELLED_SHARE, LABELLED_BARS = 0.05, 12
 
@@ -27,7 +38,8 @@ def colour(task: int) -> str:
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure, axes = plt.subplots(figsize=SIZE_INCHES, layout="constrained")
+    with plt.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axes = plt.subplots(figsize=SIZE_INCHES, layout="constrained")
     _title(axes, title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -38,14 +50,30 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=GREY)
+
+
+def _span(axes: Axes, low: float, high: float) -> None:
+    """Let the vertical axis show this range at least."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(min(bottom, low), max(top, high))
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, and closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, transparent=True)
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def _legend(axes: Axes) -> None:
     """Below the axis, where no line can run through it; in one column when the names are long."""
     letters = sum(len(name) + 4 for name in axes.get_legend_handles_labels()[1])
     columns = 5 if letters < LEGEND_LETTERS else 1
-    axes.legend(frameon=False, ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    axes.legend(
+        frameon=False, ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), labelcolor=GREY
+    )
 
 
 def weights(records: Sequence[Record]) -> Figure:
@@ -58,7 +86,9 @@ def weights(records: Sequence[Record]) -> Figure:
         )
         axes.plot(steps, value, color=colour(task), marker="o", markersize=3, label=name)
         axes.fill_between(steps, low, high, color=colour(task), alpha=0.13, linewidth=0)
-    axes.axhline(1 / len(records[0]["tasks"]), color="black", linewidth=0.8, linestyle=":")
+    uniform = 1 / len(records[0]["tasks"])
+    axes.axhline(uniform, color=GREY, linewidth=0.8, linestyle=":")
+    _span(axes, uniform - LEAST_WEIGHT_SPAN, uniform + LEAST_WEIGHT_SPAN)
     _legend(axes)
     return figure
 
@@ -73,13 +103,18 @@ def gaps(records: Sequence[Record]) -> Figure:
         shift = (task - (len(names) - 1) / 2) * 0.012 * records[-1]["step"]  # bars side by side
         steps = np.array([record["step"] for record in records]) + shift
         axes.errorbar(steps, value, reaches, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
-    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
     _legend(axes)
     return figure
 
 
-def psnr(records: Sequence[Record]) -> Figure:
-    """PSNR of every task at every boundary: single-task networks dashed, the shared one solid."""
+def psnr(run: RunData) -> Figure:
+    """PSNR of every task at every boundary: single-task networks dashed, the shared one solid, bicubic dotted.
+
+    The ground is grey where the averaged weights have seen less than half of the training.
+    """
+    records = run.boundaries
     figure, axes = _figure("PSNR-Y on the validation sets", "step", "dB")
     steps = [record["step"] for record in records]
     for task, name in enumerate(records[0]["tasks"]):
@@ -87,7 +122,15 @@ def psnr(records: Sequence[Record]) -> Figure:
         if "reference_db" in records[0]:
             single = [np.mean(r["reference_db"][task]) for r in records]
             axes.plot(steps, single, color=colour(task), linestyle="--", alpha=0.8)
-    axes.plot([], [], color="grey", linestyle="--", label="single-task")
+        if name in run.bicubic_db:
+            axes.axhline(run.bicubic_db[name], color=colour(task), linestyle=":", alpha=0.8)
+    if "reference_db" in records[0]:
+        axes.plot([], [], color=GREY, linestyle="--", label="single-task")
+    if run.bicubic_db:
+        axes.plot([], [], color=GREY, linestyle=":", label="bicubic")
+    axes.axvspan(0, min(half_averaged_step(run.settings), steps[-1]), color=GREY, alpha=0.12, linewidth=0)
+    middle = float(np.mean(axes.get_ylim()))
+    _span(axes, middle - LEAST_DB_SPAN, middle + LEAST_DB_SPAN)
     _legend(axes)
     return figure
 
@@ -137,14 +180,15 @@ def differences(runs: Sequence[RunData]) -> Figure:
         middle, reach = (low + high) / 2, (high - low) / 2  # the worst task's interval need not hold its value
         axes.errorbar(places, middle, reach, color=colour(number), fmt="none", capsize=3)
         axes.plot(places, [f.value for f in found], "o", color=colour(number), markersize=4, label=run.name)
-    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
     axes.set_xticks(range(len(names)), names)
     _legend(axes)
     return figure
 
 
 def name_run(figure: Figure, name: str) -> None:
-    """Say of which of several runs a figure is."""
+    """Add the name of the run to the title of a figure."""
     axes = figure.axes[0]
     _title(axes, f"{axes.get_title('left')}: {name}")
 
@@ -163,6 +207,7 @@ def frontier(bounds_db: Sequence[float], gains_db: np.ndarray, tasks: Sequence[s
     )
     for task, name in enumerate(tasks):
         axes.plot(bounds_db, gains_db[:, task], color=colour(task), marker="o", markersize=3, label=name)
-    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
     _legend(axes)
     return figure

@@ -1,25 +1,36 @@
-"""What a run folder says of itself."""
+"""A run as its folder tells it: settings, boundaries, speed, and the figures that follow from them."""
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import yaml
 
-from shared.errors import RunError
+from shared.errors import RunError, UsageError
+from shared.metrics import psnr_y
+from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import clusters_of, interval, resample
+from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
+from shared.storage.remote import place
+from train.evaluation.measure import EQUAL_DB
 from train.evaluation.paired import student_reach
+from train.evaluation.systems import bicubic
+from train.evaluation.testsets import Image
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run: its settings, the records of its boundaries and of its steps. bicubic_db: of each task, if evaluated."""
+    """A run: its settings, the records of its boundaries and of its steps.
+
+    bicubic_db: mean PSNR-Y of bicubic upscaling on the validation crops, by task; without those that are gone.
+    """
 
     name: str
     folder: Path
@@ -58,11 +69,36 @@ def read_run(folder: Path, name: str) -> RunData:
     boundaries = JsonLines(folder / "intervals.jsonl").read()
     if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in boundaries):
         raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
-    summary = folder / "evaluation" / "shared" / "summary.json"
-    testsets = json.loads(summary.read_text())["testsets"] if summary.is_file() else []
     settings = yaml.safe_load((folder / "config.yaml").read_text())
-    bicubic_db = {row["testset"]: row["bicubic_db"] for row in testsets}
+    last = boundaries[-1]
+    bicubic_db = bicubic_psnr(settings["shards"], last["tasks"], len(last["photographs"]))
     return RunData(name, folder, settings, boundaries, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
+
+
+def bicubic_psnr(shards: str, tasks: list[str], num_images: int) -> dict[str, float]:
+    """Mean PSNR-Y of bicubic upscaling on the validation crops by task, dB; empty where they are gone or others."""
+    try:
+        found = [(task, task.val_rows()) for task in find_tasks(place(shards), tasks)]
+    except (RunError, UsageError):
+        return {}
+    return {
+        task.name: float(np.mean([_bicubic_psnr(rows[number], task.scale) for number in range(num_images)]))
+        for task, rows in found
+        if len(rows) == num_images
+    }
+
+
+def _bicubic_psnr(pair: Pair, scale: int) -> float:
+    """Measured as validation measures networks."""
+    images = (bicubic(Image("", pair.lr, None), scale), pair.hr)
+    output, hr = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images)
+    return float(psnr_y(output, hr, border=scale).clamp(max=EQUAL_DB))
+
+
+def half_averaged_step(settings: dict[str, Any]) -> int:
+    """The first step at which the averaged weights hold more of the training than of the initial weights."""
+    decay = float(settings["ema"])
+    return math.ceil(math.log(0.5) / math.log(decay)) if decay > 0.5 else 1
 
 
 class Figures(NamedTuple):
@@ -74,9 +110,9 @@ class Figures(NamedTuple):
 
 
 def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
-    """PSNR at the last boundary: of every task, the mean of the tasks, the worst task; photographs as clusters.
+    """PSNR at the last boundary of every task, then the mean of the tasks and the worst task; HR images as clusters.
 
-    With a `base` that is paired with the run, the differences to it, of the same resamples.
+    With a `base` that is paired with the run: the differences to it, from the same resamples.
     """
     counts = resample(clusters_of(run.last["photographs"]), ("report",))
     once = np.ones((1, counts.shape[1]))

@@ -7,7 +7,7 @@ import numpy as np
 
 from shared.effects import IDENTICAL, affecting
 from shared.text import TIME_UNITS, quantity
-from train.report.runs import Figures, RunData, final_psnr, flatten
+from train.report.runs import RunData, final_psnr, flatten
 from train.settings import TrainSettings
 
 
@@ -40,23 +40,27 @@ def comparison(runs: Sequence[RunData]) -> Table:
     same = [run for run in runs if run.tasks == first.tasks]
     paired = [run for run in same[1:] if run.is_paired_with(first)]
     head = ["PSNR-Y, dB", *(run.name for run in same), *(f"{run.name} - {first.name}" for run in paired)]
-    columns = [[_with_interval(f) for f in final_psnr(run)] for run in same]
-    columns += [[_with_interval(f, "+") for f in final_psnr(run, first)] for run in paired]
+    columns = [[with_interval(*f) for f in final_psnr(run)] for run in same]
+    columns += [[with_interval(*f, sign="+") for f in final_psnr(run, first)] for run in paired]
     names = [*first.tasks, "mean of the tasks", "worst task"]
     return Table(head, [[name, *cells] for name, *cells in zip(names, *columns, strict=True)], bold=2)
 
 
 def ending(run: RunData) -> Table:
-    """Bicubic, single, shared, gap, weight and volume of every task at the last boundary."""
+    """Bicubic, single, shared, gain, gap, weight and volume of every task at the last boundary."""
     last, found = run.last, final_psnr(run)
     columns: dict[str, list[str]] = {}
     if run.bicubic_db:
         columns["bicubic, dB"] = _numbers([run.bicubic_db.get(task) for task in run.tasks], mean=True)
     if "reference_db" in last:
         columns["single, dB"] = _numbers([float(np.mean(values)) for values in last["reference_db"]], mean=True)
-    columns["shared, dB [95 %]"] = [_with_interval(f) for f in found]
+    columns["shared, dB [95 %]"] = [with_interval(*figures) for figures in found]
+    if run.bicubic_db:
+        tasks = zip(found, run.tasks, strict=False)
+        gains = [f.value - run.bicubic_db[task] if task in run.bicubic_db else None for f, task in tasks]
+        columns["gain over bicubic, dB"] = _numbers(gains, mean=True, sign="+")
     if "estimate" in last:
-        columns["gap DP, dB"] = _numbers(last["estimate"]["gaps_db"], mean=True)
+        columns["gap DP, dB"] = _numbers(last["estimate"]["gaps_db"], mean=True, sign="+")
         columns["s.e."] = _numbers(last["estimate"]["errors_db"])
         columns["weight"] = _numbers(last["estimate"]["weights"])
     delivered = np.sum([record["delivered"] for record in run.intervals], axis=0)
@@ -85,12 +89,19 @@ def throughput(runs: Sequence[RunData]) -> Table:
     return Table(head, lines)
 
 
-def _with_interval(found: Figures, sign: str = "") -> str:
-    return f"{found.value:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
+def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """A value with its interval."""
+    return f"{number(value, sign)} [{number(low, sign)}, {number(high, sign)}]"
 
 
-def _numbers(values: Sequence[float | None], mean: bool = False) -> list[str]:
+def number(value: float, sign: str = "") -> str:
+    """Three digits; a value that rounds to 0 has no sign."""
+    text = f"{value:{sign}.3f}"
+    return "0.000" if float(text) == 0 else text
+
+
+def _numbers(values: Sequence[float | None], mean: bool = False, sign: str = "") -> list[str]:
     """The values, their mean if it has a meaning, and an empty cell for the worst task."""
     known = [value for value in values if value is not None]
-    cells = ["" if value is None else f"{value:.3f}" for value in values]
-    return [*cells, f"{np.mean(known):.3f}" if mean and known else "", ""]
+    cells = ["" if value is None else number(value, sign) for value in values]
+    return [*cells, number(float(np.mean(known)), sign) if mean and known else "", ""]
