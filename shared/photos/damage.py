@@ -122,9 +122,14 @@ def _is_whole_jpeg(part: memoryview, tables: bytes, most: int) -> bool:
 
 @compiled
 def _lzw_length(data):
-    """How many bytes an LZW stream decodes to (TIFF 6.0, section 13); -1 when a code is not in the table yet."""
-    lengths = np.ones(4097, np.int64)
-    width, entries, previous = 9, 258, -1
+    """How many bytes an LZW stream decodes to (TIFF 6.0, section 13); -1 when no encoder writes it.
+
+    That is a code that is not in the table yet, and one that lets a string enter the table again: an encoder takes the
+    longest string that is there. Of damage that keeps the length, this finds most.
+    """
+    lengths, firsts = np.ones(4097, np.int64), np.arange(4097)
+    entered = np.zeros(4096 * 256, np.uint32)  # by code and the byte that follows it, in which table
+    width, entries, previous, table = 9, 258, -1, 1
     bits, num_bits, total = 0, 0, 0
     for byte in data:
         bits = (bits << 8) | int(byte)
@@ -137,12 +142,16 @@ def _lzw_length(data):
         if code == LZW_END:
             return total
         if code == LZW_CLEAR:
-            width, entries, previous = 9, 258, -1
+            width, entries, previous, table = 9, 258, -1, table + 1
             continue
         if code > (entries if previous >= 0 else 255):
             return -1
         if previous >= 0 and entries < 4096:
-            lengths[entries] = lengths[previous] + 1
+            string = previous * 256 + firsts[code if code < entries else previous]
+            if entered[string] == table:
+                return -1
+            entered[string] = table
+            lengths[entries], firsts[entries] = lengths[previous] + 1, firsts[previous]
             entries += 1
             if entries in (511, 1023, 2047):  # TIFF writers change the width one code early
                 width += 1

@@ -112,6 +112,15 @@ def test_a_damaged_strip_of_a_tiff_is_damage(compression: str, rows: int) -> Non
     assert found(data[:-300]).fault in ("damaged", "unreadable")
 
 
+def test_a_few_lost_bytes_of_lzw_are_damage_though_the_length_is_right() -> None:
+    data = pillow(smooth(5), "TIFF", compression="tiff_lzw", tiffinfo={278: 7})
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    strips = zip(tags[273], tags[279], strict=True)
+    missed = [not found(overwrite(data, start + size // 2, 12)).fault for start, size in strips]
+    assert len(missed) == 14
+    assert sum(missed) <= 1
+
+
 WHOLE_TIFF: dict[str, tuple[bytes, np.ndarray]] = {
     "uncompressed": (tiff(IMAGE, rowsperstrip=10), IMAGE),
     "packbits": (pillow(IMAGE, "TIFF", compression="packbits"), IMAGE),
