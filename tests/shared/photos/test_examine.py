@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -95,6 +96,15 @@ def test_what_libjpeg_warns_of_is_damaged(kind: str) -> None:
     half = len(data) // 2
     for damage in (data[:half], data[:half] + b"\xff\xd9", overwrite(data, half, 400)):
         assert found(damage).fault == "damaged"
+
+
+@pytest.mark.parametrize("colours", ["RGB", "L", "CMYK"])
+def test_a_progressive_image_without_its_last_scans_is_damaged(colours: str) -> None:
+    data = pillow(Image.fromarray(IMAGE).convert(colours), "JPEG", quality=90, progressive=True)
+    assert found(data).fault == ""
+    scans = [match.start() for match in re.finditer(rb"\xff(\xda|\xc4)", data)]
+    for start in scans[2:]:
+        assert found(data[:start] + b"\xff\xd9").fault == "damaged"
 
 
 def test_a_lost_restart_interval_is_damage() -> None:
