@@ -124,6 +124,7 @@ class Run:
                 last = DatasetVersion(**known[-1])
                 if last.is_current(stored[name]) or last.has_grown_to(stored[name]):
                     continue
+                found = None  # also where it is again as it was before it grew
             if found is None or begun.get(name) != found:
                 change = "has changed" if name in begun else "was added"
                 raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")

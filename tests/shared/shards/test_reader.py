@@ -11,7 +11,7 @@ from shared.errors import RunError
 from shared.images import encode_png
 from shared.shards.format import Member, Row, row_key, row_members, write_index
 from shared.shards.manifest import Manifest, ShardEntry
-from shared.shards.reader import Dataset, ShardFile
+from shared.shards.reader import Dataset, ShardFile, open_rows
 
 SIZES = (4, 4, 2)
 
@@ -50,6 +50,15 @@ def test_every_row_by_its_number(folder):
         assert np.array_equal(hr, pixels(number, 16))
         assert np.array_equal(lr, pixels(number, 4))
         assert row.row == number
+
+
+def test_rows_are_opened_by_the_name_of_their_folder(folder, tmp_path):
+    rows = open_rows(str(folder))
+    assert [pair.row.row for pair in rows] == list(range(10))
+    assert (rows[3].hr == pixels(3, 16)).all()
+    assert (open_rows(folder)[9].lr == pixels(9, 4)).all()
+    with pytest.raises(RunError, match="nowhere"):
+        open_rows(tmp_path / "nowhere")
 
 
 def test_what_a_row_says_of_itself_needs_no_picture(folder):
