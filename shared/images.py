@@ -5,8 +5,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from isal import isal_zlib
@@ -124,45 +122,6 @@ def open_image(data: bytes, name: str) -> Image.Image:
         raise
     except Exception as error:  # damaged headers make it raise whatever they like
         raise ValueError(f"{name} cannot be decoded: {error}") from error
-
-
-class Header(NamedTuple):
-    """What an image file says about itself.
-
-    height, width: as stored, before any EXIF rotation. frames: of an animation, or pages. alpha: whether pixels may be
-    transparent.
-    """
-
-    height: int
-    width: int
-    frames: int
-    alpha: bool
-
-
-HUGE = Header(1 << 20, 1 << 20, 1, False)
-"""The header of an image that Pillow refuses for its size, which it does not tell."""
-
-
-def header_of(data: bytes, name: str) -> Header:
-    """The header in the bytes of an image file; for a phone's multi-picture JPEG, that of the main image.
-
-    Raises ValueError when Pillow cannot read it as one of `FORMATS`, whatever it raises.
-    """
-    try:
-        with open_image(data, name) as image:
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            return Header(image.height, image.width, frames, has_alpha(image))
-    except Image.DecompressionBombError:
-        return HUGE
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{name} cannot be decoded: {error}") from error
-
-
-def read_header(path: Path) -> Header:
-    """`header_of` for a file. Raises also OSError when it cannot be read."""
-    return header_of(path.read_bytes(), path.name)
 
 
 def has_alpha(image: Image.Image) -> bool:

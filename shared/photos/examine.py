@@ -86,6 +86,15 @@ def examined(digest: str) -> Finding | None:
     return None
 
 
+def examine_file(path: Path) -> Finding:
+    """`examine` for a file; one that cannot be read has a fault too."""
+    try:
+        data = path.read_bytes()
+    except (OSError, MemoryError):
+        return Finding(fault="unreadable")
+    return examine(data, hashlib.sha256(data).hexdigest(), path.name)
+
+
 def _path(digest: str) -> Path | None:
     folder = cache_folder()
     return folder / FINDINGS / digest[:2] / f"{digest}-{EXAMINER}.json" if folder and cache_bytes() else None

@@ -10,8 +10,10 @@ NAME=PATH, where PATH is
 
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,7 +21,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from shared.errors import RunError, UsageError
-from shared.images import decode, read_header
+from shared.images import decode
+from shared.photos.examine import examine_file
 from shared.photos.files import SUFFIXES
 from shared.records import canonical_json
 from shared.shards.manifest import MANIFEST
@@ -163,10 +166,10 @@ def _open(text: str) -> Iterator[TestSet]:
     elif any(file.stem.endswith("_HR") for file in _pictures(path)):
         yield _marked(name, path)
     else:
-        files = _pictures(path)
-        names = [file.stem for file in files]
+        sizes, unusable = _examine(_pictures(path))
+        names = [file.stem for file in sizes]
         _refuse_doubles(names, path)
-        yield Files(name, None, names, names, [(file, None) for file in files])
+        yield Files(name, None, names, names, [(file, None) for file in sizes], unusable)
 
 
 def _built(name: str, folder: Path) -> Iterator[Files]:
@@ -213,8 +216,11 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> Files:
     lr, hr = by_name
     unmatched = [f"{lr[key].name} has no HR picture" for key in lr.keys() - hr.keys()]
     unmatched += [f"{hr[key].name} has no LR picture" for key in hr.keys() - lr.keys()]
-    common = sorted(lr.keys() & hr.keys())
-    sizes = {key: (_size(lr[key]), _size(hr[key])) for key in common}
+    both = lr.keys() & hr.keys()
+    found, unusable = _examine([file for key in both for file in (lr[key], hr[key])])
+    common = sorted(key for key in both if lr[key] in found and hr[key] in found)
+    unmatched += unusable
+    sizes = {key: (found[lr[key]], found[hr[key]]) for key in common}
     scales = Counter(large[0] // small[0] for small, large in sizes.values())
     if not scales:
         raise UsageError(f"no LR picture has an HR picture of its name in {places}: {'; '.join(sorted(unmatched)[:3])}")
@@ -235,12 +241,17 @@ def _refuse_doubles(names: list[str], folder: Path) -> None:
         raise UsageError(f"two pictures in {folder} would be the image {doubled[0]!r}: keep one of them")
 
 
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        header = read_header(path)
-    except ValueError as error:
-        raise RunError(f"{path}: {error}") from error
-    return header.height, header.width
+def _examine(files: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[str]]:
+    """Height and width of the images that can serve, and what is wrong with the others: one odd file stops no set."""
+    sizes, unusable = {}, []
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # Pillow speaks through them
+        for file, found in zip(files, pool.map(examine_file, files), strict=True):
+            if found.fault:
+                unusable.append(f"{file.name} is {found.fault}")
+            else:
+                sizes[file] = (found.height, found.width)
+    return sizes, unusable
 
 
 def file_digest(path: Path) -> str:

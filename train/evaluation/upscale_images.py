@@ -1,6 +1,5 @@
 """What `train.upscale` does once its settings are known to be sound: images of every kind through a network."""
 
-import hashlib
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from PIL import ImageOps
 
 from shared.errors import RunError
 from shared.images import open_image, png_chunk, png_profile
-from shared.photos.examine import examine
+from shared.photos.examine import examine_file
 from shared.progress import progress_bar
 from shared.storage.atomic import write_bytes
 from shared.text import counted
@@ -82,12 +81,7 @@ def _examine(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[Job], list[str]]:
     """What is found in the files, and why some images cannot be upscaled."""
     jobs, failures = [], []
     for source, target in pairs:
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            failures.append(f"{source}: {error}")
-            continue
-        found = examine(data, hashlib.sha256(data).hexdigest(), source.name)
+        found = examine_file(source)
         if found.fault:
             failures.append(f"{source}: it is {found.fault}")
         else:

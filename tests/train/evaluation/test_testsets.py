@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -141,5 +142,17 @@ def test_a_damaged_picture_is_named(tmp_path):
     (tmp_path / "HR" / "a.png").write_bytes(b"none")
     with pytest.raises(RunError, match=r"HR/a\.png.*cannot be decoded"):
         found[0]
-    with pytest.raises(RunError, match=r"HR/a\.png"):
+    with pytest.raises(UsageError, match=r"a\.png is unreadable"):
         open_testsets([str(tmp_path)])
+
+
+@pytest.mark.parametrize("side", ["LR", "HR"])
+def test_one_odd_file_is_left_out_by_name_and_stops_no_set(side, tmp_path):
+    pairs(tmp_path, ["LR/a.png", "LR/b.png"], ["HR/a.png", "HR/b.png"])
+    whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
+    (tmp_path / side / "a.png").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")  # closed again: it decodes
+    (found,) = open_testsets([str(tmp_path)])
+    assert (list(found.names), list(found.unmatched)) == (["b"], ["a.png is damaged"])
+    assert found[0].hr is not None
+    (plain,) = open_testsets([f"plain={tmp_path / side}"])
+    assert (list(plain.names), list(plain.unmatched)) == (["b"], ["a.png is damaged"])
