@@ -21,7 +21,7 @@ from shared.records import canonical_json
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import write_bytes, write_text
-from shared.storage.remote import Place, Remote, listing
+from shared.storage.remote import Place, Remote, address, listing, read_files
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DatasetJob:
 
     def missing(self) -> list[ShardSpec]:
         """The shards that are not finished."""
-        done = finished_shards(self.folder, self.specs)
+        done = finished_or_listed(self.folder, self.specs)
         return [spec for spec in self.specs if spec.name not in done]
 
 
@@ -63,7 +63,7 @@ class DatasetPlan:
         """All shards in order. Without photographs they can be named and looked up, not rendered."""
         per_shard, given, end = self.recipe.rows_per_shard, HRImages(photographs), self.first_row + self.rows
         return tuple(
-            ShardSpec(str(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
+            ShardSpec(address(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
             for index in range(self.first_row // per_shard, num_shards(end, per_shard))
         )
 
@@ -145,13 +145,41 @@ def recipe_of(manifest: Manifest, folder: Place) -> Recipe:
         raise RunError(f"{folder / MANIFEST} was made by another version of this program: {error}") from error
 
 
+def finished_or_listed(folder: Place, specs: Sequence[ShardSpec]) -> dict[str, DoneShard]:
+    """`finished_shards`, and those without a record that the manifest lists and the folder holds in full size.
+
+    Datasets are copied without `.done`. A shard that has a record but is not what the record says is not finished.
+    """
+    done = finished_shards(folder, specs)
+    left = [spec for spec in specs if spec.name not in done]
+    if not left or not (folder / MANIFEST).is_file():
+        return done
+    manifest, found, recorded = load_manifest(folder), listing(folder), listing(folder / DONE_FOLDER)
+    entries = {entry.url: entry for entry in manifest.shardlist}
+    sums = _read_checksums(folder)
+    for spec in left:
+        entry, tar, index = entries.get(f"{spec.name}.tar"), f"{spec.name}.tar", f"{spec.name}.idx"
+        is_whole = entry and tar in found and found[tar].size == entry.filesize and index in found
+        if entry and is_whole and recorded.keys().isdisjoint((f"{spec.name}.json", f"{spec.name}.failed.json")):
+            digest = sums.get(index) or hashlib.sha256((folder / index).read_bytes()).hexdigest()
+            done[spec.name] = DoneShard(entry, 0.0, manifest.versions, digest)
+    return done
+
+
+def _read_checksums(folder: Place) -> dict[str, str]:
+    """What `SHA256SUMS` says of each file; nothing when it is not there or damaged."""
+    (data,) = read_files([folder / "SHA256SUMS"])
+    lines = re.findall(r"^([0-9a-f]{64})  (\S+)$", (data or b"").decode(errors="replace"), re.MULTILINE)
+    return {name: digest for digest, name in lines}
+
+
 def commit(job: DatasetJob) -> Manifest:
     """Write the manifest over the finished shards, and the files around it. Idempotent.
 
     Raises `RunError` when a shard is not finished.
     """
     _refuse_to_shrink(job)
-    found = finished_shards(job.folder, job.specs)
+    found = finished_or_listed(job.folder, job.specs)
     if len(found) < len(job.specs):
         raise RunError(f"{job.folder}: {len(job.specs) - len(found)} of {len(job.specs)} shards are not finished")
     done = [found[spec.name] for spec in job.specs]
@@ -186,7 +214,10 @@ def commit(job: DatasetJob) -> Manifest:
 
 def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
     """What the shards were rendered with; more than one version of a library if they differ."""
-    return {name: ", ".join(sorted({shard.versions[name] for shard in shards})) for name in shards[0].versions}
+    names = [name for name in shards[-1].versions if all(name in shard.versions for shard in shards)]
+    return {
+        name: ", ".join(sorted({v for shard in shards for v in shard.versions[name].split(", ")})) for name in names
+    }
 
 
 def _refuse_to_shrink(job: DatasetJob) -> None:

@@ -29,7 +29,7 @@ from shared.shards.format import group_rows, read_index, write_index
 from shared.shards.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.shards.reader import tar_members
 from shared.storage.atomic import locked, sync_folder, temporary_beside, write_bytes
-from shared.storage.remote import Place, Remote, folders_below, place
+from shared.storage.remote import Place, Remote, address, folders_below, place
 
 CHUNK = 1 << 20
 
@@ -58,7 +58,7 @@ class Part:
     def spec(self, number: int, folder: Place) -> ShardSpec:
         """What its shard of that number is in the whole, in that folder."""
         index = self.rows.start // self.recipe.rows_per_shard + number
-        return ShardSpec(str(folder), self.recipe, (), index, self.manifest.shardlist[number].nsamples)
+        return ShardSpec(address(folder), self.recipe, (), index, self.manifest.shardlist[number].nsamples)
 
 
 def main(argv: list[str]) -> int:
@@ -157,7 +157,7 @@ def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, 
     """One shard: tar, index and done record, in the order of a render."""
     try:
         tar = Path(target.folder, source.tar.name)
-        _link_or_copy(source.tar, tar, entry.sha256, on_bytes)
+        _link_or_copy(source.tar, tar, entry, on_bytes)
         index = _index(tar)
         write_bytes(tar.with_suffix(".idx"), index)
     except FileNotFoundError as error:
@@ -170,19 +170,19 @@ def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, 
     write_bytes(target.done_record, canonical_json(asdict(done)))
 
 
-def _link_or_copy(source: Place, target: Path, sha256: str, on_bytes: Callable) -> None:
+def _link_or_copy(source: Place, target: Path, entry: ShardEntry, on_bytes: Callable) -> None:
     """Hard-link a file, or copy it where that cannot be. Raises ValueError, leaving nothing, for another hash."""
     temporary = temporary_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _link_or_download(source, temporary)
+        _link_or_download(source, temporary, entry.filesize)
         digest = hashlib.sha256()
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 on_bytes(len(chunk))
-        if digest.hexdigest() != sha256:
+        if digest.hexdigest() != entry.sha256:
             raise ValueError(f"not what its manifest says (sha256 {digest.hexdigest()})")
         temporary.replace(target)
     finally:
@@ -190,9 +190,9 @@ def _link_or_copy(source: Place, target: Path, sha256: str, on_bytes: Callable) 
     sync_folder(target.parent)
 
 
-def _link_or_download(source: Place, target: Path) -> None:
+def _link_or_download(source: Place, target: Path, size: int) -> None:
     if isinstance(source, Remote):
-        source.download(target)
+        source.download(target, size)
         return
     try:
         os.link(source.resolve(), target)

@@ -44,7 +44,7 @@ from shared.progress import progress_bar
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.codecs import CODECS
 from shared.storage.atomic import locked
-from shared.storage.remote import place, writable_place
+from shared.storage.remote import address, place, writable_place
 from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
@@ -96,9 +96,9 @@ def main(argv: list[str]) -> int:
     settings = parse(RenderSettings, argv, spelling("render"), __doc__ or "")
     _check(settings)
     _rows(settings)
+    recipes = _recipes(settings)  # before hours of reading images: it refuses what cannot be meant
     if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
-        start_server()  # it loads what the workers need while this process looks at the pictures
-    recipes = _recipes(settings)  # before hours of reading pictures: it refuses what cannot be meant
+        start_server()  # it loads what the workers need while this process looks at the images
     photos = _hr_images(settings, recipes)
     recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
     jobs = _plan(settings, recipes, photos)
@@ -112,12 +112,12 @@ def main(argv: list[str]) -> int:
         jobs = _plan(settings, recipes, photos)  # again: only now can no other command change the folders
         missing = [spec for job in jobs for spec in job.missing()]
         for job in jobs:
-            if any(spec.folder == str(job.folder) for spec in missing):
+            if any(spec.folder == address(job.folder) for spec in missing):
                 job.plan.save(job.folder)
         unfinished = _render(settings, missing)
         folders = {outcome.spec.folder for outcome in unfinished}
         for job in jobs:
-            if str(job.folder) not in folders:
+            if address(job.folder) not in folders:
                 commit(job)
                 print(f"{job.folder}: {job.rows} rows in {len(job.specs)} shards")
     write_folder_card(place(settings.out))
@@ -153,7 +153,8 @@ def _advice(settings: RenderSettings, num_missing: int, unfinished: list[Outcome
     if waits:
         texts.append(
             f"{len(waits)} of {num_missing} shards are not rendered yet and wait for {', '.join(sorted({*waits}))}; "
-            f"look with `{spelling('status')} {settings.out}`, and run the same command again when they are rendered"
+            f"look with `{spelling('status')} {place(settings.out)}`, and run the same command again when they are "
+            "rendered"
         )
     return "; ".join(texts)
 

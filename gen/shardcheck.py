@@ -18,6 +18,7 @@ from shared.degradation.validation import violations
 from shared.errors import RunError
 from shared.shards.codecs import codec_of
 from shared.shards.format import (
+    MAX_INDEX_LINE_BYTES,
     Member,
     Row,
     check_size,
@@ -30,7 +31,7 @@ from shared.shards.format import (
 )
 from shared.shards.manifest import ShardEntry
 from shared.shards.reader import tar_members
-from shared.storage.remote import Place, Remote, info
+from shared.storage.remote import Place, Remote, info, read_bounded
 
 CHUNK = 1 << 20
 HEADER_BYTES = 4096
@@ -71,6 +72,11 @@ class Listed:
         """Name of its index."""
         return f"{self.entry.url.removesuffix('.tar')}.idx"
 
+    @property
+    def max_index_bytes(self) -> int:
+        """What an index of its rows may have at most."""
+        return (self.entry.nsamples + 1) * MAX_INDEX_LINE_BYTES
+
 
 class Rendered(NamedTuple):
     """A row that was rendered again: by how many levels its LR differs at most, and in which share of its values."""
@@ -98,9 +104,10 @@ def check_shard(folder: Place, listed: Listed, expected: Expected) -> Findings:
     if expected.quick and not listed.rerender:
         return _check_from_afar(folder, listed, expected)
     with tempfile.TemporaryDirectory() as name:
-        for file in (listed.entry.url, listed.index_name):
+        limits = {listed.entry.url: listed.entry.filesize, listed.index_name: listed.max_index_bytes}
+        for file, limit in limits.items():
             try:
-                (folder / file).download(Path(name, file))
+                (folder / file).download(Path(name, file), limit)
             except FileNotFoundError:
                 Path(name, file).unlink(missing_ok=True)
             except OSError as error:
@@ -111,7 +118,7 @@ def check_shard(folder: Place, listed: Listed, expected: Expected) -> Findings:
 def _check_files(folder: Path, listed: Listed, expected: Expected) -> Findings:
     findings, entry = Findings(), listed.entry
     tar, index = folder / entry.url, folder / listed.index_name
-    if index.is_file():
+    if index.is_file() and index.stat().st_size <= listed.max_index_bytes:
         findings.index_sha256 = hashlib.sha256(index.read_bytes()).hexdigest()
     try:
         findings.problems += [f"{entry.url}: {text}" for text in _file_faults(tar, entry, expected.quick)]
@@ -124,7 +131,7 @@ def _check_files(folder: Path, listed: Listed, expected: Expected) -> Findings:
         return findings
     if fault:
         findings.problems.append(f"{entry.url}: {fault}")
-    if fault := _index_fault(index, members):
+    if fault := _index_fault(index, members, listed.max_index_bytes):
         findings.problems.append(f"{index.name}: {fault}")
     with tar.open("rb") as file:
         _check_rows(findings, file.fileno(), members, listed, expected)
@@ -141,7 +148,7 @@ def _check_from_afar(folder: Remote, listed: Listed, expected: Expected) -> Find
         findings.problems.append(f"{entry.url}: is missing, and {entry.nsamples} rows with it")
         return findings
     try:
-        data = (folder / listed.index_name).read_bytes()
+        data = read_bounded(folder / listed.index_name, listed.max_index_bytes)
         findings.index_sha256 = hashlib.sha256(data).hexdigest()
         for place, row in enumerate(group_rows(read_index(data))):
             if row[0].key != row_key(expected.subspace, listed.number, place) or place >= entry.nsamples:
@@ -152,6 +159,8 @@ def _check_from_afar(folder: Remote, listed: Listed, expected: Expected) -> Find
             raise ValueError(f"places {present} of {entry.nsamples} rows within the tar")
     except FileNotFoundError:
         findings.problems.append(f"{listed.index_name}: is missing")
+    except OSError as error:
+        findings.problems.append(f"{listed.index_name}: cannot be read: {error}")
     except ValueError as error:
         findings.problems.append(f"{listed.index_name}: {error}")
     return findings
@@ -182,10 +191,10 @@ def _tar_members(tar: Path) -> tuple[list[Member], str]:
     return members, ""
 
 
-def _index_fault(path: Path, members: list[Member]) -> str:
+def _index_fault(path: Path, members: list[Member], limit: int) -> str:
     """How the index differs from the tar, or nothing."""
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, limit)
         for told, real in itertools.zip_longest(read_index(data), members):
             if told != real:
                 return f"says {_place(told)}, the tar has {_place(real)}"

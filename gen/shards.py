@@ -79,7 +79,7 @@ def _upload(path: Path, tar: Remote, entry: ShardEntry) -> str:
     """
     etag = tar.upload(path).etag
     if etag != entry.md5sum:
-        tar.download(path)
+        tar.download(path, entry.filesize)
         with path.open("rb") as file:
             _require_equal(hashlib.file_digest(file, "sha256").hexdigest(), entry.sha256, entry)
     return etag

@@ -9,9 +9,11 @@ realsr status shards
 realsr status s3://bucket/shards --watch
 """
 
+import json
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 
 from gen.dataset import PLAN, DatasetPlan
 from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
@@ -19,7 +21,7 @@ from shared.command import spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
-from shared.storage.remote import READ_ONLY, Place, Remote, folders_below, listing, place
+from shared.storage.remote import READ_ONLY, Found, Place, Remote, folders_below, listing, place
 from shared.text import TIME_UNITS, printable, quantity
 
 SHOWN = 10
@@ -32,6 +34,7 @@ class StatusSettings:
 
     path: str = argument("dataset folder, or a folder of datasets, or the url of either")
     watch: bool = option(False, "show it again and again until all is rendered or Ctrl-C")
+    json: bool = option(False, "print one line of JSON for each dataset, for other programs")
     interval: float = option(2.0, "seconds between two looks of --watch")
 
 
@@ -58,17 +61,20 @@ class DatasetProgress:
             return None
         started = records[PLAN].time if PLAN in records else 0.0
         progress = DatasetProgress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
-        if not records:
-            progress._take_listed()
+        progress._take_listed(records)
         progress.look()
         return progress
 
-    def _take_listed(self) -> None:
-        """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; no timings then."""
+    def _take_listed(self, records: Mapping[str, Found]) -> None:
+        """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; without timings."""
+        if not (self.folder / MANIFEST).is_file():
+            return
         found = listing(self.folder)
         for entry in load_manifest(self.folder).shardlist:
             name = entry.url.removesuffix(".tar")
-            if name in self.pending and entry.url in found and found[entry.url].size == entry.filesize:
+            if name not in self.pending or {f"{name}.json", f"{name}.failed.json"} & records.keys():
+                continue
+            if entry.url in found and found[entry.url].size == entry.filesize:
                 del self.pending[name]
                 self.done[name] = DoneShard(entry, 0.0, {}, ""), 0.0
 
@@ -110,6 +116,28 @@ class DatasetProgress:
         seconds = max(end for _, end in recent) - begin
         return sum(record.entry.nsamples for record, _ in recent) / seconds if seconds > 0 else 0.0
 
+    def seconds_left(self) -> float | None:
+        """Time left at the rate of the latest render command; None while that is not known."""
+        rate = self.rate()
+        return (self.rows - self.rows_done) / rate if self.pending and rate else None
+
+    def to_json(self) -> str:
+        """One line: counts of shards and rows, rates in pairs a second, time left in seconds or null, failures."""
+        values = {
+            "folder": str(self.folder),
+            "shards": len(self.done) + len(self.pending),
+            "shards_done": len(self.done),
+            "shards_failed": len(self.failed),
+            "rows": self.rows,
+            "rows_done": self.rows_done,
+            "committed": self.committed,
+            "pairs_per_second": self.rate(),
+            "pairs_per_second_of_a_worker": self.worker_rate(),
+            "seconds_left": self.seconds_left(),
+            "failed": {name: asdict(record) for name, record in self.failed.items()},
+        }
+        return json.dumps(values)
+
     def __str__(self) -> str:
         total = len(self.done) + len(self.pending)
         parts = [
@@ -119,9 +147,8 @@ class DatasetProgress:
         ]
         if self.worker_rate():
             parts.append(f"{self.worker_rate():.1f} pairs/s a worker")
-        if self.pending and (rate := self.rate()):
-            left = (self.rows - self.rows_done) / rate
-            parts.append(f"{rate:.1f} pairs/s in all, {quantity(left, TIME_UNITS)} left at this rate")
+        if (left := self.seconds_left()) is not None:
+            parts.append(f"{self.rate():.1f} pairs/s in all, {quantity(left, TIME_UNITS)} left at this rate")
         if not self.pending and not self.committed:
             parts.append("to be committed: run the same gen.render command again")
         lines = ["; ".join(parts)]
@@ -139,11 +166,12 @@ def main(argv: list[str]) -> int:
     if settings.interval <= 0:
         raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
     datasets = find_progress(place(settings.path))
-    print(_table(datasets), flush=True)
+    show = _json if settings.json else _table
+    print(show(datasets), flush=True)
     try:
         while settings.watch and not all(progress.committed for progress in datasets):
             was_rendered = not any(progress.pending for progress in datasets)
-            _look_again(datasets, settings.interval)
+            _look_again(datasets, settings.interval, show)
             if was_rendered:  # for a whole interval, so nobody is about to commit it
                 break
     except KeyboardInterrupt:
@@ -166,15 +194,21 @@ def find_progress(path: Place) -> list[DatasetProgress]:
     raise UsageError(f"{path} holds no dataset that was begun: give a folder that gen.render writes to")
 
 
-def _look_again(datasets: list[DatasetProgress], interval_seconds: float) -> None:
-    """Wait, look, and show the table in the place of the one before, or below it in a log file."""
+def _look_again(
+    datasets: list[DatasetProgress], interval_seconds: float, show: Callable[[list[DatasetProgress]], str]
+) -> None:
+    """Wait, look again, and print the table over the one before; below it in a log file, or as JSON."""
     height = _table(datasets).count("\n") + 1
     time.sleep(interval_seconds)
     for progress in datasets:
         progress.look()
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and show is _table:
         print(f"\x1b[{height}A\x1b[J", end="")
-    print(_table(datasets), flush=True)
+    print(show(datasets), flush=True)
+
+
+def _json(datasets: list[DatasetProgress]) -> str:
+    return "\n".join(progress.to_json() for progress in datasets)
 
 
 def _table(datasets: list[DatasetProgress]) -> str:

@@ -35,7 +35,7 @@ from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import TEMPORARY_PREFIX
-from shared.storage.remote import READ_ONLY, Place, Remote, folders_below, listing, place, read_files
+from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_below, listing, place, read_files
 from shared.text import printable
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
@@ -235,7 +235,7 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
     for index, entry in enumerate(manifest.shardlist):
         rows = min(per_shard, manifest.rows - index * per_shard)
         number = manifest.first_row // per_shard + index
-        tar = ShardSpec(str(report.folder), recipe, (), number, rows).tar.name
+        tar = ShardSpec(address(report.folder), recipe, (), number, rows).tar.name
         if (entry.url, entry.nsamples) != (tar, rows):
             problem = f"shard {index} is {entry.url} with {entry.nsamples} rows, expected {tar} with {rows}"
             report.problems.append(f"{MANIFEST}: {problem}")

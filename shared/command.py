@@ -5,6 +5,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from .text import without_password
+
 COMMANDS = {
     "render": ("gen.render", "render LR-HR pairs of a subspace into shards"),
     "verify": ("gen.verify", "check shards: hashes, structure, rows rendered again"),
@@ -33,8 +35,8 @@ def spelling(verb: str) -> str:
 
 
 def next_step(verb: str, *words: object) -> str:
-    """The line that ends a command: what to run next, as it can be typed."""
-    return f"next: {spelling(verb)} {shlex.join(map(str, words))}"
+    """The line that ends a command: what to run next, as it can be typed; passwords in urls are left to the reader."""
+    return f"next: {spelling(verb)} {without_password(shlex.join(map(str, words)))}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,12 @@
 """Errors that speak to the person who can mend them, and the exit codes they become."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
+
+from .text import without_password
 
 
 class UsageError(ValueError):
@@ -52,6 +55,9 @@ def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None 
     Returns 0 on success, 1 on `RunError` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C.
     Anything else is a fault of ours and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # any name can be printed, also in a C locale
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
@@ -70,5 +76,5 @@ def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None 
 
 
 def _report(error: Exception, code: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {without_password(' '.join(str(error).split()))}", file=sys.stderr)
     return code

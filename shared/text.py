@@ -1,5 +1,6 @@
 """Numbers and foreign strings as text that a person reads."""
 
+import re
 from collections.abc import Sequence
 
 BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
@@ -33,3 +34,8 @@ def some_of(names: Sequence[str], most: int = 3) -> str:
     """The first of many names, and how many more there are."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(printable(name) for name in names[:most]) + rest
+
+
+def without_password(text: str) -> str:
+    """The text with *** for the passwords of the urls in it."""
+    return re.sub(r"([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)

@@ -10,7 +10,7 @@ from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
 from shared.photos.crops import HRImages
 from shared.photos.find import HRImage
-from shared.storage.remote import Remote, place
+from shared.storage.remote import Remote, address, place
 
 PACKAGES = Path(__file__).parents[2]
 """Folder that holds our packages. Processes that start elsewhere must look there, not in their current folder."""
@@ -49,7 +49,7 @@ def absolute(spec: ShardSpec) -> ShardSpec:
     folder = place(spec.folder)
     return replace(
         spec,
-        folder=str(folder if isinstance(folder, Remote) else folder.resolve()),
+        folder=address(folder if isinstance(folder, Remote) else folder.resolve()),
         photographs=HRImages(map(found, spec.photographs)),
         drawn=tuple(crop._replace(photograph=found(crop.photograph)) for crop in spec.drawn),
     )

@@ -27,7 +27,7 @@ from shared.config import argument, parse
 from shared.errors import RunError, UsageError, run_command
 from shared.photos.crops import HRImages
 from shared.photos.find import HRImage
-from shared.storage.atomic import write_bytes, write_text
+from shared.storage.atomic import lock, write_bytes, write_text
 from shared.storage.remote import Place, Remote, lock_folder, place
 
 FOLDER = ".slurm"
@@ -59,8 +59,9 @@ def _submit(home: Path, specs: Sequence[ShardSpec], elements: int) -> str:
     todo = write_todo(specs)
     folder = home / hashlib.sha256(todo).hexdigest()[:12]
     script = folder / "array.sh"
+    text = array_script(folder, elements)
     write_bytes(folder / "todo.jsonl", todo)
-    write_text(script, array_script(folder, elements))
+    write_text(script, text)
     if not shutil.which("sbatch"):
         return f"you: there is no sbatch here, so run `sbatch {shlex.quote(str(script))}` where there is"
     result = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True)
@@ -115,19 +116,22 @@ def read_todo(data: bytes) -> list[ShardSpec]:
 
 
 def array_script(folder: Path, elements: int) -> str:
-    """The batch script. A killed or requeued element skips what it has finished.
+    """The batch script. A killed or requeued element skips what it has finished. Raises `UsageError` for odd paths.
 
     Its current folder may hold modules with the names of ours, so Python is told not to look there (-P).
     """
-    python, here = shlex.quote(sys.executable), shlex.quote(str(Path.cwd()))
-    package = shlex.quote(str(PACKAGES))
+    for path in (folder, Path.cwd(), PACKAGES, Path(sys.executable)):
+        if not str(path).isprintable():
+            raise UsageError(f"{str(path)!r} has a character that no batch script may hold: use a folder without it")
+    python, here, package = (shlex.quote(str(path)) for path in (sys.executable, Path.cwd(), PACKAGES))
+    logs = shlex.quote(str(folder).replace("%", "%%") + "/%a.log")  # Slurm replaces other words with a % in front
     return f"""#!/bin/bash
 #SBATCH --job-name=gen.render
 #SBATCH --array=0-{elements - 1}
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output={shlex.quote(f"{folder}/%a.log")}
+#SBATCH --output={logs}
 set -euo pipefail
 cd {here}
 export OMP_NUM_THREADS=1 PYTHONPATH={package}"${{PYTHONPATH:+:$PYTHONPATH}}"
@@ -169,11 +173,11 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def _one_of_many_writers(dataset: Place) -> Iterator[None]:
-    """Wait until no gen.render is at work in the folder, then keep it from beginning: it sweeps temporaries away."""
+    """Wait until no gen.render works in the folder, then keep it from starting: it would remove our temporaries."""
     folder = lock_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
-        fcntl.lockf(file, fcntl.LOCK_SH)
+        lock(file, folder, fcntl.LOCK_SH)
         yield
 
 

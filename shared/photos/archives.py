@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from ..errors import UsageError
 from ..records import canonical_json
 from ..storage.atomic import temporary_beside
-from ..storage.remote import Place, Remote, info, place
+from ..storage.remote import Place, Remote, address, info, place
 from .files import COMPRESSED, COMPRESSED_KIND, OTHER_KIND, OTHER_SUFFIXES, SUFFIXES, image_id, list_images
 from .licences import NOT_GIVEN, Terms
 from .photo_cache import cache_bytes, cache_folder, read_file
@@ -130,7 +130,7 @@ def _from_names(names: Sequence[tuple[Place, str]]) -> HRFiles:
         if any(part.startswith(".") for part in name.split("/")):
             found.passed["hidden"].append(name)
         elif suffix in SUFFIXES:
-            found.files.append(ImageFile(name, str(file)))
+            found.files.append(ImageFile(name, address(file)))
         elif suffix == ".tar":
             tars.append((file, name))
         elif suffix in OTHER_SUFFIXES or COMPRESSED.search(name):
@@ -147,7 +147,7 @@ def list_tar(tar: Place) -> list[ImageFile]:
     """
     found = info(tar)
     identity = [
-        str(tar if isinstance(tar, Remote) else tar.resolve()),
+        address(tar if isinstance(tar, Remote) else tar.resolve()),
         found.size,
         found.time,
         found.etag,
@@ -157,9 +157,9 @@ def list_tar(tar: Place) -> list[ImageFile]:
     if kept is not None:
         with suppress(OSError, ValueError, TypeError, KeyError):
             entries = json.loads(kept.read_bytes())
-            return [ImageFile(**{**entry, "path": str(tar), "terms": Terms(**entry["terms"])}) for entry in entries]
+            return [ImageFile(**{**entry, "path": address(tar), "terms": Terms(**entry["terms"])}) for entry in entries]
     with tar.open("rb") as file:
-        members = list(_members(file, str(tar)))
+        members = list(_members(file, address(tar)))
     if kept is not None:
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -11,38 +11,40 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from ..errors import RunError
-from ..storage.atomic import TEMPORARY_PREFIX, sync_folder, temporary_beside, write_bytes, write_text
-from ..storage.remote import Place, Remote, RetryPolicy, is_disk_full
-from .format import write_index
+from ..storage.atomic import TEMPORARY_PREFIX, flock, sync_folder, temporary_beside, write_bytes, write_text
+from ..storage.remote import Place, Remote, RetryPolicy, cache_folder, is_disk_full
+from .format import Pair, Places, Row, write_index
 from .manifest import ShardEntry
 from .reader import LostRowError, ShardFile, tar_members
 
+T = TypeVar("T")
 ABANDONED_SECONDS = 3600.0
-"""A temporary that has not grown for so long belongs to a process that was killed."""
+"""A temporary that has not grown for that time belongs to a process that was killed."""
 LOCKS = 3
 """Hex digits of a shard's hash that choose its lock file."""
 FORGIVEN_SECONDS = 60.0
-"""A shard that could not be had is not asked for again so long, by any process of the node."""
+"""A shard that could not be fetched from a url is not fetched from it again for that time, by any process of a node."""
 
 
 def default_folder() -> Path:
     """Where shards are kept unless a run says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base, "realsr-rebalance", "shards").expanduser()
+    return cache_folder("shards")
 
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A folder of whole shards, at most `budget_bytes` of them; plain data, so every process of a node may use it.
+    """A folder of whole shards, of `budget_bytes` at most; plain data, so that every process of a node may use it.
 
-    retry: how often a store is asked that fails.
+    Several users may share the folder when all of them may write to it. retry: how often a failing store is asked.
     """
 
     folder: Path
@@ -55,10 +57,10 @@ class ShardCache:
             return ShardFile(tar, entry.nsamples)
         path = self.fetch(tar, entry)
         try:
-            return ShardFile(path, entry.nsamples, tar)
-        except LostRowError:  # what a disk has lost or damaged since is fetched once more
+            return KeptShard(path, tar, entry, self)
+        except LostRowError:  # the disk has lost or damaged it since
             path.unlink(missing_ok=True)
-            return ShardFile(self.fetch(tar, entry), entry.nsamples, tar)
+            return KeptShard(self.fetch(tar, entry), tar, entry, self)
 
     def fetch(self, tar: Remote, entry: ShardEntry) -> Path:
         """The local file of a shard, verified; its index lies beside it.
@@ -77,8 +79,9 @@ class ShardCache:
         with self._locked(entry.sha256[:LOCKS]):
             if self.touch(entry):
                 return path
-            refusal = path.with_suffix(".lost")
-            if refusal.is_file() and refusal.stat().st_mtime > time.time() - FORGIVEN_SECONDS:
+            refusal = self.folder / f"{entry.sha256}-{hashlib.sha256(tar.url.encode()).hexdigest()[:8]}.lost"
+            # Of this url alone: another may have the shard. A time to come is that of a clock which was wrong.
+            if refusal.is_file() and 0 <= time.time() - refusal.stat().st_mtime < FORGIVEN_SECONDS:
                 raise LostRowError(refusal.read_text())
             refusal.unlink(missing_ok=True)
             try:
@@ -92,23 +95,45 @@ class ShardCache:
         """Whether a shard is kept; it is then the last to be dropped."""
         try:
             os.utime(self._path(entry))
-            return True
         except FileNotFoundError:
             return False
+        except PermissionError:  # it belongs to another user of the folder, so it is dropped earlier
+            return self._path(entry).is_file()
+        return True
 
     def _path(self, entry: ShardEntry) -> Path:
         return self.folder / f"{entry.sha256}.tar"
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """Hold one of the folder's locks, against threads and processes alike, however they end."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".lock-{name}").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        """Hold one of the folder's locks, against threads and processes alike, however they end.
+
+        Without locks in the file system a shard may be fetched twice; it is renamed into place whole all the same.
+        """
+        file = self._lock_file(name)
+        try:
+            flock(file, self.folder, fcntl.LOCK_EX)
             try:
                 yield
             finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # a worker forked meanwhile has the file open too
+                flock(file, self.folder, fcntl.LOCK_UN)  # a worker forked meanwhile has the file open too
+        finally:
+            os.close(file)
+
+    def _lock_file(self, name: str) -> int:
+        """The open lock file. Raises `RunError` where this user may not use the folder."""
+        path = self.folder / f".lock-{name}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except PermissionError:  # another user's file, which can be locked all the same
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise RunError(
+                f"the cache of shards cannot be used: {error.strerror}: {error.filename}; "
+                "give a folder to --cache that you may write to"
+            ) from error
 
     # ---- fetching
 
@@ -149,10 +174,10 @@ class ShardCache:
         with self._locked("room"):
             kept, taken = [], size
             for entry in os.scandir(self.folder):
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, PermissionError):
                     status = entry.stat()
                     if entry.name.startswith(TEMPORARY_PREFIX):
-                        if status.st_mtime < time.time() - ABANDONED_SECONDS:
+                        if abs(time.time() - status.st_mtime) > ABANDONED_SECONDS:
                             Path(entry.path).unlink()
                         else:
                             taken += _claim(entry.name)
@@ -162,10 +187,52 @@ class ShardCache:
             for _, bytes, name in sorted(kept):
                 if taken <= self.budget_bytes:
                     break
-                for path in (Path(name), Path(name).with_suffix(".idx")):
-                    path.unlink(missing_ok=True)
-                taken -= bytes
+                with suppress(PermissionError):  # another user's, in a folder where each removes only their own
+                    for path in (Path(name), Path(name).with_suffix(".idx")):
+                        path.unlink(missing_ok=True)
+                    taken -= bytes
             temporary.touch()
+
+
+class KeptShard(ShardFile):
+    """A shard in the cache. When a row is damaged, and it is the disk that did it, the shard is fetched again once."""
+
+    def __init__(self, path: Path, tar: Remote, entry: ShardEntry, cache: ShardCache) -> None:
+        super().__init__(path, entry.nsamples, tar)
+        self._tar, self._entry, self._cache, self._is_checked = tar, entry, cache, False
+
+    def _renewed(self, action: Callable[[], T]) -> T:
+        """What the action gives, if need be from the shard that was fetched again."""
+        try:
+            return action()
+        except LostRowError:
+            if self._is_checked or not self._is_fetched_again():
+                raise
+            return action()
+
+    def _is_fetched_again(self) -> bool:
+        """Replace a file that is no longer what was kept. Returns whether it was damaged."""
+        self._is_checked, path = True, Path(str(self.path))
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == self._entry.sha256:
+                return False  # the dataset itself is damaged
+        path.unlink(missing_ok=True)
+        renewed = os.open(self._cache.fetch(self._tar, self._entry), os.O_RDONLY)
+        os.dup2(renewed, self._file, inheritable=False)
+        os.close(renewed)
+        return True
+
+    def read(self, row: int, out: Places | tuple[None, None] = (None, None)) -> Pair:
+        """Raises as `ShardFile.read` does."""
+        return self._renewed(lambda: super(KeptShard, self).read(row, out))
+
+    def hr(self, row: int) -> np.ndarray:
+        """Raises as `ShardFile.hr` does."""
+        return self._renewed(lambda: super(KeptShard, self).hr(row))
+
+    def meta(self, row: int) -> Row:
+        """Raises as `ShardFile.meta` does."""
+        return self._renewed(lambda: super(KeptShard, self).meta(row))
 
 
 def _claim(temporary: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..storage.remote import Place, info, place
+from ..storage.remote import Place, address, info, place
 from .manifest import dataset_name, load_manifest
 
 
@@ -28,7 +28,7 @@ def as_webdataset(shards: str | Path, task: str, *, split: str = "train", **opti
     from webdataset.cache import StreamingOpen
 
     folder = place(str(shards)) / dataset_name(task, split)
-    sizes = {str(folder / entry.url): entry.filesize for entry in load_manifest(folder).shardlist}
+    sizes = {address(folder / entry.url): entry.filesize for entry in load_manifest(folder).shardlist}
     # More workers than shards are no error: some of them then yield nothing.
     dataset = WebDataset(list(sizes), **{"shardshuffle": False, "empty_check": False, **options})
     opener = _Opener(folder, sizes)

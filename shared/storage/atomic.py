@@ -1,23 +1,32 @@
 """Files that are whole or absent: written beside their place, made durable, then renamed into it."""
 
+import errno
 import fcntl
 import io
 import os
 import platform
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from ..errors import RunError
 from .remote import Place, Remote, lock_folder
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Leftovers of a killed writer carry this prefix; being hidden, no dataset reader takes them for data."""
+"""Leftovers of a killed writer have this prefix. Dataset readers ignore them, because they are hidden."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What network and FUSE file systems answer that have no locks, or cannot make a folder durable."""
 
 
 def temporary_beside(path: Path) -> Path:
-    """Name of a temporary for `path`. It holds the machine and the process, so that two writers never share one."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{platform.node()}-{os.getpid()}-{path.name}")
+    """Name of a temporary for `path`. It names machine, process and thread, so that two writers never share one."""
+    writer = f"{platform.node()}-{os.getpid()}-{threading.get_ident()}"
+    return path.with_name(f"{TEMPORARY_PREFIX}{writer}-{path.name}")
 
 
 @contextmanager
@@ -54,10 +63,13 @@ def write_text(path: Place, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in a folder durable."""
+    """Make the renames in a folder durable, where its file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -68,12 +80,45 @@ def remove_temporaries(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def lock(file: IO, folder: Path, operation: int) -> bool:
+    """Lock an open file of a folder with `fcntl.lockf`. Returns False where the file system has no locks.
+
+    Raises BlockingIOError when another process holds the lock, `RunError` for any other trouble.
+    """
+    return _lock(fcntl.lockf, file.fileno(), folder, operation)
+
+
+def flock(file: int, folder: Path, operation: int) -> bool:
+    """`lock` with `fcntl.flock`, which keeps away the threads of this process too. file: its descriptor."""
+    return _lock(fcntl.flock, file, folder, operation)
+
+
+def _lock(function: Callable[[int, int], object], file: int, folder: Path, operation: int) -> bool:
+    try:
+        function(file, operation)
+        return True
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise BlockingIOError(*error.args) from error
+        if error.errno in NO_LOCKS:
+            note_missing_locks(folder)
+            return False
+        raise RunError(f"{folder} cannot be locked: {error.strerror}") from error
+
+
+@lru_cache(maxsize=256)
+def note_missing_locks(folder: Path) -> None:
+    """Say once for each folder that nothing keeps other writers away."""
+    print(f"note: {folder} lies on a file system without locks: let only one command write to it", file=sys.stderr)
+
+
 @contextmanager
 def locked(dataset: Place, purpose: str, *subfolders: str) -> Iterator[None]:
-    """Hold a folder's lock file for one writer, and sweep away what killed writers left in it and its `subfolders`.
+    """Hold a folder's lock file for one writer, and remove what killed writers left in it and its `subfolders`.
 
-    Raises `RunError` when another process holds the lock. Behind a url there are no locks: then it keeps away the other
-    writers on this machine alone.
+    Raises `RunError` when another process holds the lock, or when the lock file cannot be written. On a file system
+    without locks a note says so once, nothing is removed, and the work goes on. Object stores have no locks either:
+    then only writers on this machine are kept away.
 
     The lock is the kernel's and ends with the process, however it ends; its children, such as loader workers that
     outlive it for a moment, do not hold it.
@@ -82,12 +127,12 @@ def locked(dataset: Place, purpose: str, *subfolders: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            is_held = lock(file, folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             raise RunError(
                 f"{dataset} is being written by another process ({purpose}): wait for it or stop it"
             ) from error
-        places = [folder, *(folder / name for name in subfolders)]
+        places = [folder, *(folder / name for name in subfolders)] if is_held else []
         for place in places:
             remove_temporaries(place)
         try:

@@ -5,8 +5,11 @@ Whatever a store's library raises leaves here as an OSError.
 """
 
 import errno
+import ipaddress
 import os
 import re
+import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from ..command import spelling
-from ..errors import UsageError
+from ..errors import RunError, UsageError
+from ..text import without_password
 
 T = TypeVar("T")
 HUB = "hf"
@@ -27,7 +31,10 @@ HUB = "hf"
 READ_ONLY = ("http", "https")
 """Protocols that can be read by name, but neither written nor listed."""
 SILENT_SECONDS = 60.0
-"""After so long without a byte a web server is given up; botocore's own limit is the same."""
+"""After so many seconds without a byte a web server is given up; botocore's own limit is the same."""
+MAX_FILE_BYTES = 256 << 20
+"""Limit for files of a server whose size nothing else bounds."""
+PIECE_BYTES = 1 << 16
 
 
 class Found(NamedTuple):
@@ -49,7 +56,11 @@ class Remote:
         _file_system(self.protocol, self.url)
 
     def __str__(self) -> str:
-        return self.url
+        """The url for people: without the password in it."""
+        return without_password(self.url)
+
+    def __repr__(self) -> str:
+        return f"Remote({str(self)!r})"
 
     def __truediv__(self, name: str) -> "Remote":
         return Remote(f"{self.url}/{name}")
@@ -124,8 +135,10 @@ class Remote:
         """The file, to read it from its beginning to its end."""
         return self._call(lambda fs, path: fs.open(path, mode))
 
-    def read_bytes(self) -> bytes:
-        """All of a file."""
+    def read_bytes(self, limit: int = MAX_FILE_BYTES) -> bytes:
+        """All of a file. Raises OSError as soon as more than `limit` bytes are sent."""
+        if self.protocol in READ_ONLY:
+            return self._call(lambda fs, path: _get(fs, path, 0, limit, whole=True))
         return self._call(lambda fs, path: fs.cat_file(path))
 
     def read_text(self) -> str:
@@ -133,7 +146,9 @@ class Remote:
         return self.read_bytes().decode()
 
     def read_range(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end` - 1; a web server that knows no ranges sends all of the file for them."""
+        """The bytes from `start` to `end` - 1. Of a web server that knows no ranges the bytes before are dropped."""
+        if self.protocol in READ_ONLY:
+            return self._call(lambda fs, path: _get(fs, path, start, end))
         options = {"cache_type": "none"} if self.protocol == HUB else {}  # it would fetch blocks of megabytes
         data = self._call(lambda fs, path: fs.cat_file(path, start=start, end=end, **options))
         return data if len(data) <= end - start else data[start:end]
@@ -150,7 +165,7 @@ class Remote:
         return found
 
     def download(self, file: Path, limit: int | None = None) -> None:
-        """Fetch it into a local file. Raises OSError as soon as more than `limit` bytes are sent."""
+        """Fetch it into a local file. Raises OSError as soon as more than `limit` bytes are sent (default: any)."""
         self._call(lambda fs, path: fs.get_file(path, os.fspath(file), callback=_counter(limit)))
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -164,9 +179,9 @@ class Remote:
         try:
             return action(fs, fs._strip_protocol(self.url))
         except FileNotFoundError as error:
-            raise FileNotFoundError(2, "no such file or bucket", self.url) from error
+            raise FileNotFoundError(2, "no such file or bucket", str(self)) from error
         except Exception as error:  # botocore's, aiohttp's and many others' are no OSError
-            raise OSError(f"{self.url}: {error or type(error).__name__}") from error
+            raise OSError(f"{self}: {without_password(str(error)) or type(error).__name__}") from error
 
 
 Place = Path | Remote
@@ -178,22 +193,53 @@ def place(text: str) -> Place:
     return Remote(text.rstrip("/")) if re.match(r"[a-z][a-z0-9+.-]*://", text) else Path(text)
 
 
+def address(found: Place) -> str:
+    """What `place` makes it from again: the path, or the whole url. Not for people, who see no password."""
+    return found.url if isinstance(found, Remote) else str(found)
+
+
 def writable_place(text: str, key: str) -> Place:
     """The same, to be written to: `key` names the setting in the `UsageError` for a protocol that cannot be."""
     found = place(text)
     if isinstance(found, Remote) and found.protocol in READ_ONLY:
         raise UsageError(
-            f"{key} is {text!r}: {found.protocol} is read-only; give a folder or a url such as s3://bucket/x"
+            f"{key} is {str(found)!r}: {found.protocol} is read-only; give a folder or a url such as s3://bucket/x"
         )
     if isinstance(found, Remote) and found.protocol == HUB:
-        raise UsageError(f"{key} is {text!r}: give a folder, and upload it as a whole with {spelling('publish')}")
+        raise UsageError(f"{key} is {str(found)!r}: give a folder, and upload it as a whole with {spelling('publish')}")
     return found
 
 
 def staging_folder(remote: Remote) -> Path:
-    """A local folder for what is on its way to that url, and for the lock that keeps a second writer here away."""
-    name = sha256(remote.url.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"realsr-rebalance-{os.getuid()}" / name
+    """A local folder for what is on its way to that url, and for the lock that keeps a second writer here away.
+
+    Raises `RunError` as `private_folder` does.
+    """
+    return private_folder() / sha256(without_password(remote.url).encode()).hexdigest()[:16]
+
+
+def private_folder() -> Path:
+    """This user's folder for temporary files, which no other user may read or write.
+
+    Raises `RunError` when another user has put a link or a folder of that name there first.
+    """
+    folder = Path(tempfile.gettempdir()) / f"realsr-rebalance-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RunError(f"{folder} is a link or belongs to another user: remove it, or set TMPDIR to a folder of yours")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def cache_folder(name: str) -> Path:
+    """Folder of that name in the user's cache folder, or in `private_folder` for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "realsr-rebalance", name).expanduser()
+    except RuntimeError:
+        return private_folder() / name
 
 
 def lock_folder(folder: Place) -> Path:
@@ -247,7 +293,7 @@ def _remote_listing(folder: Remote) -> Iterator[tuple[str, Found]]:
 def read_files(files: Sequence[Place]) -> list[bytes | None]:
     """All of each file, many at once from a store; None for one that is not there. Raises OSError for other trouble."""
     remotes = [file for file in files if isinstance(file, Remote)]
-    if not remotes:
+    if not remotes or remotes[0].protocol in READ_ONLY:
         return [_read(file) for file in files]
 
     def read_all(fs: Any, _: str) -> list[Any]:
@@ -258,7 +304,7 @@ def read_files(files: Sequence[Place]) -> list[bytes | None]:
     contents = remotes[0]._call(read_all)
     for content in contents:
         if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-            raise OSError(f"{remotes[0].parent}: {content}") from content
+            raise OSError(f"{remotes[0].parent}: {without_password(str(content))}") from content
     return [content if isinstance(content, bytes) else None for content in contents]
 
 
@@ -270,8 +316,13 @@ def _read(file: Place) -> bytes | None:
 
 
 def read_bounded(file: Place, limit: int) -> bytes:
-    """All of a file that somebody else may have written. Raises ValueError when it has more than `limit` bytes."""
+    """All of a file that somebody else may have written. Raises ValueError when it has more than `limit` bytes.
+
+    Raises OSError when a server sends more.
+    """
     if isinstance(file, Remote):
+        if file.protocol in READ_ONLY:
+            return file.read_bytes(limit)
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "file")
             file.download(local, limit)
@@ -330,13 +381,12 @@ def _file_system(protocol: str, url: str) -> Any:
 
     options: dict[str, Any] = {}
     if protocol in READ_ONLY:
-        options["client_kwargs"] = {"timeout": _timeouts()}
+        options["client_kwargs"] = {"timeout": _timeouts(), "trace_configs": [_redirects()]}
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
-        raise UsageError(
-            f"{url} cannot be opened here: {error} (the extras realsr-rebalance[s3] and [hf] hold the packages)"
-        ) from error
+        hint = "the extras realsr-rebalance[s3] and [hf] hold the packages"
+        raise UsageError(f"{without_password(url)} cannot be opened here: {error} ({hint})") from error
 
 
 @lru_cache(maxsize=1)
@@ -345,6 +395,52 @@ def _timeouts() -> Any:
     from aiohttp import ClientTimeout
 
     return ClientTimeout(total=None, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _redirects() -> Any:
+    """Ends a request that a server sends on to another host whose address is local, where strangers have no business.
+
+    Otherwise a server could read what only this machine reaches.
+    """
+    from aiohttp import TraceConfig
+    from yarl import URL
+
+    async def check(session: Any, context: Any, redirect: Any) -> None:
+        target = redirect.url.join(URL(redirect.response.headers.get("Location", "")))
+        if target.host == redirect.url.host:
+            return
+        for *_, found in socket.getaddrinfo(target.host, None):
+            if not ipaddress.ip_address(str(found[0]).partition("%")[0]).is_global:
+                raise PermissionError(f"redirects to {target.host}, a local address: give that url if you trust it")
+
+    config = TraceConfig()
+    config.on_request_redirect.append(check)
+    return config
+
+
+def _get(fs: Any, url: str, start: int, end: int, whole: bool = False) -> bytes:
+    """The bytes of a file behind http from `start` to `end` - 1; of one that must be `whole`, never the beginning.
+
+    No more than that is held in memory, and nothing is read beyond it, whatever the server sends.
+    """
+    from fsspec.asyn import sync
+
+    async def get() -> bytes:
+        session, headers = await fs.set_session(), {} if whole else {"Range": f"bytes={start}-{end - 1}"}
+        async with session.get(fs.encode_url(url), headers=headers) as response:
+            fs._raise_not_found_for_status(response, url)
+            first, data = 0 if response.status == 200 else start, bytearray()
+            async for piece in response.content.iter_chunked(PIECE_BYTES):
+                data += piece[max(0, start - first) :]
+                first += len(piece)
+                if len(data) > end - start:
+                    if whole:
+                        raise ValueError(f"more bytes are sent than the {end} that it may have")
+                    break
+            return bytes(data[: end - start])
+
+    return sync(fs.loop, get)
 
 
 def _file_only(entry: dict[str, Any]) -> dict[str, Any]:

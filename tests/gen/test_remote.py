@@ -223,7 +223,7 @@ def test_a_store_whose_etags_are_no_md5_is_read_back(store, url, render_to, rend
     monkeypatch.setattr(Remote, "info", lambda self: info(self)._replace(etag="0123-2"))
     downloads = []
     download = Remote.download
-    monkeypatch.setattr(Remote, "download", lambda self, file: downloads.append(self.name) or download(self, file))
+    monkeypatch.setattr(Remote, "download", lambda self, *a: downloads.append(self.name) or download(self, *a))
     folder = Remote(url) / "noise"
     with pytest.raises(RunError, match="3 of 3 shards are not finished"):
         render_to(url)  # the listing says another etag than the upload did: a store that lies is not believed

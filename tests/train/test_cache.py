@@ -144,7 +144,71 @@ def test_a_shard_that_could_not_be_had_is_asked_for_again_after_a_while(cache, w
     with pytest.raises(LostRowError, match="is not there"):
         cache.fetch(tar(web, entries[0]), entries[0])
     before = time.time() - FORGIVEN_SECONDS - 1
-    os.utime(cache.folder / f"{entries[0].sha256}.lost", (before, before))
+    (refusal,) = cache.folder.glob(f"{entries[0].sha256}-*.lost")
+    os.utime(refusal, (before, before))
+    cache.fetch(tar(web, entries[0]), entries[0])
+    assert kept(cache) == {entries[0].sha256}
+
+
+def test_what_one_url_has_lost_another_may_have(cache, web, entries) -> None:
+    web.answers[entries[0].url] = [gone]
+    with pytest.raises(LostRowError, match="is not there"):
+        cache.fetch(tar(web, entries[0]), entries[0])
+    mirror = Remote(tar(web, entries[0]).url.replace("127.0.0.1", "localhost"))
+    assert cache.open(mirror, entries[0])[0].row.row == 0
+
+
+def test_a_clock_that_was_ahead_makes_no_shard_lost_for_longer(cache, web, entries) -> None:
+    web.answers[entries[0].url] = [gone]
+    with pytest.raises(LostRowError, match="is not there"):
+        cache.fetch(tar(web, entries[0]), entries[0])
+    (refusal,) = cache.folder.glob("*.lost")
+    os.utime(refusal, (time.time() + 1e6, time.time() + 1e6))
+    cache.fetch(tar(web, entries[0]), entries[0])
+    assert kept(cache) == {entries[0].sha256}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_cache_on_a_file_system_without_locks_works(number, cache, web, entries, monkeypatch, capsys) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_lock)
+    for entry in entries[:2]:
+        assert len(cache.open(tar(web, entry), entry)) == entry.nsamples
+    assert capsys.readouterr().err.count("lies on a file system without locks") == 1
+
+
+def test_a_damaged_page_of_a_kept_shard_is_fetched_again_once(cache, web, entries) -> None:
+    path = cache.fetch(tar(web, entries[0]), entries[0])
+    data = bytearray(path.read_bytes())
+    shard = cache.open(tar(web, entries[0]), entries[0])
+    member = shard._rows[3][0]
+    data[member.offset + member.size // 2] ^= 1
+    path.write_bytes(data)
+    assert shard[2].row.row == 2
+    assert shard[3].row.row == 3
+    assert web.gets == [entries[0].url] * 2
+    assert path.read_bytes() != bytes(data)
+    path.write_bytes(data)
+    with pytest.raises(LostRowError, match="checksum"):
+        shard[3]  # the disk damages what it is given: one renewal is enough
+
+
+def test_the_lock_file_of_another_user_is_locked_read_only(cache, web, entries, monkeypatch) -> None:
+    cache.folder.mkdir()
+    opened = os.open
+
+    def forbidden(path, flags, *mode):
+        if flags & os.O_CREAT and ".lock-" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", forbidden)
+    with pytest.raises(RunError, match=r"cache of shards cannot be used: .*lock-.*; give a folder to --cache that you"):
+        cache.fetch(tar(web, entries[0]), entries[0])
+    for name in (entries[0].sha256[:3], "room"):
+        (cache.folder / f".lock-{name}").write_bytes(b"")
     cache.fetch(tar(web, entries[0]), entries[0])
     assert kept(cache) == {entries[0].sha256}
 
