@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from ..errors import RunError, UsageError
-from ..shards.cache import Prefetch, ShardCache, default_folder
+from ..shards.cache import Prefetch, ShardCache
 from ..shards.manifest import Manifest
-from ..storage.remote import Place, place
 from .degrade import Degrader
 from .growth import GrowthWatch, require_unchanged, with_manifests
 from .interval_record import IntervalRecord
@@ -26,11 +25,9 @@ from .rows import DatasetVersion
 from .samples import Loaded, LostRow, Samples, batch_bytes, images_of
 from .sources import SOURCES, SourceRules, Sources
 from .state import LoaderState
-from .tasks import Task, find_tasks
+from .tasks import Task, open_tasks
 from .tickets import IntervalTickets
 from .workers import Workers
-
-CACHE_BYTES = 64 * 10**9
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,11 @@ class MixingLoader:
         shards: str | Path,
         batch_size: int,
         *,
-        tasks: Sequence[str] | Sequence[Task] | None = None,
+        tasks: str | Sequence[str] | Sequence[Task] | None = None,
         seed: int = 0,
         workers: int = 2,
         source: str = "auto",
-        hr: str | HRPool | None = None,
+        hr: str | Path | HRPool | None = None,
         patch: int | None = None,
         flip: bool = True,
         max_repeats: float | None = None,
@@ -116,6 +113,8 @@ class MixingLoader:
             raise UsageError(f"batch_size is {batch_size}: it must be a multiple of the {self.num_ranks} processes")
         if source not in SOURCES:
             raise UsageError(f"source is {source!r}: it must be auto, shards, fly or gpu")
+        if workers < 0 or window_shards < 1:
+            raise UsageError(f"workers is {workers}, window_shards {window_shards}: at least 0 and 1 are needed")
         if source == "gpu" and device is None:
             raise UsageError("source is gpu: give the device that degrades, such as device='cuda'")
         self.batch_size, self.seed, self._flip = batch_size, seed, flip
@@ -123,8 +122,10 @@ class MixingLoader:
         accelerated = self.device is not None and self.device.type != "cpu"
         self._rules = SourceRules(seed, source, max_repeats, max_damage, window_shards, accelerated)
         self._num_workers, self._pin_memory, self._worker_init = workers, pin_memory, worker_init
-        self._tasks = _tasks(place(str(shards)), tasks, source, hr, patch, cache)
-        self._pool = find_pool(hr, self._tasks, seed) if isinstance(hr, str) else hr
+        self._tasks = open_tasks(
+            shards, tasks, on_the_fly=source in ("fly", "gpu") or hr is not None, patch=patch, cache=cache
+        )
+        self._pool = find_pool(str(hr), self._tasks, seed) if isinstance(hr, str | Path) else hr
         self._degrader = Degrader(self._tasks[0].scale, self._tasks[0].usm)
         stored = {task.name: task.train_manifest for task in self._tasks if task.train_manifest}
         versions = {name: [DatasetVersion.of(manifest, 0)] for name, manifest in stored.items()}
@@ -199,11 +200,12 @@ class MixingLoader:
                 f"rank {self.rank} differs from rank 0 in {', '.join(differing)}: load the state of one checkpoint on "
                 "all ranks, and call refresh() when datasets may have grown while the loaders were made"
             )
+        tickets = self._sources.tickets(state, record, self.batch_size)
         if not state.is_open:
             state.begin(record)
         self._stop()
-        self._tickets = self._sources.tickets(state, record, self.batch_size)
-        return self._batches(self._load(self._tickets, record), self._iterators)
+        self._tickets = tickets
+        return self._batches(self._load(tickets, record), self._iterators)
 
     def _load(self, tickets: IntervalTickets, record: IntervalRecord) -> Iterator[Loaded]:
         """Start loading the rest of the interval, and fetching the remote shards that it needs."""
@@ -304,12 +306,12 @@ class MixingLoader:
         """The first `count` samples that a task trains next; nothing is consumed. Other ranks need not call it."""
         if task not in self.tasks:
             raise UsageError(f"unknown task {task!r}: the tasks are {', '.join(self.tasks)}")
-        state, counts = self._state, [count if name == task else 0 for name in self.tasks]
-        if self._tickets:
-            state = state.after(self._tickets.delivered(state.step))
-        record = self._sources.decide(state, counts, 1)
-        if state.record and state.is_open:
-            record = replace(record, sources=state.record.sources, missing=state.record.missing)
+        counts, state, now = [count if name == task else 0 for name in self.tasks], self._state, self.record
+        if now and state.is_open:
+            state = state.after(now.delivered)
+            record = replace(now, quotas=counts)
+        else:
+            record = self._sources.decide(state, counts, 1)
         tickets = self._sources.tickets(state, record, count)
         return self._complete(self._samples.batch(tickets.batch(0)))
 
@@ -387,22 +389,3 @@ class MixingLoader:
         self._stop()
         if self._workers:
             self._workers.close()
-
-
-def _tasks(
-    shards: Place,
-    tasks: Sequence[str] | Sequence[Task] | None,
-    source: str,
-    hr: str | HRPool | None,
-    patch: int | None,
-    cache: str | Path | ShardCache | None,
-) -> list[Task]:
-    """The tasks to load, as they are given or by their names."""
-    given = list(tasks or ())
-    if given and all(isinstance(task, Task) for task in given):
-        return given  # type: ignore[return-value]
-    if not isinstance(cache, ShardCache):
-        cache = ShardCache(Path(cache).expanduser() if cache else default_folder(), CACHE_BYTES)
-    on_the_fly = source in ("fly", "gpu") or hr is not None
-    names: list[str] = given  # type: ignore[assignment]
-    return find_tasks(shards, names, on_the_fly=on_the_fly, validation=False, patch=patch, cache=cache)

@@ -9,11 +9,11 @@ from ..degradation.definition import space_of
 from ..degradation.partition import get_subspace, partition
 from ..errors import RunError, UsageError
 from ..records import canonical_json
-from ..shards.cache import ShardCache
+from ..shards.cache import ShardCache, default_folder
 from ..shards.format import MAX_PATCH
 from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
-from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below
+from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below, place
 from ..text import short
 from .plans import Box, Plans
 
@@ -21,6 +21,7 @@ MAX_SHARD_ROWS = 100_000
 """Keys number the rows of a shard with five digits."""
 RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "partition": str, "photographs": str}
 """What training needs to know of how a dataset was made."""
+CACHE_BYTES = 64 * 10**9
 RENDER = "python -m gen.render --subspace all"
 RENDER_VAL = f"{RENDER} --split val"
 
@@ -82,6 +83,27 @@ class Task:
 
     def _rows(self, folder: Place, manifest: Manifest | None, max_open: int = OPEN_SHARDS) -> Dataset:
         return Dataset(folder, manifest, self.cache.open if self.cache else open_in_place, max_open)
+
+
+def open_tasks(
+    shards: str | Path,
+    tasks: str | Sequence[str] | Sequence[Task] | None,
+    *,
+    on_the_fly: bool,
+    patch: int | None,
+    cache: str | Path | ShardCache | None,
+) -> list[Task]:
+    """The tasks of a `MixingLoader`, which needs no validation sets; the arguments are as for `find_tasks`.
+
+    tasks: their names, or the tasks themselves. cache: a cache, or the folder of one of 64 GB.
+    """
+    given = [tasks] if isinstance(tasks, str) else list(tasks or ())
+    if given and all(isinstance(task, Task) for task in given):
+        return given  # type: ignore[return-value]
+    if not isinstance(cache, ShardCache):
+        cache = ShardCache(Path(cache).expanduser() if cache else default_folder(), CACHE_BYTES)
+    names: list[str] = given  # type: ignore[assignment]
+    return find_tasks(place(str(shards)), names, on_the_fly=on_the_fly, validation=False, patch=patch, cache=cache)
 
 
 def find_tasks(

@@ -207,6 +207,16 @@ def test_peek_within_an_interval_goes_on_from_the_batches_that_are_done(shards: 
         assert samples_of(loader.peek("noise", 3))[0].ordinal == 12
 
 
+def test_peek_goes_on_from_a_state_that_was_loaded(shards: Path) -> None:
+    with make_loader(shards) as loader, make_loader(shards) as restored:
+        batches = loader.interval([1, 2, 1], 6)
+        next(batches)
+        next(batches)
+        restored.load_state_dict(loader.state_dict())
+        assert samples_of(restored.peek("noise", 3)) == samples_of(loader.peek("noise", 3))
+        assert restored.peek("noise", 3).ordinal.tolist() == [4, 5, 6]
+
+
 # ---- arguments
 
 
@@ -263,6 +273,8 @@ def test_arguments_that_make_no_interval_are_refused(arguments: dict[str, Any], 
         ({"rank": 0, "num_ranks": 2}, "num_ranks is 2: give gather, or initialise torch.distributed first"),
         ({"rank": 1}, "rank is 1, num_ranks None: give both or none"),
         ({"rank": 2, "num_ranks": 2, "gather": list}, "rank is 2: it must be between 0 and num_ranks - 1, 1"),
+        ({"workers": -1}, "workers is -1, window_shards 2: at least 0 and 1 are needed"),
+        ({"window_shards": 0}, "workers is 0, window_shards 0: at least 0 and 1 are needed"),
         ({"source": "disk"}, "source is 'disk': it must be auto, shards, fly or gpu"),
         ({"source": "gpu"}, "source is gpu: give the device that degrades"),
         ({"tasks": ["noise", "blur"]}, "task 'blur' is not in .*: it holds mild, noise, severe"),
@@ -281,6 +293,11 @@ def test_tasks_are_found_or_chosen_by_name(shards: Path) -> None:
     with make_loader(shards) as loader:
         all_of_them = list(chain(*steps_of(loader.interval([1, 0, 0], 2))))
     assert [sample for sample in chain(*chosen) if sample.task == 0] == all_of_them  # the name decides, not the number
+
+
+def test_a_single_task_may_be_given_as_a_word(shards: Path) -> None:
+    with make_loader(shards, tasks="noise") as loader:
+        assert loader.tasks == ("noise",)
 
 
 def test_train_folders_are_enough(copy: Path, shards: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows that cannot be read: replaced by others of their task, alike on all ranks, counted; too many are an error."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -217,7 +218,7 @@ def test_few_rows_of_a_missing_shard_are_replaced_one_by_one(copy: Path) -> None
     assert all(task == 1 and 8 <= row < 16 for task, row in record.lost)
 
 
-def test_when_no_task_has_its_shards_they_are_named(copy: Path) -> None:
+def test_when_no_task_has_its_shards_they_are_named_and_nothing_begins(copy: Path, shards: Path) -> None:
     for task in ("mild", "noise", "severe"):
         for shard in range(4):
             tar(copy / task, shard).unlink()
@@ -225,3 +226,5 @@ def test_when_no_task_has_its_shards_they_are_named(copy: Path) -> None:
         message = r"no task has shards to take HR images from, missing are mild-x4-.*\.tar: restore them or give hr"
         with pytest.raises(RunError, match=message):
             loader.interval([1, 1, 1], 5)
+        shutil.copytree(shards, copy, dirs_exist_ok=True)
+        assert steps_of(loader.interval([1, 0, 1], 3)) == steps_of(make_loader(shards).interval([1, 0, 1], 3))
