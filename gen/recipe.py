@@ -69,10 +69,10 @@ class Recipe:
         return hashlib.sha256(canonical_json(self.to_dict())).hexdigest()[:6]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """The fields in which two recipes differ, as `name: mine -> theirs`; of a hash, what it is of."""
+        """The fields in which two recipes differ, as `name: mine -> theirs`; the hash of images in words."""
         names = [f.name for f in fields(Recipe) if f.name != "definition"]  # two definitions have two names
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
-        hashes = "other pictures, or other sizes or licences of them"
+        hashes = "other images, or other sizes or licences of them"
         return [
             f"{name}: {hashes if name == 'photographs' else f'{mine} -> {theirs}'}"
             for name, mine, theirs in pairs

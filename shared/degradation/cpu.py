@@ -18,7 +18,7 @@ from .noise import normal_table, poisson_deviations
 from .plan import Blur, Noise, Plan, Resize
 
 MAX_QUANTUM = 256
-"""Of Poisson noise: all levels occur, or more than half of them."""
+"""Largest number of quanta of Poisson noise, used when more than half of the 256 levels occur in the image."""
 LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
@@ -108,7 +108,7 @@ def _gaussian(image: np.ndarray, parameters: Noise, keys: np.ndarray, out: np.nd
 
 
 def _poisson(image: np.ndarray, parameters: Noise, keys: np.ndarray, out: np.ndarray) -> None:
-    """(Poisson(v q)/q - v) scale for the 8-bit picture v and q = 2^ceil(log2(number of distinct values))."""
+    """(Poisson(v q)/q - v) scale for the 8-bit image v and q = 2^ceil(log2(number of distinct values))."""
     rates = image
     if parameters.grey:
         rates = np.empty(image.shape[:2], np.float32)

@@ -40,12 +40,12 @@ OPERATORS: Mapping[str, Operator] = {
     "jpeg": jpeg,
 }
 SCHEDULE: tuple[Operator, ...] = (filtered, noise, jpeg) * 2 + (filtered, filtered, jpeg)
-"""Turns of the operators: the longest plan with both places of its second JPEG. It repeats for any other order."""
+"""Order in which operators take turns: that of the longest plan, with both places of its second JPEG. It repeats."""
 SMALLEST_SIDE = 74
-"""Pixels of the HR side: what leaves 11, a reflect border for a 21 x 21 kernel, after the smallest resize (.15)."""
+"""Smallest side of an HR image, pixels: the smallest resize (0.15) leaves 11, the border of a 21 x 21 kernel."""
 BYTES_PER_PIXEL, BYTES_PER_TERM = 192, 64
-"""Most bytes alive at once for each pixel of a sample's largest canvas, and more for each further term of its kernel
-(measured by a test)."""
+"""Upper bounds of the memory in use at once: bytes per pixel of a sample's largest canvas, and bytes per pixel for each
+further term of its kernel. A test measures them."""
 BUDGET_BYTES = 3 << 30
 
 
@@ -56,16 +56,16 @@ def render(hr: Tensor, plans: Sequence[Plan], scale: int = 4, budget_bytes: int 
     budget_bytes: working memory; a batch that could need more is rendered in parts (one sample at least), which changes
     nothing in the result. Tables (40 MB a device), the workspace of matrix products and the result come on top.
     Returns the LR images, uint8 [B, 3, H // scale, W // scale], RGB.
-    Raises ValueError when plans and pictures differ in number or a side is under 74 pixels.
+    Raises ValueError when plans and images differ in number or a side is under 74 pixels.
     """
     lr_height, lr_width = hr.shape[2] // scale, hr.shape[3] // scale
     return execute(hr, [steps_of(plan, lr_height, lr_width) for plan in plans], scale, budget_bytes)
 
 
 def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: int = BUDGET_BYTES) -> Tensor:
-    """What `render` does, for plans whose steps were worked out before (`gpu_steps.steps_of`)."""
+    """`render` for plans whose steps were prepared before by `gpu_steps.steps_of`."""
     if len(steps) != len(hr):
-        raise ValueError(f"there are {len(steps)} plans for {len(hr)} pictures: one each is needed")
+        raise ValueError(f"there are {len(steps)} plans for {len(hr)} images: one each is needed")
     height, width = hr.shape[2:]
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(f"the HR images are {height} x {width} pixels: both sides must be {SMALLEST_SIDE} or more")
@@ -76,13 +76,13 @@ def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: in
 
 
 def working_bytes(plan: Plan, height: int, width: int) -> int:
-    """The most working memory that a sample of a batch needs, for an HR image of height x width pixels, scale 4."""
+    """Upper bound of a sample's working memory, bytes, for an HR image of height x width pixels and scale 4."""
     pixels, bytes_per_pixel = _work(steps_of(plan, height // 4, width // 4), height, width)
     return math.ceil(pixels * bytes_per_pixel)
 
 
 def _work(steps: Steps, height: int, width: int) -> tuple[int, float]:
-    """Pixels of a sample's largest canvas, and most bytes for each of them. Matrices have the squares of the sides."""
+    """Pixels of a sample's largest canvas, and bytes per pixel. Canvases count as squares: matrices are."""
     side = canvas_side(max(height, width))
     largest, most = side**2, BYTES_PER_PIXEL * side**2
     for blur, resize in (parameters for _, parameters in steps if isinstance(parameters, Filter)):
@@ -122,7 +122,7 @@ def _render_part(hr: Tensor, steps: Sequence[Steps], out: Tensor) -> None:
 
 
 def _queues(steps: Sequence[Steps], height: int, width: int, device: torch.device) -> list[deque[tuple[Operator, Any]]]:
-    """What is to be done with each sample, filters prepared; a resize to the size that it has is left out."""
+    """The steps of each sample, with prepared filters and without resizes to the size that the image has."""
     queues: list[list[tuple[Operator, Any]]] = []
     filters: list[Filter] = []
     sizes: list[tuple[int, int]] = []
@@ -142,7 +142,7 @@ def _queues(steps: Sequence[Steps], height: int, width: int, device: torch.devic
 
 
 def _split(canvases: Sequence[Canvas], wanted: set[int]) -> tuple[list[Canvas], list[Canvas]]:
-    """The pictures of the wanted samples, and the others."""
+    """The images of the wanted samples, and those of the others."""
     chosen: list[Canvas] = []
     others: list[Canvas] = []
     for canvas in canvases:
@@ -154,7 +154,7 @@ def _split(canvases: Sequence[Canvas], wanted: set[int]) -> tuple[list[Canvas], 
 
 
 def _arranged(pieces: Sequence[Canvas], queues: Sequence[deque[tuple[Operator, Any]]]) -> Iterator[Canvas]:
-    """The pictures of all pieces on few canvases of similar sizes, before and after the step that is next."""
+    """The images of all pieces on few canvases of similar sizes, before and after the step that is next."""
     places = [(piece, row) for piece in range(len(pieces)) for row in range(len(pieces[piece].samples))]
     shapes = []
     for piece, row in places:

@@ -1,4 +1,4 @@
-"""The torch backend for callers that hold NumPy pictures and know no torch."""
+"""The torch backend for callers that hold NumPy images and know no torch."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def has_accelerator() -> bool:
 
 
 def render_arrays(hr: Sequence[np.ndarray], plans: Sequence[Plan], scale: int = 4) -> list[np.ndarray]:
-    """Degrade pictures of one size on the accelerator, or on the CPU where there is none; see `gpu.render`.
+    """Degrade images of one size on the accelerator, or on the CPU where there is none; see `gpu.render`.
 
     hr: uint8 [H, W, 3] RGB each, or float32 in [0, 1] (sharpened). Returns uint8 [H // scale, W // scale, 3] each.
     """

@@ -1,8 +1,8 @@
-"""Canvases: pictures of different sizes in one tensor, so that a step is a few kernels for a whole batch.
+"""Canvases: images of different sizes in one tensor, so that a step is a few kernels for a whole batch.
 
-A picture lies in the upper left corner of its canvas, and sides can be cut or grown at will. Filters leave its last row
-and column repeated to the canvas's end, where JPEG finds the padding that libjpeg would make; JPEG leaves more or less
-anything there.
+An image lies in the upper left corner of its canvas, and sides can be cut or grown at will. Filters leave its last row
+and column repeated to the canvas's end, where JPEG finds the padding that libjpeg would make; JPEG leaves
+arbitrary values there.
 """
 
 import operator
@@ -18,16 +18,16 @@ BLOCK = 16
 """Sides of a canvas are multiples of this: one unit of a 4:2:0 JPEG."""
 WASTED_PIXELS = {"cpu": 1 << 13}
 WASTED_PIXELS_ELSEWHERE = 1 << 20
-"""Padding of a canvas that costs as much as the launches of another canvas, by kind of device."""
+"""Number of padding pixels that take as long as the launches of another canvas, by kind of device."""
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """Some pictures of a batch.
+    """Some images of a batch.
 
     pixels: float32 [n, 3, H, W], RGB, nominally in [0, 1], or uint8, levels; H and W are multiples of 16.
-    samples, heights, widths: for each of the n pictures its position in the batch and its size, known on the host.
-    edges: whether all that lies outside of a picture repeats its edge.
+    samples, heights, widths: for each of the n images its position in the batch and its size, known on the host.
+    edges: whether all that lies outside of an image repeats its edge.
     """
 
     pixels: Tensor
@@ -38,7 +38,7 @@ class Canvas:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each picture."""
+        """(height, width) of each image."""
         return list(zip(self.heights, self.widths, strict=True))
 
     @property
@@ -53,11 +53,11 @@ class Canvas:
 
     @property
     def is_full(self) -> bool:
-        """True when no picture is smaller than the canvas."""
+        """True when no image is smaller than the canvas."""
         return set(self.sizes) == {tuple(self.pixels.shape[2:])}
 
     def pick(self, rows: Sequence[int]) -> "Canvas":
-        """The pictures at these positions of the canvas, in this order."""
+        """The images at these positions of the canvas, in this order."""
         if list(rows) == list(range(len(self.samples))):
             return self
         if list(rows) == list(range(rows[0], rows[0] + len(rows))):
@@ -69,7 +69,7 @@ class Canvas:
         return Canvas(pixels, samples, heights, widths, self.edges)
 
     def fit(self, height: int, width: int) -> Tensor:
-        """The pixels with other sides, not smaller than any picture."""
+        """The pixels with other sides, not smaller than any image."""
         pixels = self.pixels[:, :, :height, :width]
         bottom, right = height - pixels.shape[2], width - pixels.shape[3]
         mode = "replicate" if pixels.is_floating_point() else "constant"  # there is no other for levels on a GPU
@@ -80,7 +80,7 @@ class Canvas:
         return replace(self, pixels=pixels, edges=edges)
 
     def with_edges(self) -> "Canvas":
-        """The same pictures, their edges repeated."""
+        """The same images, their edges repeated."""
         return self if self.edges or self.is_full else self.painted(repeat_edges(self.pixels, self.sizes))
 
 
@@ -91,7 +91,7 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def canvas_side(side: int) -> int:
-    """The side of the smallest canvas for a picture of this side."""
+    """The side of the smallest canvas for an image of this side."""
     return -(-side // BLOCK) * BLOCK
 
 
@@ -127,10 +127,10 @@ def repeat_edges(planes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> list[list[int]]:
-    """Which pictures share a canvas.
+    """Which images share a canvas.
 
-    shapes: for each picture the sizes it has before and after the step (one entry when they are the same).
-    Returns positions, largest pictures first; within a group less than `wasted_pixels` are padding.
+    shapes: for each image the sizes it has before and after the step (one entry when they are the same).
+    Returns positions, largest images first; within a group less than `wasted_pixels` are padding.
     """
     pixels = [sum(height * width for height, width in shape) for shape in shapes]
     groups: list[list[int]] = []
@@ -150,7 +150,7 @@ def group(shapes: Sequence[Sequence[tuple[int, int]]], wasted_pixels: int) -> li
 
 
 def merge(pieces: Sequence[Canvas]) -> Canvas:
-    """One canvas with the pictures of several, as small as they allow."""
+    """One canvas with the images of several, as small as they allow."""
     height, width = (canvas_side(max(max(side) for side in sides)) for sides in zip(*map(_sides, pieces), strict=True))
     if not (are_levels := all(piece.are_levels for piece in pieces)):
         pieces = [piece.painted(from_levels(piece.pixels), piece.edges) for piece in pieces]

@@ -1,9 +1,9 @@
-"""Blur and resize on a torch device: matrices along rows and columns, made for each picture's own size.
+"""Blur and resize on a torch device: matrices along rows and columns, made for each image's own size.
 
-A blur and the resize behind it are one matrix a term of the kernel, with no picture in between. Products are exact:
+A blur and the resize behind it are one matrix a term of the kernel, with no image in between. Products are exact:
 pixels are whole multiples of 2**-15 of a level (a level that was divided by 255 is itself again), weights of 2**-26, in
 float64, whose 53 bits hold every partial sum. So the result depends neither on the order of summation nor on canvas,
-batch or device. What lies outside a picture is not used, and repeats the picture's edge afterwards.
+batch or device. What lies outside an image is not used, and repeats the image's edge afterwards.
 """
 
 import itertools
@@ -20,13 +20,13 @@ from .gpu_steps import Filter
 from .kernels import Terms
 
 PIXEL_STEPS, LINE_STEPS, WEIGHT_STEPS = 2.0**15, 2.0**16, 2.0**26
-"""To a level, before the first product and before the second, and to a weight of 1."""
+"""Fixed-point steps per level before the first product, per level before the second, and per weight of 1."""
 MODES = ("area", "bilinear", "bicubic")
 # Weights of the inputs floor - 1 .. floor + 2 at the fraction t as polynomials of t, highest power first.
 BILINEAR = ((0, 0, 0, 0), (0, 0, -1, 1), (0, 0, 1, 0), (0, 0, 0, 0))
 BICUBIC = ((-0.75, 1.5, -0.75, 0), (1.25, -2.25, 0, 1), (-1.25, 1.5, 0.75, 0), (0.75, -0.75, 0, 0))  # a = -.75
 POLYNOMIALS = np.array([np.zeros((4, 4)), BILINEAR, BICUBIC]) * WEIGHT_STEPS
-"""[mode, tap, power]; an area has no such taps."""
+"""[mode, tap, power], in steps; the mode area has other taps."""
 
 
 class Taps(NamedTuple):
@@ -41,7 +41,7 @@ class Taps(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What the filters of a batch need on the device.
+    """Tables that the filters of a batch need on the device.
 
     taps: of all resizes. blurs: the terms of all kernels, float64 [2, terms, margin + size + margin], along columns and
     along rows, whole multiples of 2**-26 between margins of zeros for as many taps as a resize has beyond the first.
@@ -52,7 +52,7 @@ class Tables(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A filter of one picture: its size afterwards, the row of its resize in `tables`, the first row of its terms."""
+    """A filter of one image: its size afterwards, the row of its resize in `tables`, the first row of its terms."""
 
     height: int
     width: int
@@ -63,13 +63,13 @@ class Step(NamedTuple):
 
 
 def prepare(filters: Sequence[Filter], sizes: Sequence[tuple[int, int]], device: torch.device) -> list[Step]:
-    """Filters ready to run on pictures of these sizes: the tables of all are made at once.
+    """Filters ready to run on images of these sizes: the tables of all are made at once.
 
-    Raises ValueError when a picture is too small for a reflect border.
+    Raises ValueError when an image is too small for a reflect border.
     """
     for (height, width), (blur, _) in zip(sizes, filters, strict=True):
         if blur and min(height, width) <= blur[0].shape[1] // 2:
-            raise ValueError(f"a picture is {height} x {width} pixels at a blur of size {blur[0].shape[1]}: too small")
+            raise ValueError(f"an image is {height} x {width} pixels at a blur of size {blur[0].shape[1]}: too small")
     if not filters:
         return []
     after = [one.size_after(size) for one, size in zip(filters, sizes, strict=True)]
@@ -84,7 +84,7 @@ def prepare(filters: Sequence[Filter], sizes: Sequence[tuple[int, int]], device:
 
 
 def _packed(blurs: Sequence[Terms | None], first_terms: Sequence[int], margin: int) -> np.ndarray:
-    """`Tables.blurs`. No blur is a single weight of 1."""
+    """`Tables.blurs`. A filter without a blur has a single weight of 1."""
     size = max([1, *(blur[0].shape[1] for blur in blurs if blur)])
     packed = np.zeros((2, first_terms[-1], size + 2 * margin))
     unit = np.ones((1, 1), np.float32)
@@ -96,9 +96,9 @@ def _packed(blurs: Sequence[Terms | None], first_terms: Sequence[int], margin: i
 
 
 def filtered(canvas: Canvas, steps: Sequence[Step]) -> Canvas:
-    """Each picture's blur (correlation, reflect-101 border, no clipping), then its resize on the grid in/out.
+    """Each image's blur (correlation, reflect-101 border, no clipping), then its resize on the grid in/out.
 
-    Each term of a kernel is computed like a picture of its own; their sum is the picture.
+    Each term of a kernel is computed like an image of its own; their sum is the image.
     """
     count, device, pixels, tables = len(steps), canvas.device, canvas.pixels, steps[0].tables
     heights, widths = tuple(step.height for step in steps), tuple(step.width for step in steps)
@@ -119,7 +119,7 @@ def filtered(canvas: Canvas, steps: Sequence[Step]) -> Canvas:
 
 
 def _rows(steps: Sequence[Step]) -> np.ndarray:
-    """Of each term, the first ones of all pictures first: its picture, and its rows of taps and blurs, int64 [3, n]."""
+    """For each term, its image and its rows of taps and blurs, int64 [3, n]; the first terms of all images lead."""
     num_terms = [step.num_terms for step in steps]
     numbers = np.array([[place, step.row, step.first_term] for place, step in enumerate(steps)])
     rows = np.repeat(numbers.T, num_terms, axis=1)
@@ -131,7 +131,7 @@ def _rows(steps: Sequence[Step]) -> np.ndarray:
 def _matrices(taps: Taps, blurs: Tensor, owner: Tensor, sides: tuple[int, int], steps: float) -> Tensor:
     """Blur and resize along columns and rows: float64 [2, terms, outputs, inputs].
 
-    taps: first inputs of each picture, weights of each term. blurs: as in `Tables`. owner: whose a term is, int64 [n].
+    taps: first inputs of each image, weights of each term. blurs: as in `Tables`. owner: whose a term is, int64 [n].
     sides: numbers of outputs and inputs. steps: what one is along rows.
     """
     margin, num_out = taps.weights.shape[3] - 1, sides[0]
@@ -148,13 +148,13 @@ def _matrices(taps: Taps, blurs: Tensor, owner: Tensor, sides: tuple[int, int], 
 
 @lru_cache(maxsize=8)
 def _units(steps: float, device: torch.device) -> Tensor:
-    """What a step of weight counts for along columns, whose product comes last, and along rows."""
+    """Value of a step of weight along columns, whose product comes last, and along rows."""
     return to_device(np.array([1, steps]).reshape(2, 1, 1, 1) / WEIGHT_STEPS, device)
 
 
 @lru_cache(maxsize=256)
 def _offsets(start: int, count: int, device: torch.device) -> Tensor:
-    """-start, 1 - start .. : int64 [count]."""
+    """The integers from -start on, int64 [count]."""
     return to_device(np.arange(count) - start, device)
 
 
@@ -167,7 +167,7 @@ def _product(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _taps(num_in: np.ndarray, num_out: np.ndarray, modes: Sequence[int], device: torch.device) -> Taps:
-    """Of resizes from num_in to num_out pixels, int [2, n]. Positions and weights round one operation at a time."""
+    """Taps of resizes from num_in to num_out pixels, int [2, n]. Positions and weights round each operation."""
     is_area = np.equal(modes, MODES.index("area"))
     num_taps = max([4, *(-(-num_in // num_out) + 1)[:, is_area].ravel().tolist()])
     area = 0 * num_in + is_area * WEIGHT_STEPS

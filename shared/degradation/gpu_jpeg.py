@@ -31,14 +31,14 @@ CHROMINANCE = """
 """
 YCC_FROM_RGB = np.array([[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5, -0.41869, -0.08131]])
 YCC_OFFSET = np.array([0.5 - 128, 0.5 - 2**-16, 0.5 - 2**-16])
-"""Luma is rounded, chroma rounded half down; 128 is taken from luma, and not added to chroma."""
+"""Added before rounding down: luma is rounded half up, chroma half down. Luma is centred by 128, chroma already is."""
 RGB_FROM_CHROMA = np.array([[0, 1.402], [-0.34414, -0.71414], [1.772, 0]])
 DOWN_ROUNDING, UP_ROUNDING = (1 / 4, 2 / 4), (8 / 16 - 128, 7 / 16 - 128)
-"""Of chroma, at even and odd columns, before the floor; 128 is taken from it on the way up."""
+"""Added to chroma before it is rounded down, at even and odd columns; upsampling also subtracts 128."""
 
 
 def jpeg(canvas: Canvas, qualities: Sequence[int]) -> Canvas:
-    """Through JPEG and back at each plan's quality; the pictures become levels."""
+    """Compress each image as JPEG at the quality of its plan, and decode it; the results are levels."""
     canvas = canvas.with_edges()
     quality_n = to_device(np.array(qualities, np.int64), canvas.device)
     luma, chroma = _decoded(_coded(*_subsampled(canvas), quantisation_tables(canvas.device)[quality_n]))

@@ -1,7 +1,7 @@
 """Noise on a torch device: the tables of `noise`, looked up by words of a counter-based hash.
 
-A word is a function of the plan's seed, the pixel's place in the picture and the channel, so a field depends neither on
-the batch nor on the canvas. Words and tables are the CPU backend's, so the noise is the same where the picture is.
+A word is a function of the plan's seed, the pixel's place in the image and the channel, so a field depends neither on
+the batch nor on the canvas. Words and tables are the CPU backend's, so the noise is the same where the image is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ LCG_FACTOR, LCG_STEP = np.uint32(1664525), np.uint32(1013904223)
 
 
 def noise(canvas: Canvas, parameters: Sequence[Noise]) -> Canvas:
-    """Add each plan's noise, then clip to [0, 1]. Returns the pictures in another order."""
+    """Add each plan's noise, then clip to [0, 1]. Returns the images in another order."""
     kinds = list(NOISE_KINDS)
     order = sorted(range(len(parameters)), key=lambda row: (kinds.index(parameters[row].kind), parameters[row].grey))
     canvas, parameters = canvas.with_edges().pick(order), [parameters[row] for row in order]
@@ -42,7 +42,7 @@ def noise(canvas: Canvas, parameters: Sequence[Noise]) -> Canvas:
 
 
 def _share_grey(words: Tensor, first_grey: int) -> None:
-    """Grey pictures, the last ones, have one field: that of the first channel."""
+    """Grey images, the last ones, have one field: that of the first channel."""
     if first_grey < len(words):
         words[first_grey:, 1:] = words[first_grey:, :1]
 
@@ -53,9 +53,9 @@ def _gaussian(pixels: Tensor, words: Tensor, first_grey: int, out: Tensor) -> No
 
 
 def _poisson(pixels: Tensor, words: Tensor, first_grey: int, out: Tensor) -> None:
-    """Poisson(v q)/q - v for the 8-bit picture v and q = 2^ceil(log2(number of distinct values)), [n, 3, H, W].
+    """Poisson(v q)/q - v for the 8-bit image v and q = 2^ceil(log2(number of distinct values)), [n, 3, H, W].
 
-    Repeated edges add no value that the picture does not have. From `first_grey` on, v is luma.
+    Repeated edges add no value that the image does not have. From `first_grey` on, v is luma.
     """
     if first_grey < len(pixels):
         red, green, blue = (pixels[first_grey:, channel, None] * weight for channel, weight in enumerate(LUMA))
@@ -74,7 +74,7 @@ NOISE_KINDS: Mapping[str, Callable[[Tensor, Tensor, int, Tensor], None]] = {"gau
 
 @lru_cache(maxsize=8)
 def _normal(device: torch.device) -> Tensor:
-    """The table of normal values; a negative index counts from its end, as a word's number does."""
+    """The table of normal values. Words are signed, and a negative index counts from the end of the table."""
     return to_device(normal_table(), device)
 
 
@@ -92,9 +92,9 @@ def _poisson_tables(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:
-    """Uniform 16-bit words, int16 [n, 3, H, W], with a sign; outside a picture they repeat those of its edge.
+    """Uniform 16-bit words, int16 [n, 3, H, W], with a sign; outside an image they repeat those of its edge.
 
-    pcg3d of (pixel's number in its picture, two halves of the mixed seed); Jarzynski and Olano, Hash functions for GPU
+    pcg3d of (pixel's number in its image, two halves of the mixed seed); Jarzynski and Olano, Hash functions for GPU
     rendering, JCGT 9(3), 2020. The three results serve the three channels.
     """
     height, width = canvas.pixels.shape[2:]
@@ -114,7 +114,7 @@ def words16(canvas: Canvas, seeds: Sequence[int]) -> Tensor:
 
 
 def _first_words(sizes: Sequence[tuple[int, int]], height: int, width: int, seeds: Sequence[int]) -> np.ndarray:
-    """What begins the hash, uint32 [n, height + width + 2]: a word is the sum of its row's and its column's.
+    """The initial values of the hash, uint32 [n, height + width + 2]: a word is the sum of its row's and its column's.
 
     A step of a linear congruential generator from (number of the pixel, key, key'), the last two in the last columns,
     and the product of these two, which is the same everywhere. All wraps at 32 bits.

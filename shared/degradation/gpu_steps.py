@@ -1,6 +1,6 @@
-"""What the host works out of a plan before a device executes it: NumPy alone, so that loader workers can do it ahead.
+"""The part of a plan's execution that the host does before the device: it needs NumPy alone, so loader workers do it.
 
-A decomposition of a kernel takes .1 to .2 ms; those of a batch of 48 would keep the training process for 10 ms a step.
+The decomposition of a kernel takes 0.1 to 0.2 ms, so a batch of 48 would delay the training process by 10 ms.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class Filter(NamedTuple):
     resize: Resize | None = None
 
     def size_after(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of a picture that had another."""
+        """(height, width) of an image that had another."""
         return (self.resize.height, self.resize.width) if self.resize else size
 
 

@@ -15,7 +15,7 @@ from ..compiled import compiled
 from .plan import Blur
 
 USM_WEIGHT, USM_THRESHOLD_255, USM_SIZE, USM_SIGMA = 0.5, 10, 51, 8.0
-"""Real-ESRGAN's unsharp mask of HR pictures, with a Gaussian of this size and sigma."""
+"""Real-ESRGAN's unsharp mask of HR images: weight, threshold in levels, and size and sigma of its Gaussian, pixels."""
 SINGULAR_CUT = 1e-4
 """Singular values below this share of the largest are dropped."""
 Terms = tuple[np.ndarray, np.ndarray]

@@ -1,7 +1,7 @@
 """Noise fields from tables: what a pixel gains, looked up by random bits, exact to stated errors.
 
 Random bits are words named by the plan's seed, the pixel and the channel (`loops.words`): a field is a pure function of
-plan and picture, and both backends look up the same words in the same tables.
+plan and image, and both backends look up the same words in the same tables.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 RATE_BITS = 12
-"""Poisson quantiles per level: 2**12. Total variation to the true law is below .01 for every level and rate."""
+"""A level has 2**12 Poisson quantiles. The total variation distance to the true law is below 0.01 for every rate."""
 
 
 @lru_cache(maxsize=1)
@@ -28,7 +28,7 @@ def poisson_deviations(quantum: int) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of Poisson(v q) for q = `quantum`, v = level/255, as small whole numbers that a core's cache holds.
 
     Gives int8 [256, 2**RATE_BITS], entry i of a level being the quantile at (i + 1/2) / 2**RATE_BITS less the rounded
-    rate, and float32 [256], the rounded rate over q less v. Levels are rates of the 8-bit picture, so 256 rates a
+    rate, and float32 [256], the rounded rate over q less v. Levels are rates of the 8-bit image, so 256 rates a
     quantum are all there are.
     """
     probabilities = (np.arange(1 << RATE_BITS) + 0.5) / (1 << RATE_BITS)

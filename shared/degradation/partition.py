@@ -15,7 +15,7 @@ from .space import NoiseSpace, Space
 
 @dataclass(frozen=True)
 class Subspace:
-    """One box of a partition: a task. `ranges` is the space with the cut axes narrowed to the box."""
+    """One box of a partition. ranges: the space with the cut axes narrowed to the box."""
 
     name: str
     partition: str

@@ -37,7 +37,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Resize:
-    """direction: up, down or keep (what was drawn). mode: area, bilinear or bicubic. height, width: pixels out."""
+    """direction: up, down or keep, as drawn. mode: area, bilinear or bicubic. height, width: of the result, pixels."""
 
     direction: str
     mode: str
@@ -47,7 +47,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise:
-    """kind: gaussian (level = sigma of 255) or poisson (level = scale). grey: one field for three channels."""
+    """kind: gaussian (level is sigma of 255) or poisson (level is the scale). grey: one field for all channels."""
 
     kind: str
     level: float
@@ -65,7 +65,7 @@ class Sinc:
 
 @dataclass(frozen=True)
 class Final:
-    """order: resize_sinc_jpeg or jpeg_resize_sinc. The resize goes to the LR size; no sinc when it was not drawn."""
+    """order: resize_sinc_jpeg or jpeg_resize_sinc. The resize gives the LR size. sinc: None when it was not drawn."""
 
     order: str
     resize_mode: str
@@ -74,7 +74,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything drawn for one LR image; an operator that is skipped is None, and absent from the JSON."""
+    """All numbers drawn for one LR image; a skipped operator is None, and is absent from the JSON."""
 
     resize1: Resize
     noise1: Noise

@@ -20,7 +20,7 @@ SIX_FAMILIES = {  # Real-ESRGAN's options; the iso kinds sum to .69, the aniso k
     "plateau_aniso": 0.03,
 }
 HALF_HALF = {"gaussian": 0.5, "poisson": 0.5}
-# Tables 6-9 list [.2, .7, .1] under "down / same / up"; Real-ESRGAN lists the same numbers as up / down / keep.
+# Tables 6-9 list [0.2, 0.7, 0.1] under "down / same / up"; Real-ESRGAN lists the same numbers as up / down / keep.
 AS_LABELLED = ResizeSpace({"down": 0.2, "keep": 0.7, "up": 0.1}, Range(0.15, 1.5))
 AS_REALESRGAN = ResizeSpace({"up": 0.2, "down": 0.7, "keep": 0.1}, Range(0.15, 1.5))
 

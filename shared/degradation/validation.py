@@ -1,4 +1,4 @@
-"""Whether a plan can have come from a subspace: for datasets that others rendered."""
+"""Validation: whether a plan can have been drawn from a subspace, for datasets that others rendered."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ def violations(plan: Plan, subspace: Subspace) -> list[str]:
     """Names of the plan's numbers that the subspace cannot have drawn, such as `blur1.sigma_x` or `jpeg2`.
 
     Open ends of ranges are respected and types are checked. The heights and widths of the resizes need only be
-    positive here: what they may be depends on the size of the picture.
+    positive here: what they may be depends on the size of the image.
     """
     found = []
     for name in ("blur1", "resize1", "noise1", "jpeg1", "blur2", "resize2", "noise2", "jpeg2", "final"):

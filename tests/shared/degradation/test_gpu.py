@@ -93,7 +93,7 @@ def test_a_float_picture_renders_as_the_8_bit_picture_it_equals(device):
 
 @pytest.mark.parametrize(("sides", "num_plans"), [((73, 80), 2), ((80, 73), 2), ((80, 80), 1)])
 def test_wrong_arguments_are_refused(sides, num_plans):
-    with pytest.raises(ValueError, match=r"both sides must be 74|1 plans for 2 pictures"):
+    with pytest.raises(ValueError, match=r"both sides must be 74|1 plans for 2 images"):
         gpu.render(torch.zeros(2, 3, *sides, dtype=torch.uint8), plans("paper", range(num_plans), 80))
 
 
