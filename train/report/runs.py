@@ -82,14 +82,14 @@ def bicubic_psnr(shards: str, tasks: list[str], num_images: int) -> dict[str, fl
     except (RunError, UsageError):
         return {}
     return {
-        task.name: float(np.mean([_bicubic_psnr(rows[number], task.scale) for number in range(num_images)]))
+        task.name: float(np.mean([bicubic_psnr_of(rows[number], task.scale) for number in range(num_images)]))
         for task, rows in found
         if len(rows) == num_images
     }
 
 
-def _bicubic_psnr(pair: Pair, scale: int) -> float:
-    """Measured as validation measures networks."""
+def bicubic_psnr_of(pair: Pair, scale: int) -> float:
+    """PSNR-Y of bicubic upscaling of one pair, dB, measured as validation measures networks."""
     images = (bicubic(Image("", pair.lr, None), scale), pair.hr)
     output, hr = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images)
     return float(psnr_y(output, hr, border=scale).clamp(max=EQUAL_DB))
