@@ -152,16 +152,17 @@ def _ours(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder:
     weights = spec.build().state_dict()
     run = Run(RunSpec(folder / "run", "bench", settings, tasks, spec, weights, make_policy("uniform")), launcher)
     nothing_known = Measurements(0, [task.name for task in tasks], np.zeros((len(tasks), 1)), [""])
-    run.state.record = record = run.decide(nothing_known)
-    stream = run.feed.interval(record, run.state.consumed, 0, 0)
-    for number in range(settings.iterations):
-        if number == WARM_UP:
-            clock.start()
-        with clock.waiting():
-            batch = next(stream)
-        run.training_step(batch, record, interrupt)
-        run.state.step += 1
-    turn = clock.stop()
+    log = run.decide(nothing_known)
+    with run.loader:
+        batches = run.loader.interval(log.p, settings.iterations)
+        for number in range(settings.iterations):
+            if number == WARM_UP:
+                clock.start()
+            with clock.waiting():
+                batch = next(batches)
+            run.training_step(batch, log, interrupt)
+            run.state.step += 1
+        turn = clock.stop()
     launcher.free_memory()
     gc.collect()
     return turn
