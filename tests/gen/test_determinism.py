@@ -128,7 +128,7 @@ def test_other_photographs_are_another_recipe(render, dataset, picture, hr, tmp_
     other = tmp_path / "other photographs"
     for number, path in enumerate(sorted(hr.iterdir())):
         picture(other / path.name, 100 + number)
-    with pytest.raises(UsageError, match="photographs: other pictures, or"):
+    with pytest.raises(UsageError, match="photographs: other images, or"):
         render(dataset.parent, "--hr", str(other))
 
 

@@ -196,5 +196,5 @@ def test_rows_of_copies_are_cut_from_the_reduced_picture(render, picture, tmp_pa
         size = photographs[row.hr_id]["height"], photographs[row.hr_id]["width"]
         copy = HRImage("", "", "", *size, 1, "", reduced=row.hr_id != "a.png").fit(image)
         assert np.array_equal(hr, copy[row.crop_y : row.crop_y + 76, row.crop_x : row.crop_x + 76])
-    with pytest.raises(UsageError, match="photographs: other pictures, or"):
+    with pytest.raises(UsageError, match="photographs: other images, or"):
         render(tmp_path / "out", *options)
