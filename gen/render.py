@@ -39,6 +39,7 @@ from shared.degradation.space_file import find_space
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, Selection, find_hr_images
 from shared.photos.licences import read_sources
+from shared.photos.listed import shows_validation
 from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
 from shared.progress import progress_bar
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
@@ -133,7 +134,10 @@ def _hr_images(settings: RenderSettings, recipes: list[Recipe]) -> HRImageSet:
     sources = read_sources(settings.sources, settings.licence)
     selection = Selection(settings.patch, settings.min_side, settings.multiscale, sources)
     folder = (settings.val_hr if settings.split == "val" else None) or settings.hr
-    return existing_list(place(settings.out), recipes, folder, selection) or find_hr_images(
+    existing = existing_list(place(settings.out), recipes, folder, selection)
+    if existing and not (settings.split == "train" and shows_validation(existing, settings.val_hr)):
+        return existing
+    return find_hr_images(
         settings.hr,
         settings.split,
         settings.patch,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..text import counted, some_of
-from .archives import list_hr_files
+from .archives import ImageFile, list_hr_files
 from .files import SUFFIXES
-from .find import HRImage, HRImageSet, Selection, listed_image, reduced_copies
+from .find import HRImage, HRImageSet, Selection, is_skimage, listed_image, reduced_copies
 from .photo_cache import read_file
+from .split import VAL_SHARE, scenes
 
 
 def find_listed(
@@ -41,13 +42,31 @@ def find_listed(
     return found if found.digest() == digest and _are_unchanged(images) else None
 
 
+def shows_validation(photos: HRImageSet, val_hr: str | None) -> bool:
+    """Whether a list for train holds what would be held out now: images of the validation folder, or scenes by hash."""
+    ids = {image.id: image.sha256 for image in photos.photographs if not image.reduced}
+    if val_hr is None or is_skimage(val_hr):
+        by_name = scenes(ids, {sha256: sha256 for sha256 in ids.values()})
+        return any(int(scene, 16) % VAL_SHARE == 0 for scene in by_name.values())
+    files = list_hr_files(val_hr, "val_hr").files
+    return not {file.sha256 for file in files}.union(_hashes([f for f in files if not f.sha256])).isdisjoint(
+        ids.values()
+    )
+
+
 def _are_unchanged(images: Sequence[HRImage]) -> bool:
     """Whether the files have the hashes that are listed; those in tars were compared with the lists of the tars."""
+    files = [image for image in images if not image.reduced and not image.size]
+    return _hashes(files) == [image.sha256 for image in files]
 
-    def is_unchanged(image: HRImage) -> bool:
+
+def _hashes(files: Sequence[HRImage | ImageFile]) -> list[str]:
+    """The sha256 of each file, empty for one that cannot be read."""
+
+    def hashed(file: HRImage | ImageFile) -> str:
         with suppress(OSError):
-            return hashlib.sha256(read_file(image.path)).hexdigest() == image.sha256
-        return False
+            return hashlib.sha256(read_file(file.path, file.offset, file.size)).hexdigest()
+        return ""
 
     with ThreadPoolExecutor() as pool:
-        return all(pool.map(is_unchanged, [image for image in images if not image.reduced and not image.size]))
+        return list(pool.map(hashed, files))

@@ -61,3 +61,25 @@ def test_another_licence_is_another_dataset(old, render):
     folder, _, options = old
     with pytest.raises(UsageError, match="photographs: other"):
         render(folder.parent, *options, "--licence", "CC-BY-4.0", "--count", "14")
+
+
+def test_a_validation_folder_that_shows_listed_images_is_another_dataset(old, folder_of_images, render, tmp_path):
+    folder, _, options = old
+    listed = next(photo["id"] for photo in load_manifest(folder).photographs)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "x.png").write_bytes((folder_of_images / listed).read_bytes())
+    with pytest.raises(UsageError, match="photographs: other"):
+        render(folder.parent, *options, "--count", "14", "--val-hr", str(tmp_path / "v"))
+
+
+def test_without_its_validation_folder_a_list_that_holds_held_out_scenes_is_not_kept(picture, render, tmp_path):
+    """Of 40 images two are held out by hash on average; with a validation folder all are used."""
+    for number in range(40):
+        picture(tmp_path / "hr" / f"{number}.png", number, 76, 76)
+    picture(tmp_path / "v" / "v.png", 99)
+    options = ("--hr", str(tmp_path / "hr"), "--count", "4")
+    render(tmp_path / "out", *options, "--val-hr", str(tmp_path / "v"))
+    assert len(load_manifest(tmp_path / "out" / "noise").photographs) == 40
+    render(tmp_path / "out", *options, "--val-hr", str(tmp_path / "v"), "--count", "8")
+    with pytest.raises(UsageError, match="photographs: other"):
+        render(tmp_path / "out", *options)
