@@ -37,7 +37,10 @@ class GrowthWatch:
             return None
         self._seen[task.name] = found
         if not last.has_grown_to(manifest) and not last.is_current(manifest):
-            raise RunError(f"dataset {task.name}/train has changed since the run was begun: use another --run")
+            raise RunError(
+                f"dataset {task.name}/train has changed since training began, and not only grown: restore it, or begin "
+                "anew (a run of the trainer: under another --run)"
+            )
         return manifest if last.has_grown_to(manifest) else None
 
 
@@ -57,4 +60,6 @@ def require_unchanged(tasks: Sequence[Task], state: LoaderState) -> None:
             or not versions
             or not (versions[-1].is_current(manifest) or versions[-1].has_grown_to(manifest))
         ):
-            raise RunError(f"dataset {task.name}/train has changed since the state was saved: begin anew without it")
+            raise RunError(
+                f"dataset {task.name}/train has changed since the state was saved: restore it, or begin anew"
+            )

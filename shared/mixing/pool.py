@@ -1,4 +1,4 @@
-"""The HR pool: photographs from which samples on the fly are cut, beside or instead of the HR images of shards."""
+"""The HR pool: images from which samples on the fly are cut, beside or instead of the HR images of shards."""
 
 import hashlib
 from collections import OrderedDict
@@ -15,50 +15,50 @@ from .plans import FLY
 from .tasks import Task
 
 POOL_BYTES = 512 << 20
-"""Decoded photographs that one loader worker holds in memory: those that could not be kept on the disk."""
+"""Size limit of the decoded images that one loader worker holds in memory: those for which the disk has no room."""
 
 
 class HRPool:
-    """Photographs of one folder, visited in proportion to their area.
+    """HR images of one folder, visited in proportion to their area.
 
     Their pixels are kept on the disk where there is room (`photos/photo_cache.py`), else in memory, within a budget.
     """
 
-    def __init__(self, photographs: Sequence[HRImage], patch: int, seed: int) -> None:
-        self._arguments = (photographs, patch, seed)
-        self._photographs, self._patch, self._seed = HRImages(photographs), patch, seed
+    def __init__(self, hr_images: Sequence[HRImage], patch: int, seed: int) -> None:
+        self._arguments = (hr_images, patch, seed)
+        self._hr_images, self._patch, self._seed = HRImages(hr_images), patch, seed
         self._decoded: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._photographs)
+        return len(self._hr_images)
 
     def identity(self) -> str:
-        """Equal for equal pictures of equal weight, wherever they lie."""
-        listing = [(p.id, p.sha256, p.height, p.width, p.weight) for p in self._photographs]
+        """A hash that is equal for equal images of equal weight, wherever they lie."""
+        listing = [(p.id, p.sha256, p.height, p.width, p.weight) for p in self._hr_images]
         return hashlib.sha256(repr(listing).encode()).hexdigest()
 
     def crop(self, task: str, ordinal: int) -> np.ndarray:
         """The HR crop of a task's `ordinal`-th sample, uint8 [patch, patch, 3], RGB.
 
-        Raises `RunError` when its photograph is not the one that was found at the beginning.
+        Raises `RunError` when its image is not the one that was found at the beginning.
         """
         draws = Draws(self._seed, "crop", FLY, task, ordinal)
-        photograph, y, x = draw_crop(self._photographs, self._patch, draws)
-        return self._pixels(photograph)[y : y + self._patch, x : x + self._patch]
+        hr_image, y, x = draw_crop(self._hr_images, self._patch, draws)
+        return self._pixels(hr_image)[y : y + self._patch, x : x + self._patch]
 
-    def _pixels(self, photograph: HRImage) -> np.ndarray:
-        if photograph.id in self._decoded:
-            self._decoded.move_to_end(photograph.id)
-            return self._decoded[photograph.id]
-        image, is_kept = fetch(photograph)
+    def _pixels(self, hr_image: HRImage) -> np.ndarray:
+        if hr_image.id in self._decoded:
+            self._decoded.move_to_end(hr_image.id)
+            return self._decoded[hr_image.id]
+        image, is_kept = fetch(hr_image)
         if not is_kept:
-            self._decoded[photograph.id] = image
+            self._decoded[hr_image.id] = image
             while sum(other.nbytes for other in self._decoded.values()) > POOL_BYTES and len(self._decoded) > 1:
                 self._decoded.popitem(last=False)
         return image
 
     def __reduce__(self) -> tuple:
-        """Decoded pictures stay behind when a worker process is started."""
+        """Decoded images stay behind when a worker process is started."""
         return HRPool, self._arguments
 
 
@@ -69,9 +69,9 @@ def find_pool(hr: str, tasks: Sequence[Task], seed: int) -> HRPool:
     Raises `UsageError` for a folder that is not there, `RunError` when no image is left.
     """
     patch = tasks[0].patch
-    held_out = {photograph["sha256"] for task in tasks if task.validation for photograph in task.validation.photographs}
-    photographs = find_hr_images(hr, "train", patch, held_out=held_out).photographs
-    photographs = tuple(p for p in photographs if p.sha256 not in held_out)
-    if not photographs:
+    held_out = {shown["sha256"] for task in tasks if task.validation for shown in task.validation.photographs}
+    found = find_hr_images(hr, "train", patch, held_out=held_out).photographs
+    hr_images = tuple(each for each in found if each.sha256 not in held_out)
+    if not hr_images:
         raise RunError(f"every image in {hr} is in the validation sets: give others to train on")
-    return HRPool(photographs, patch, seed)
+    return HRPool(hr_images, patch, seed)

@@ -1,4 +1,4 @@
-"""Tasks: what there is to train on. A task is a kind of degradation, with stored rows or served on the fly."""
+"""Tasks: the kinds of degradation to train on, each with stored rows or served on the fly."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ from .plans import Box, Plans
 MAX_SHARD_ROWS = 100_000
 """Keys number the rows of a shard with five digits."""
 RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "partition": str, "photographs": str}
-"""What training needs to know of how a dataset was made."""
+"""Entries of a dataset's recipe that training needs, and their types."""
 CACHE_BYTES = 64 * 10**9
+"""Size limit of a loader's cache of shards, where only its folder is given."""
 RENDER = "python -m gen.render --subspace all"
 RENDER_VAL = f"{RENDER} --split val"
 
@@ -206,7 +207,7 @@ def read_manifest(folder: Place, retry: RetryPolicy) -> Manifest:
     if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
         raise RunError(f"{folder}: its recipe has patch {short(patch)} and scale {short(scale)}, which cannot be")
     if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in manifest.photographs):
-        raise RunError(f"{folder}: the photographs in its manifest have no sha256")
+        raise RunError(f"{folder}: the HR images in its manifest have no sha256")
     for entry in manifest.shardlist:
         if entry.nsamples > MAX_SHARD_ROWS:
             raise RunError(
@@ -223,7 +224,7 @@ def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:
 
 
 def _require_one_each(found: list[tuple[Place, Manifest]]) -> None:
-    """Raises `RunError` when two folders hold the same task's train or val set: which of them is meant?"""
+    """Raises `RunError` when two folders hold the same split of a task, since it is unknown which of them is meant."""
     seen: dict[tuple[str, str], Place] = {}
     for folder, manifest in found:
         other = seen.setdefault((manifest.subspace, manifest.split), folder)

@@ -108,7 +108,7 @@ def test_a_manifest_of_terabytes_is_refused_unread(copy: Path) -> None:
         (lambda v: v["recipe"].update(scale=0), "patch 76 and scale 0, which cannot be"),
         (lambda v: v["recipe"].update(patch="76"), "its recipe has patch = '76', no int"),
         (lambda v: v["recipe"].pop("usm"), "its recipe has usm = None, no bool"),
-        (lambda v: v.update(photographs=[1]), "the photographs in its manifest have no sha256"),
+        (lambda v: v.update(photographs=[1]), "the HR images in its manifest have no sha256"),
     ],
 )
 def test_a_manifest_that_promises_what_cannot_be_is_refused_before_memory_is_taken(
