@@ -31,7 +31,7 @@ from shared.rebalance.policies import Policy
 from shared.rebalance.references import References, Trace
 from shared.shards.reader import Dataset
 from shared.storage.atomic import locked
-from train.evaluation.measure import measure, photographs_of, picture
+from train.evaluation.measure import measure, one_thread, photographs_of, picture
 from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
@@ -221,7 +221,8 @@ class Run:
             pictures = self._pictures(self.loader.peek(task, count))
             samples = map(TrainingImages, *(images.split(1) for images in pictures))
             losses = (next(self.learner.stage.objectives(networks, sample)).losses[0] for sample in samples)
-            found.append(gradient_moments(losses, parameters))
+            with one_thread():  # what decides must not depend on the number of threads
+                found.append(gradient_moments(losses, parameters))
         for network in networks.values():
             network.train()
         return Moments(count, *map(list, zip(*found, strict=True)))

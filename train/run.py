@@ -27,6 +27,7 @@ from shared.mixing.tasks import find_tasks
 from shared.rebalance.policies import describe_policy, make_policy
 from shared.shards.cache import ShardCache, default_folder
 from shared.storage.remote import place
+from train.launcher import require_launcher
 from train.networks import DETECTED, require_network
 from train.optimisation.stages import require_stage
 from train.record.mixtures import with_weights_of_file
@@ -53,6 +54,7 @@ def main(argv: list[str]) -> int:
     settings = with_weights_of_file(
         parse(TrainSettings, argv, spelling("train"), __doc__ or "", topics={"policy": describe_policy})
     )
+    require_launcher(os.environ, settings)
     require_known_names(settings)
     require_files(settings)
     if settings.mode == "shared":

@@ -16,16 +16,17 @@ from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.text import counted
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
+from train.launcher import PARTS, require_all_processes
 from train.loop import train
+from train.networks.arithmetic import tf32
 from train.networks.build import num_parameters
-from train.processes import require_all_processes
 from train.record.references import PACK, save_pack
 from train.record.run_log import is_finished
 from train.record.trackers import TENSORBOARD, require_trackers
 from train.settings import TrainSettings
 from train.training_plan import TrainingPlan
 
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+PRECISIONS = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
@@ -55,7 +56,8 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
         if job.title == "shared" and training_plan.policy.needs_mixture:
             _choose_mixture(training_plan, accelerator)
         later_steps = sum(later.steps_left for later in jobs[number:])
-        train(replace(job.make(), later_steps=later_steps), accelerator)
+        with tf32(allowed=False):  # a step may allow it, evaluation never
+            train(replace(job.make(), later_steps=later_steps), accelerator)
     if settings.mode == "shared" and accelerator.is_main_process:
         print(f"{settings.run}: the network, its logs and its curves\n{next_step('report', settings.run)}")
     if settings.mode == "pilot" and accelerator.is_main_process:
@@ -78,6 +80,9 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     """The launcher's side of training. Raises `UsageError` for a precision that the machine has not."""
     if settings.precision == "fp16" and not torch.accelerator.is_available():
         raise UsageError("precision is fp16: half precision needs a GPU; take bf16 or fp32")
+    if settings.precision == "tf32" and not torch.cuda.is_available():
+        raise UsageError("precision is tf32: CUDA has this arithmetic alone; take fp32")
+    os.environ.pop(PARTS, None)  # Accelerate would divide the losses by it; `--accumulate` does that
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision=PRECISIONS[settings.precision],

@@ -36,6 +36,9 @@ TINY: dict[str, Any] = {
 }
 """A run of three intervals of 20 samples, fast enough for a test and violent enough to move the weights."""
 
+THREADS = "TEST_THREADS"
+"""In the environment of a command: threads that it may use (default: 1)."""
+
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["torch", "torch._dynamo", "accelerate", "safetensors.torch", "cv2", "jsonargparse"])
 
@@ -144,19 +147,20 @@ def _execute(
     os.environ.update(env)
     for descriptor, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{stream}", os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
-    _use_one_thread()
+    _use_threads(int(env.get(THREADS, 1)))
     sys.argv = [script, *argv]
     if signal_after:
         _signal_self(*signal_after)
     runpy.run_path(script, run_name="__main__")
 
 
-def _use_one_thread() -> None:
+def _use_threads(number: int) -> None:
     """Threads of one small network that wait for each other on a busy machine make a step ten times slower."""
     import torch
 
-    torch.set_num_threads(1)
-    torch.set_num_threads = lambda number: None
+    original = torch.set_num_threads
+    original(number)
+    torch.set_num_threads = lambda wanted: original(min(wanted, number))
 
 
 def _signal_self(number: int, steps: int) -> None:

@@ -1,6 +1,8 @@
 """Several processes train the same network on the same samples as one."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,9 @@ import numpy as np
 import pytest
 
 from shared.errors import UsageError
-from tests.train.command import SCRIPT, Command, flags, run, start_ranks, succeed
+from tests.train.command import SCRIPT, THREADS, Command, flags, run, start_ranks, succeed
 from tests.train.records import intervals, metrics, require_same_run
-from train.processes import require_all_processes
+from train.launcher import require_all_processes
 from train.record.state import latest_checkpoint, load_state
 
 
@@ -45,6 +47,25 @@ def test_two_processes_give_the_quotas_and_losses_of_one(shards: Path, one_proce
     require_equal_training(tmp_path / "run", one_process)
     for task in ("mild", "noise", "severe"):
         require_equal_training(tmp_path / "run/references" / task, one_process / "references" / task)
+
+
+@pytest.mark.parametrize("machine", ["1 thread", "2 threads", "2 processes"])
+def test_a_checkpoint_gives_the_same_quotas_on_any_number_of_threads_and_processes(
+    machine: str, shards: Path, one_process: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(one_process, tmp_path / "run")
+    (tmp_path / "run/latest").write_text("step-00000005")
+    lines = (one_process / "intervals.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/intervals.jsonl").write_text(lines[0])
+    argv = flags(shards=shards, run="run", iterations=10, lr=0.002)
+    if machine == "2 processes":
+        assert [rank.wait().code for rank in start_ranks(argv, tmp_path)] == [0, 0]
+    else:
+        succeed(argv, tmp_path, env={THREADS: machine[0]})
+    found, expected = intervals(tmp_path / "run")[1], json.loads(lines[1])
+    assert expected["step"] == 5
+    for key in ("shared_db", "estimate", "p", "quotas"):
+        assert found[key] == expected[key], key
 
 
 def test_processes_stop_together_at_the_same_step(shards: Path, tmp_path: Path) -> None:

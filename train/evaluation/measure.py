@@ -1,16 +1,18 @@
 """Measuring a network on validation pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from shared.errors import RunError
 from shared.metrics import psnr_y, to_8bit_values, to_float
 from shared.shards.reader import Dataset
 
-MEASURE_BATCH = 16
 EQUAL_DB = 100.0
 """What a picture counts that is reproduced exactly, as flat black ones are: a mean needs a number."""
 
@@ -30,22 +32,43 @@ class Rows(Protocol):
     def __getitem__(self, number: int, /) -> Shown: ...
 
 
-@torch.no_grad()
 def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torch.device) -> list[float]:
     """PSNR on Y, border of `scale` pixels cropped, of the network's 8-bit output on the given rows, dB, at most 100.
 
-    `network` maps RGB float [B, 3, h, w] in [0, 1] to [B, 3, H, W].
+    `network` maps RGB float [1, 3, h, w] in [0, 1] to [1, 3, H, W]. Every image goes through it alone and on one
+    thread, so that its value depends neither on the number of threads and processes nor on the other images; on a CPU
+    the images share the threads. Raises `RunError` that names the row for an output that is not finite.
     """
-    psnr_db: list[float] = []
-    for first in range(0, len(numbers), MEASURE_BATCH):
-        pairs = [rows[number] for number in numbers[first : first + MEASURE_BATCH]]
-        lr, hr = (
-            to_float(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
-            for images in zip(*((pair.lr, pair.hr) for pair in pairs), strict=True)
+    threads = torch.get_num_threads()
+    with one_thread():
+        if device.type != "cpu" or threads == 1:
+            return [_psnr(network, rows[number], number, device) for number in numbers]
+        with ThreadPoolExecutor(threads) as pool:
+            pairs = map(rows.__getitem__, numbers)
+            return list(pool.map(lambda pair, number: _psnr(network, pair, number, device), pairs, numbers))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch's operations on one thread each, also those of threads that are started meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _psnr(network: nn.Module, pair: Shown, number: int, device: torch.device) -> float:
+    lr, hr = (to_float(torch.from_numpy(image).permute(2, 0, 1)[None].to(device)) for image in (pair.lr, pair.hr))
+    output = network(lr)
+    if not output.isfinite().all():
+        raise RunError(
+            f"the network's output on validation row {number} is not finite: take a lower --lr in another --run"
         )
-        scale = hr.shape[-1] // lr.shape[-1]
-        psnr_db += psnr_y(to_8bit_values(network(lr)), hr, border=scale).clamp(max=EQUAL_DB).tolist()
-    return psnr_db
+    scale = hr.shape[-1] // lr.shape[-1]
+    return psnr_y(to_8bit_values(output), hr, border=scale).clamp(max=EQUAL_DB).item()
 
 
 @torch.no_grad()

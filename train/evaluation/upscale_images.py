@@ -20,6 +20,7 @@ from shared.text import counted
 from train.evaluation.settings import UpscaleSettings
 from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
+from train.networks.arithmetic import tf32
 
 EXIF_ORIENTATION = 0x112
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -62,7 +63,9 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
         for job in jobs:
             try:
                 image, profile = read_image(job)
-                write_bytes(job.target, encode(upscale_image(image, through_network, loaded.scale), profile))
+                with tf32(allowed=False):
+                    large = upscale_image(image, through_network, loaded.scale)
+                write_bytes(job.target, encode(large, profile))
                 written += 1
             except (OSError, ValueError, cv2.error) as error:
                 failures.append(f"{job.source}: {error}")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from train.networks import GENERATOR
+from train.networks.arithmetic import tf32
 from train.networks.depth import Key, draw_depth
 from train.optimisation.learner import Learner
 from train.optimisation.objective import Objective, TrainingImages
@@ -76,10 +77,11 @@ def backward(
         draw_depth(learner.plain[GENERATOR], keys[part], learner.device)
         objectives = learner.stage.objectives(learner.networks, TrainingImages(*(images[part] for images in pictures)))
         coefficients = None
-        with ExitStack() as waiting:
+        with ExitStack() as within:
+            within.enter_context(tf32(allowed=settings.precision == "tf32"))
             if first + size < len(keys):  # ranks share gradients once, with the last part
                 for network in learner.networks.values():
-                    waiting.enter_context(launcher.no_sync(network))
+                    within.enter_context(launcher.no_sync(network))
             while objective := _next(objectives, launcher):
                 if coefficients is None:
                     coefficients = weigh(objective.losses.detach(), tasks[part])

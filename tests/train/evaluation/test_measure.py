@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from shared.errors import RunError
 from shared.metrics import to_8bit_values
 from shared.mixing.tasks import Task
 from train.evaluation.measure import measure, photographs_of
+from train.networks.build import build_network
 
 CPU = torch.device("cpu")
 
@@ -39,6 +41,25 @@ def test_less_than_half_a_level_is_lost_in_the_file(tasks: list[Task]) -> None:
     exact = measure(Nearest(), rows, range(8), CPU)
     assert measure(Nearest(0.4 / 255), rows, range(8), CPU) == exact
     assert measure(Nearest(0.6 / 255), rows, range(8), CPU) != exact
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_value_depends_on_neither_threads_nor_the_other_images(threads: int, tasks: list[Task]) -> None:
+    rows, network = tasks[1].val_rows(), build_network("msrresnet", {"num_feat": 24, "num_block": 2}, 4, 0).eval()
+    alone = [measure(network, rows, [number], CPU)[0] for number in range(8)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert measure(network, rows, range(8), CPU) == alone
+        assert measure(network, rows, [6, 1], CPU) == [alone[6], alone[1]]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_output_that_is_not_finite_is_an_error_that_names_the_row(tasks: list[Task]) -> None:
+    with pytest.raises(RunError, match="output on validation row 3 is not finite"):
+        measure(Nearest(math.nan), tasks[0].val_rows(), [3, 4], CPU)
 
 
 class Oracle(nn.Module):
