@@ -21,7 +21,7 @@ from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.photos.files import SUFFIXES
 from train.evaluation.testsets import Image, file_digest
-from train.evaluation.tiles import Tiling, choose_tiling, footprint, upscale
+from train.evaluation.tiles import NotFiniteOutputError, Tiling, choose_tiling, footprint, upscale
 from train.networks.detected import recognise
 from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
 from train.record.checkpoint import weights_file
@@ -66,7 +66,10 @@ class Network:
         self._network, self._device, self.tiling = loaded.network.to(device), device, tiling
 
     def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        return upscale(self._network, image.lr, scale, self.tiling, self._device)
+        try:
+            return upscale(self._network, image.lr, scale, self.tiling, self._device)
+        except NotFiniteOutputError as error:
+            raise RunError(f"{self.words}: {error} for {testset}/{image.name}") from error
 
 
 class Results:
@@ -153,7 +156,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Load
     Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
     """
     file = weights_file(checkpoint)
-    weights = _unwrap(load_weights(file))
+    weights = load_weights(file)
     spec = read_spec(file) or (NetworkSpec(named.name, named.options, 4) if named else _recognise(weights))
     if spec is None:
         return _detect(weights, file)
@@ -162,14 +165,6 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Load
     if multiple > 1:
         network = Padded(network, multiple, spec.scale)
     return Loaded(network.eval(), spec.scale, weights_digest(weights), f"{spec.name} {file}")
-
-
-def _unwrap(weights: Weights) -> Weights:
-    """Without the prefixes that wrappers leave on keys."""
-    for prefix in ("module.", "netG.", "generator."):
-        if all(key.startswith(prefix) for key in weights):
-            return {key.removeprefix(prefix): value for key, value in weights.items()}
-    return weights
 
 
 def _recognise(weights: Weights) -> NetworkSpec | None:

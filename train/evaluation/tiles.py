@@ -87,6 +87,10 @@ def choose_tiling(needs: Footprint, memory_gb: float, tile: int | None = None, o
     return Tiling(max(ALIGN, tile // ALIGN * ALIGN), overlap)
 
 
+class NotFiniteOutputError(ValueError):
+    """A network gave NaN or infinity."""
+
+
 @torch.no_grad()
 def upscale(
     network: nn.Module,
@@ -98,7 +102,7 @@ def upscale(
 ) -> np.ndarray:
     """uint8 or uint16 [h, w, 3] RGB through the network: [scale h, scale w, 3] of the same type, rounded.
 
-    Raises `RunError` when the device has no memory for a tile.
+    Raises `RunError` when the device has no memory for a tile, `NotFiniteOutputError` for an output with NaN.
     """
     height, width, _ = lr.shape
     levels = np.iinfo(lr.dtype).max
@@ -118,13 +122,16 @@ def upscale(
 def _upscale_tile(network: nn.Module, image: Tensor) -> Tensor:
     """float [1, 3, h, w] in [0, 1] to [3, scale h, scale w]."""
     try:
-        return network(image)[0].clamp(0, 1)
+        output = network(image)[0]
     except torch.OutOfMemoryError as error:
         height, width = image.shape[2:]
         raise RunError(
             f"{image.device} has no memory for a tile of {width} x {height} pixels: "
             "give a smaller --memory-gb or --tile"
         ) from error
+    if not output.isfinite().all():
+        raise NotFiniteOutputError("the network's output is not finite")
+    return output.clamp(0, 1)
 
 
 def tiles(height: int, width: int, tiling: Tiling) -> Iterator[tuple[range, range]]:

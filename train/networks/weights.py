@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -18,6 +19,17 @@ from train.networks.build import build_network
 from train.networks.detected import detect
 
 Weights = dict[str, torch.Tensor]
+Part = Literal["generator", "discriminator"]
+WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net")
+"""Under these keys a file may hold the weights, the first one that it has."""
+PARTS: dict[Part, tuple[str, ...]] = {
+    "generator": ("generator", "netG", "net_g"),
+    "discriminator": ("discriminator", "netD", "net_d"),
+}
+"""Names of the two networks of a GAN, as keys or as prefixes of keys."""
+PREFIXES = ("module.", "_orig_mod.")
+MAX_WRAPPINGS = 4
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -67,28 +79,53 @@ class NetworkSpec:
             )
 
 
-def load_weights(path: Path) -> Weights:
-    """Tensors of a .safetensors or .pth file; of a .pth, `params_ema` before `params` before the file itself.
+def load_weights(path: Path, part: Part = "generator") -> Weights:
+    """Tensors of a .safetensors or .pth file in whatever wrapping other programs put them; half precision as float32.
 
-    Raises `UsageError` when the file is not there, `RunError` when it is not a weights file. Never runs code from it.
+    Known are `params_ema` before `params`, `state_dict`, `model`, `net`; a generator and a discriminator in one file,
+    of which `part` is taken; and prefixes of all keys such as `module.`. Raises `UsageError` when the file is not
+    there, `RunError` when it is not a weights file. Never runs code from it.
     """
     if not path.is_file():
         raise UsageError(
             f"no weights file {path}: put one there (.pth in official keys, or .safetensors), or name a run"
         )
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise whatever they like, and torch's text advises to trust them
         reason = type(error).__name__
         raise RunError(f"{path} is not a weights file that can be read without running code ({reason})") from error
-    for key in ("params_ema", "params"):
-        if isinstance(content, Mapping) and key in content:
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise RunError(f"{path} holds no tensors under params_ema, params or at its top level")
-    return dict(content)
+    weights = _unwrapped(content, part)
+    if weights is None:
+        raise RunError(f"{path} holds no tensors under {', '.join(WRAPPINGS)} or at its top level")
+    return {key: value.float() if value.dtype in HALF else value for key, value in weights.items()}
+
+
+def _unwrapped(content: Any, part: Part) -> Weights | None:
+    """The tensors of one network by its own names of keys; None when there are none."""
+    for _ in range(MAX_WRAPPINGS):
+        if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+            return None
+        inner = next(
+            (content[key] for key in (*WRAPPINGS, *PARTS[part]) if isinstance(content.get(key), Mapping)), None
+        )
+        if inner is None:
+            break
+        content = inner
+    weights = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    if len(weights) < len(content) or not weights:
+        return None
+    for _ in range(MAX_WRAPPINGS):
+        own = {f"{name}." for name in PARTS[part]}
+        mine = [key for key in weights if key.startswith(tuple(own))]
+        others = {f"{name}." for names in PARTS.values() for name in names} - own
+        if mine and all(key.startswith((*own, *others)) for key in weights):
+            weights = {key: weights[key] for key in mine}
+        prefix = next((p for p in (*PREFIXES, *own) if all(key.startswith(p) for key in weights)), None)
+        if prefix is None:
+            break
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights
 
 
 def fill(network: nn.Module, weights: Weights, source: str) -> None:

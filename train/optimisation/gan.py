@@ -52,7 +52,7 @@ class GAN:
             discriminator = UNetDiscriminator(self.weights.num_feat)
         if self._settings.init_discriminator:
             path = Path(self._settings.init_discriminator)
-            fill(discriminator, load_weights(path), str(path))
+            fill(discriminator, load_weights(path, "discriminator"), str(path))
         return {DISCRIMINATOR: discriminator}
 
     def contents(self) -> dict[str, str]:
@@ -60,7 +60,7 @@ class GAN:
         found = {VGG19: weights_digest(self.perceptual.convs.state_dict())} if self.perceptual else {}
         path = self._settings.init_discriminator
         if path and Path(path).is_file():
-            found[DISCRIMINATOR_FILE] = weights_digest(load_weights(Path(path)))
+            found[DISCRIMINATOR_FILE] = weights_digest(load_weights(Path(path), "discriminator"))
         return found
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> None:

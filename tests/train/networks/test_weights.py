@@ -20,14 +20,67 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
     return SPEC.build(seed).state_dict()
 
 
-@pytest.mark.parametrize("layout", ["params_ema", "params", "bare", "both"])
-def test_official_layouts_load(tmp_path: Path, layout: str) -> None:
+def prefixed(prefix: str, content: dict) -> dict:
+    return {f"{prefix}{key}": value for key, value in content.items()}
+
+
+LAYOUTS: dict[str, Callable[[dict, dict], object]] = {
+    "plain": lambda good, other: good,
+    "params_ema": lambda good, other: {"params_ema": good},
+    "params_ema before params": lambda good, other: {"params": other, "params_ema": good},
+    "Lightning": lambda good, other: {"epoch": 3, "state_dict": good},
+    "model": lambda good, other: {"iter": 3, "model": good, "optimizer": {}},
+    "net of params": lambda good, other: {"net": {"params": good}},
+    "module.": lambda good, other: prefixed("module.", good),
+    "_orig_mod.module.": lambda good, other: prefixed("_orig_mod.module.", good),
+    "generator.": lambda good, other: {"state_dict": prefixed("generator.", good) | prefixed("discriminator.", other)},
+    "netG.": lambda good, other: prefixed("netG.module.", good),
+    "netG": lambda good, other: {"netG": good, "netD": other},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_loads(tmp_path: Path, layout: str) -> None:
     good = weights(1)
-    content = {"params_ema": good, "params": weights(2)} if layout == "both" else {layout: good}
-    torch.save(good if layout == "bare" else content, tmp_path / "net.pth")
+    torch.save(LAYOUTS[layout](good, weights(2)), tmp_path / "net.pth")
     network = SPEC.build(3)
     fill(network, load_weights(tmp_path / "net.pth"), "net.pth")
     assert weights_digest(network.state_dict()) == weights_digest(good)
+
+
+def test_of_a_gan_in_one_file_the_discriminator_can_be_asked_for(tmp_path: Path) -> None:
+    content = prefixed("netG.", weights(1)) | prefixed("netD.module.", weights(2))
+    torch.save({"state_dict": content}, tmp_path / "gan.ckpt")
+    found = load_weights(tmp_path / "gan.ckpt", "discriminator")
+    assert weights_digest(found) == weights_digest(weights(2))
+
+
+def test_a_network_whose_own_keys_begin_alike_keeps_them(tmp_path: Path) -> None:
+    torch.save({"model.0.weight": torch.zeros(2), "model.1.weight": torch.zeros(2)}, tmp_path / "esrgan.pth")
+    assert set(load_weights(tmp_path / "esrgan.pth")) == {"model.0.weight", "model.1.weight"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_as_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    half = {key: value.to(dtype) for key, value in weights(1).items()}
+    torch.save({"params": half}, tmp_path / "net.pth")
+    save_file(half, tmp_path / "net.safetensors")
+    for name in ("net.pth", "net.safetensors"):
+        assert weights_digest(load_weights(tmp_path / name)) == weights_digest({k: v.float() for k, v in half.items()})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "name no network of this program: Expecting"),
+        ("[]", r"fields are \[\]: they must be an object"),
+        ('{"name": "msrresnet", "options": {"num_feat": "4"}, "scale": 4}', "'num_feat' is '4': it must be int"),
+    ],
+)
+def test_metadata_that_cannot_be_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    save_file(weights(1), tmp_path / "net.safetensors", {"network": text})
+    with pytest.raises(RunError, match=message):
+        read_spec(tmp_path / "net.safetensors")
 
 
 def test_safetensors_load(tmp_path: Path) -> None:
@@ -101,7 +154,7 @@ def test_a_truncated_weights_file_is_refused(tmp_path: Path) -> None:
 
 def test_plain_values_are_no_weights(tmp_path: Path) -> None:
     torch.save({"params": {"a": 1}}, tmp_path / "net.pth")
-    with pytest.raises(RunError, match="holds no tensors under params_ema, params or at its top level"):
+    with pytest.raises(RunError, match="holds no tensors under params_ema, params, state_dict, model, net or at its"):
         load_weights(tmp_path / "net.pth")
 
 
