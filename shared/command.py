@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("train.evaluate", "evaluate a network on test sets"),
     "compare": ("train.compare", "compare evaluations, paired by image"),
     "upscale": ("train.upscale", "upscale images with a trained network"),
+    "interpolate": ("train.interpolate", "interpolate the weights of two networks"),
     "report": ("train.report.__main__", "write an HTML page about a run"),
 }
 """Module and one-line description of each verb. Modules are imported by name, since the library may not import them."""

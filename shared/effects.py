@@ -12,12 +12,13 @@ An option says it once (`shared/config.py`):
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from typing import Any, TypeVar, get_type_hints
 
 from .errors import UsageError
 from .text import short
 
+C = TypeVar("C")
 LAST_VERSION_BEFORE = "0.1"
 """The last version that had the options which classes list as `removed`."""
 IDENTICAL = ("samples", "losses", "mixture", "chance")
@@ -48,8 +49,7 @@ def to_plain(settings: Any) -> dict[str, Any]:
     for each in fields(settings):
         value = getattr(settings, each.name)
         if each.name not in absent or value != absent[each.name]:
-            nested = is_dataclass(value) and not isinstance(value, type)
-            plain[each.name] = to_plain(value) if nested else value
+            plain[each.name] = to_plain(value) if is_dataclass(value) and not isinstance(value, type) else value
     return plain
 
 
@@ -60,7 +60,7 @@ def completed(settings: type, saved: Mapping[str, Any], source: object) -> dict[
     or that it does not know.
     """
     saved = without_removed(settings, saved, source)
-    values = {**asdict(settings()), **absent_values(settings)}
+    values = {**asdict(settings()), **{name: _plain(value) for name, value in absent_values(settings).items()}}
     for name, kind in _nested(settings).items():
         if isinstance(saved.get(name), Mapping):
             saved = {**saved, name: completed(kind, saved[name], source)}
@@ -71,6 +71,25 @@ def completed(settings: type, saved: Mapping[str, Any], source: object) -> dict[
                 "wrote it"
             )
     return {**values, **saved}
+
+
+def with_kept_rules(settings: C, begun: Mapping[str, Any]) -> C:
+    """Settings in which the default of an option gives way to what its absence meant, where a run was begun so.
+
+    begun: plain data, of `completed`. So the command that began an old run resumes it, whatever defaults are now.
+    """
+    absent, defaults = absent_values(type(settings)), type(settings)()
+    kept = {
+        name: value
+        for name, value in absent.items()
+        if getattr(settings, name) == getattr(defaults, name) != value
+        and begun.get(name, _plain(value)) == _plain(value)
+    }
+    return replace(settings, **kept) if kept else settings  # type: ignore[type-var]
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def without_removed(settings: type, saved: Mapping[str, Any], source: object) -> dict[str, Any]:

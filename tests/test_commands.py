@@ -63,6 +63,7 @@ WRONG = {
         ["/", "/elsewhere"],
         ["/nowhere", "out.png", "--checkpoint", "/nowhere"],
     ],
+    "interpolate": [["/nowhere", "/"], ["/", "/", "--alpha", "2"], ["/", "/", "--out", "x.onnx"]],
     "report": [["/nowhere"], ["/", "/"]],
 }
 """Wrong names, places and values of each verb, beside an unknown option."""

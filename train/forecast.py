@@ -149,7 +149,7 @@ def measure(
         backward(
             learner, launcher, TrainingImages(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses)
         )
-        learner.step()
+        learner.step(0)
 
     picture_seconds = _fastest(upscale, device)
     try:
@@ -254,7 +254,8 @@ class Forecast:
         lines = [
             f"networks: {self.spec.name} {self.spec.options or ''} x{self.spec.scale}; stage {settings.stage}; {sizes}",
             f"begin from: {settings.init or f'random weights of seed {settings.seed}'}",
-            f"policy {settings.policy}; Adam, rate {settings.lr:g}; precision {settings.precision}",
+            f"policy {settings.policy}; precision {settings.precision}",
+            f"{settings.optimizer}, rate {settings.lr:g}, {settings.schedule.name}",
             f"batch: {self.num_ranks} processes x {settings.batch_size // self.num_ranks} samples{parts}",
             *([f"groups: {self.search}"] if self.search else ()),
             *(line for job in self.jobs for line in self._job(job)),

@@ -34,12 +34,13 @@ from shared.storage.atomic import locked
 from train.evaluation.measure import measure, one_thread, photographs_of, picture
 from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.networks import GENERATOR
+from train.networks.depth import for_gradients
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, let_stop_requests_pass, shortages_named
-from train.record.checkpoint import load_optimizers
+from train.record.checkpoint import keep_best, load_optimizers
 from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
 from train.record.references import save_trace
 from train.record.resume import FILE, HR, require_resumable, require_same_contents
@@ -215,8 +216,8 @@ class Run:
         count, unwrap = self.settings.moments, self.accelerator.unwrap_model
         if not count:
             return None
-        networks = {name: unwrap(network).eval() for name, network in self.learner.networks.items()}
-        parameters, found = list(networks[GENERATOR].parameters()), []
+        networks = {name: for_gradients(unwrap(network)) for name, network in self.learner.networks.items()}
+        parameters, found = [each for each in networks[GENERATOR].parameters() if each.requires_grad], []
         for task in self.loader.tasks:
             pictures = self._pictures(self.loader.peek(task, count))
             samples = map(TrainingImages, *(images.split(1) for images in pictures))
@@ -231,7 +232,7 @@ class Run:
         """Evaluate, estimate, apportion; keep and log what was found and decided. Returns the interval's batches."""
         start = time.perf_counter()
         measurements = self.take_measurements()
-        self.record_trace(measurements.shared_db)
+        self.record_psnr(measurements.shared_db)
         log = self.decide(measurements)
         batches = self.loader.interval(log.p, self.settings.interval_steps)
         self.log = replace(log, record=self.loader.record, totals=[[0.0] * len(self.tasks)] * 2)
@@ -301,9 +302,11 @@ class Run:
             losses = backward(self.learner, self.accelerator, pictures, tasks, keys, weigh)
         except NotFiniteError as error:
             bad = ", ".join(f"{names[tickets[i][0]]}:{tickets[i][1]}" for i in error.samples) or "of another process"
-            raise RunError(f"{error} at step {self.step + 1}, samples {bad}: lower --lr or check them") from error
+            raise RunError(
+                f"{error} at step {self.step + 1}, samples {bad}: check them, or take a lower --lr in another --run"
+            ) from error
         *sums, interrupted = torch.stack([note.read() for note in notes]).sum(dim=0).tolist()
-        self.learner.step()
+        self.learner.step(self.step)
         counts, of_losses, of_coefficients = np.array(sums).reshape(3, n)
         return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), interrupted > 0
 
@@ -368,23 +371,27 @@ class Run:
         """Evaluate and estimate a last time, and log it."""
         start = time.perf_counter()
         measurements = self.take_measurements()
-        self.record_trace(measurements.shared_db)
+        self.record_psnr(measurements.shared_db)
         log = IntervalLog.of(measurements, self.step).to_json()
         self.run_log.boundary(log, self._sample_pictures(), time.perf_counter() - start)
         self.run_log.close_interval(log)
 
-    def record_trace(self, psnr_db: np.ndarray) -> None:
-        """Add this boundary to the trace of a reference, with what its network achieves on the other tasks."""
+    def record_psnr(self, psnr_db: np.ndarray) -> None:
+        """Record a boundary: in the trace of a reference, with other tasks' PSNR, and as the best checkpoint so far."""
         trace = self.spec.trace
-        if trace is None:
+        others_db = self.evaluate([rows for _, rows in self.others]) if trace else []
+        if not self.accelerator.is_main_process:
             return
-        others_db = self.evaluate([rows for _, rows in self.others])
-        if self.accelerator.is_main_process:
+        if trace:
             trace.photographs = self.photographs
             trace.add(self.step, psnr_db[0].tolist())
             for (task, _), row in zip(self.others, others_db, strict=True):
                 trace.add_other(task.name, task.val_manifest.identity(), self.step, row.tolist())
             save_trace(trace, self.spec.folder)
+        if self.settings.keep_best != "none":
+            tasks_db = psnr_db.mean(axis=1)
+            score = tasks_db.min() if self.settings.keep_best == "worst" else tasks_db.mean()
+            keep_best(self.spec.folder, self.step, float(score))
 
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:

@@ -31,7 +31,13 @@ from train.launcher import require_launcher
 from train.networks import DETECTED, require_network
 from train.optimisation.stages import require_stage
 from train.record.mixtures import with_weights_of_file
-from train.record.resume import begun_settings, require_resumable
+from train.record.references import TRACE
+from train.record.resume import (
+    begun_settings,
+    references_place,
+    require_resumable,
+    with_rules_of_the_beginning,
+)
 from train.settings import TrainSettings
 
 PHOTOS = "photos"
@@ -57,6 +63,7 @@ def main(argv: list[str]) -> int:
     require_launcher(os.environ, settings)
     require_known_names(settings)
     require_files(settings)
+    settings = with_rules_of_the_beginning(settings)
     if settings.mode == "shared":
         require_resumable(Path(settings.run), settings)
     on_the_fly = settings.source in ("fly", "gpu") or settings.hr is not None
@@ -83,8 +90,13 @@ def require_files(settings: TrainSettings) -> None:
     needed: dict[str, tuple[str, str | None]] = {"vgg19": ("VGG19 file", settings.vgg19)}
     if settings.hr != PHOTOS and not re.search(r"://|[*?[]", settings.hr or ""):
         needed["hr"] = ("HR folder", settings.hr)
-    if (settings.references or "").endswith(".json"):
-        needed["references"] = ("reference pack", settings.references)
+    if settings.references and settings.mode == "shared":
+        place = references_place(settings)
+        if not place.is_file() and not any(place.glob(f"*/{TRACE}")):
+            raise UsageError(
+                f"no references in {place}: name a run folder, the folder of the references or a pack, or train them "
+                f"there first (--mode references --references {place})"
+            )
     if not begun_settings(Path(settings.run)):  # a run that has begun holds its weights
         needed["init"] = ("weights file", settings.init)
         needed["init_discriminator"] = ("weights file", settings.init_discriminator)

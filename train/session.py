@@ -13,6 +13,7 @@ from shared.errors import UsageError
 from shared.mixing.pool import find_pool
 from shared.mixing.tasks import Task
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
+from shared.storage.remote import READ_ONLY, Remote, folders_below, place
 from shared.text import counted
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
@@ -43,6 +44,7 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
     if accelerator.device.type == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
     training_plan = TrainingPlan(settings, tasks, pool)
+    training_plan.require_whole_batches(accelerator.num_processes * settings.accumulate)
     jobs = training_plan.jobs()
     if accelerator.is_main_process:
         _announce(training_plan, jobs, accelerator)
@@ -117,6 +119,8 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if training_plan.pool:
         print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {settings.hr}")
+    for note in (*training_plan.notes, *_left_out(training_plan)):
+        print(note)
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
     photographs = min((len(task.validation.photographs) for task in training_plan.tasks if task.validation), default=0)
@@ -140,3 +144,18 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
     print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
     if jobs and TENSORBOARD in settings.tracker_names:
         print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)
+
+
+def _left_out(training_plan: TrainingPlan) -> list[str]:
+    """The tasks that have a validation set and no shards, which are trained only if they are named."""
+    settings, used = training_plan.settings, {task.name for task in training_plan.tasks}
+    shards = place(settings.shards)
+    if settings.tasks or (isinstance(shards, Remote) and shards.protocol in READ_ONLY):
+        return []
+    names = [folder.name.removesuffix("-val") for folder in folders_below(shards) if folder.name.endswith("-val")]
+    return [
+        f"task {name} has a validation set and no shards: it is left out; name it in --tasks to have its samples made "
+        "on the fly"
+        for name in names
+        if name not in used
+    ]

@@ -18,6 +18,10 @@ from shared.storage.atomic import write_text
 CONFIG, GROUPS = "config.yaml", "groups.json"
 """Files in a run folder."""
 NO_TRACKER = "none"
+OPTIMIZERS = (
+    "Adam", "AdamW", "Adadelta", "Adafactor", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"
+)  # fmt: skip
+"""Those of torch.optim that step on dense gradients without a closure."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,51 @@ class GANSettings:
         weights = ("l1", "perceptual", "adversarial")
         require(self, {name: ("0 or more", 0 <= getattr(self, name) < math.inf) for name in weights}, "gan.")
         require_at_least(1, self, "num_feat", prefix="gan.")
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate changes while a network trains.
+
+    Args:
+        name: constant; multistep, times gamma at every milestone; cosine, down to least at the end of --iterations
+        warmup_steps: steps in which the rate grows to --lr first
+        milestones: rising steps of multistep
+        gamma: factor at each milestone
+        least: share of --lr at the end of cosine
+    """
+
+    name: Literal["constant", "multistep", "cosine"] = "constant"
+    warmup_steps: int = 0
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.5
+    least: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for values that make no schedule."""
+        rising = all(a < b for a, b in itertools.pairwise([0, *self.milestones]))
+        rules = {
+            "milestones": (
+                "rising steps, of multistep alone",
+                rising and bool(self.milestones) == (self.name == "multistep"),
+            ),
+            "gamma": ("in (0, 1]", 0 < self.gamma <= 1),
+            "least": ("in [0, 1]", 0 <= self.least <= 1),
+        }
+        require_at_least(0, self, "warmup_steps", prefix="schedule.")
+        require(self, rules, "schedule.")
+
+    def factor(self, step: int, iterations: int) -> float:
+        """The share of --lr in the step that follows `step` finished ones: a function of the step, without a state.
+
+        cosine is SGDR's without restarts (arXiv 1608.03983).
+        """
+        factor = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.name == "multistep":
+            return factor * self.gamma ** sum(step >= milestone for milestone in self.milestones)
+        if self.name == "cosine":
+            return factor * (self.least + (1 - self.least) * (1 + math.cos(math.pi * step / iterations)) / 2)
+        return factor
 
 
 @dataclass(frozen=True)
@@ -191,8 +240,27 @@ class TrainSettings:
     iterations: int = option(400_000, "optimiser steps of every network", affects="length")
     interval_steps: int = option(5_000, "steps between two estimates", affects="samples")
     batch_size: int = option(48, "samples a step, over all processes", affects="samples")
-    lr: float = option(1e-4, "learning rate of Adam (betas .9, .99), constant", affects="losses")
+    lr: float = option(1e-4, "learning rate", affects="losses")
+    schedule: ScheduleSettings = option(
+        ScheduleSettings, "how the learning rate changes", affects="losses", absent=ScheduleSettings()
+    )
+    optimizer: str = option(
+        "Adam", f"optimiser, one of torch.optim: {', '.join(OPTIMIZERS)}", affects="losses", absent="Adam"
+    )
+    optimizer_options: dict[str, Any] = option(
+        dict,
+        "its arguments beside the rate, as --optimizer-options.weight_decay 0.01; betas are 0.9 and 0.99 where it has "
+        "them",
+        affects="losses",
+        absent={},
+    )
     ema: float = option(0.999, "decay of the averaged weights that are evaluated", affects="losses")
+    ema_warmup: bool = option(
+        True,
+        "let the averaged weights follow faster in the beginning: the decay of step t is at most (1 + t) / (10 + t)",
+        affects="losses",
+        absent=False,
+    )
     seed: int = option(0, "seed of initialisation, sample order and flips", affects="chance")
     flip: bool = option(True, "flip half of the samples horizontally", affects="samples")
     source: Literal["auto", "shards", "fly", "gpu"] = option(
@@ -231,6 +299,11 @@ class TrainSettings:
         5_000, "steps between two checkpoints; every boundary has one in any case", affects="speed"
     )
     keep: int = option(3, "checkpoints kept", affects="speed")
+    keep_best: Literal["none", "worst", "mean"] = option(
+        "none",
+        "keep the checkpoint with the highest PSNR at a boundary in RUN/best: of the worst task, or the mean of tasks",
+        affects="speed",
+    )
     trackers: list[str] = option(
         lambda: ["tensorboard"],
         "where curves and sample pictures go: tensorboard (in the run folder), wandb, or others that Accelerate knows; "
@@ -268,6 +341,8 @@ class TrainSettings:
             "moments": ("0, or at least 2 for a variance", self.moments == 0 or self.moments >= 2),
         }
         require(self, rules)
+        if self.optimizer not in OPTIMIZERS:
+            raise UsageError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         if self.mode == "single" and not self.task:
             raise UsageError("--mode single needs --task, the task to train on")
         if self.max_repeats is not None and (self.max_repeats <= 0 or self.source != "auto"):
@@ -276,6 +351,14 @@ class TrainSettings:
             )
         if NO_TRACKER in self.trackers and len(self.trackers) > 1:
             raise UsageError(f"trackers are {', '.join(self.trackers)}: none goes alone")
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of the optimiser step that follows `step` finished ones."""
+        return self.lr * self.schedule.factor(step, self.iterations)
+
+    def ema_decay(self, step: int) -> float:
+        """What the averaged weights keep of themselves at that step; the warm-up is TensorFlow's (1 + t) / (10 + t)."""
+        return min(self.ema, (1 + step) / (10 + step)) if self.ema_warmup else self.ema
 
     @property
     def pilot_iterations(self) -> int:

@@ -5,6 +5,8 @@ from dataclasses import MISSING, asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
 from shared.errors import RunError, UsageError
 from shared.mixing.pool import HRPool
@@ -21,14 +23,22 @@ from train.networks.weights import NetworkSpec, Weights, load_weights, weights_d
 from train.optimisation.stages import make_stage
 from train.record.checkpoint import MODEL, weights_file
 from train.record.mixtures import MIXTURE, load_mixture, save_choice
-from train.record.references import PACK, PILOT, load_pack, load_trace
-from train.record.resume import HR, INIT, begun_settings, recorded_contents, require_resumable, require_same_contents
+from train.record.references import PILOT, load_pack, load_trace
+from train.record.resume import (
+    HR,
+    INIT,
+    begun_settings,
+    recorded_contents,
+    references_place,
+    require_resumable,
+    require_same_contents,
+)
 from train.record.state import begun_with, latest_checkpoint
 from train.settings import GROUPS, TrainSettings
 
 SUPPLY = ("source", "hr", "patch", "max_repeats")
 """Options that say where samples come from; `train_rows` and `supply` say what they come to."""
-FIXED_IN_TRIALS = ("interval_steps", "stage", "gan", "ema")
+FIXED_IN_TRIALS = ("interval_steps", "stage", "gan", "ema", "ema_warmup", "schedule")
 """Options that trials of frozen plans do not follow (`train/grouping/trials.py`)."""
 NO_MIXTURE = TrainSettings(policy="uniform")
 """How a reference mixes its one task."""
@@ -37,11 +47,12 @@ ABSENT = {**absent_values(TrainSettings), "source": "shards"}
 
 
 class TrainingPlan:
-    """Which networks a command trains; all of them start from the same weights."""
+    """Which networks a command trains; all of them start from the same weights. notes: what a person should know."""
 
     def __init__(self, settings: TrainSettings, tasks: list[Task], pool: HRPool | None = None) -> None:
         """Raises `UsageError` for an unknown network, `RunError` for an init file that does not fit it."""
         self.settings, self.tasks, self.pool = settings, tasks, pool
+        self.notes: list[str] = []
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
         if self.policy.needs_moments and not settings.moments:
             raise UsageError(f"policy {settings.policy} needs the moments of gradients: give --moments 16 or more")
@@ -71,10 +82,19 @@ class TrainingPlan:
         self.groups_file = Path(settings.groups or f"{settings.run}/{GROUPS}")
         self.grouping = self._grouping()
 
+    def require_whole_batches(self, parts: int) -> None:
+        """Raises `UsageError` when a batch is taken in parts whose statistics the network would normalise by."""
+        network = self.spec.load(self.initial, "init")
+        if parts > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+            raise UsageError(
+                f"the network has batch normalisation and a batch is taken in {parts} parts, so losses would depend on "
+                "their number: train in one process without --accumulate"
+            )
+
     @property
     def references_folder(self) -> Path:
         """Where the references' runs are."""
-        return Path(self.settings.references or f"{self.settings.run}/references")
+        return references_place(self.settings)
 
     @property
     def pilot_folder(self) -> Path:
@@ -104,7 +124,9 @@ class TrainingPlan:
             checkpoint = latest_checkpoint(begun[0])
             assert checkpoint
             file = checkpoint / f"{MODEL}.safetensors"
-        return self.spec.load(load_weights(weights_file(file)), str(file)).state_dict()
+        network, notes = self.spec.begin(load_weights(weights_file(file)), str(file), self.settings.seed)
+        self.notes += notes
+        return network.state_dict()
 
     def _recorded_init(self) -> str:
         """The digest of an init file that is gone, as a run that began from it recorded it; empty where none did."""
@@ -124,12 +146,10 @@ class TrainingPlan:
     def _pack(self) -> dict[str, Trace] | None:
         """The traces of the pack that --references names, each of the run's protocol and as long as the run."""
         path, settings = self.references_folder, self.settings
-        if path.suffix != ".json":
+        if not path.is_file():
             return None
         if settings.mode != "shared":
             raise UsageError(f"--references {path} is a pack: --mode {settings.mode} needs a folder to train in")
-        if not path.is_file():
-            raise UsageError(f"no reference pack {path}: --mode references writes one, {PACK}, beside its runs")
         traces = load_pack(path)
         for task in self.tasks:
             if task.name not in traces:
@@ -192,6 +212,8 @@ class TrainingPlan:
         found["network"] = asdict(self.spec)
         if settings.stage != "gan":
             found.pop("gan", None)
+        if settings.schedule.name == "cosine" and "schedule" in found:
+            found["iterations"] = settings.iterations  # where the rate falls to
         return {**found, "init_sha256": self._init_sha256}
 
     def make_groups(self, launcher: Launcher) -> None:

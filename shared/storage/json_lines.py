@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ class JsonLines:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(_finite(record)) + "\n")
+
+    def sync(self) -> None:
+        """Make durable what was added."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
         """All whole records; none when there is no file. Raises `RunError` for a line that is no JSON object."""

@@ -98,7 +98,7 @@ def test_a_checkpoint_is_as_large_as_foreseen(stage: str, tasks: list[Task], tmp
     for network in learner.plain.values():
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
-    learner.step()
+    learner.step(0)
     learner.save(tmp_path, State(1, [0]), None)
     found = sum(file.stat().st_size for file in latest_checkpoint(tmp_path).iterdir())
     assert found == pytest.approx(cost.checkpoint_bytes, rel=0.05)

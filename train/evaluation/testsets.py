@@ -140,9 +140,9 @@ def open_testsets(texts: Sequence[str]) -> list[TestSet]:
 
 
 def named_path(text: str) -> tuple[str, Path]:
-    """Name and path of NAME=PATH, or of a PATH, which is then named like its folder."""
+    """Name and path of NAME=PATH, or of a PATH, which is then named like its folder; a PATH may hold = after a /."""
     name, separator, path = text.partition("=")
-    return (name, Path(path)) if separator else (Path(text).name, Path(text))
+    return (name, Path(path)) if separator and "/" not in name else (Path(text).name, Path(text))
 
 
 def _open(text: str) -> Iterator[TestSet]:

@@ -30,7 +30,7 @@ from train.optimisation import step
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
-from train.settings import TrainSettings
+from train.settings import ScheduleSettings, TrainSettings
 
 AVERAGED_STEPS = 10
 
@@ -80,7 +80,7 @@ class Trials:
 
         plans: tasks of one frozen plan each; by default they are drawn from the boxes, as the settings say.
         """
-        self.settings = replace(settings, stage="psnr", compile=False, ema=0.0)
+        self.settings = replace(settings, stage="psnr", compile=False, ema=0.0, schedule=ScheduleSettings())
         self.spec, self.initial, self.accelerator = spec, initial, accelerator
         self.plans = [*plans] if plans else draw_tasks(boxes, settings.seed, settings.grouping.plans)
         self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
@@ -143,8 +143,9 @@ class Trials:
             try:
                 losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
             except NotFiniteError as error:
-                raise RunError(f"{error} while {', '.join(sorted({*names}))} were tried: lower --lr") from error
-            learner.step()
+                tried = ", ".join(sorted({*names}))
+                raise RunError(f"{error} while {tried} were tried: take a lower --lr in another --run") from error
+            learner.step(0)
             yield losses
 
     def psnr_db(self, network: torch.nn.Module, member: int) -> np.ndarray:

@@ -59,3 +59,16 @@ def draw_depth(network: nn.Module, keys: Sequence[Key], device: torch.device) ->
     for layer, unit in zip(layers, units.reshape(len(layers), BRANCHES, len(keys)), strict=True):
         factors = np.where(unit < layer.probability, 0, 1 / (1 - layer.probability)).astype(np.float32)
         layer.factors = torch.from_numpy(factors).to(device, non_blocking=True)
+
+
+def for_gradients(network: nn.Module) -> nn.Module:
+    """A network in the mode in which the gradients of single samples are taken: no branch is skipped.
+
+    That is evaluation, but where evaluation computes with other weights than training (`freeze_unused`).
+    """
+    if all(parameter.requires_grad for parameter in network.parameters()):
+        return network.eval()
+    for module in network.modules():
+        if isinstance(module, StochasticDepth):
+            module.factors = None
+    return network.train()

@@ -1,5 +1,6 @@
 """Any network that spandrel knows, recognised by its weights: `--network.name spandrel --init FILE`."""
 
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from torch import nn
 
 from shared.errors import RunError, UsageError
 from train.networks.depth import replace_drop_paths
+
+PROBE_SIDE = 16
 
 
 def detect(weights: Mapping[str, torch.Tensor], scale: int) -> nn.Module:
@@ -20,7 +23,21 @@ def detect(weights: Mapping[str, torch.Tensor], scale: int) -> nn.Module:
     if found.scale != scale:
         raise UsageError(f"the file's network, {found.architecture.name}, upscales by {found.scale}, not by {scale}")
     replace_drop_paths(found.model)
-    return found.model.requires_grad_(True)
+    network: nn.Module = found.model.requires_grad_(True)
+    freeze_unused(network, max(found.size_requirements.minimum, PROBE_SIDE))
+    return network
+
+
+def freeze_unused(network: nn.Module, side: int) -> None:
+    """Take no gradients of weights that a training pass leaves out, such as SPAN's fused convolutions.
+
+    So several processes, which wait for the gradients of all others, never wait for these.
+    """
+    probe = copy.deepcopy(network).train()  # whose statistics of batch normalisation may change
+    with torch.random.fork_rng(devices=[]):
+        probe(torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side)).sum().backward()
+    for parameter, probed in zip(network.parameters(), probe.parameters(), strict=True):
+        parameter.requires_grad_(probed.grad is not None)
 
 
 def recognise(weights: Mapping[str, torch.Tensor]) -> Any:

@@ -29,6 +29,8 @@ PARTS: dict[Part, tuple[str, ...]] = {
 """Names of the two networks of a GAN, as keys or as prefixes of keys."""
 PREFIXES = ("module.", "_orig_mod.")
 MAX_WRAPPINGS = 4
+LEAST_SHARE = 0.5
+"""Of a network's weights, that a file must hold for training to begin from it."""
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -77,6 +79,29 @@ class NetworkSpec:
                 f"{source} does not fit the network: {self.name} with {options} has at least {claimed:,} values, the "
                 f"file holds {held:,}"
             )
+
+    def begin(self, weights: Weights, source: str, seed: int) -> tuple[nn.Module, list[str]]:
+        """The network to train from these weights, with what they do not hold initialised, and what to say of that.
+
+        Raises `RunError` as `load` does when they fill less than half of the network.
+        """
+        try:
+            return self.load(weights, source), []
+        except RunError as misfit:
+            if self.name == DETECTED:
+                raise
+            network = self.build(seed)
+            own = network.state_dict()
+            fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+            share = sum(map(torch.numel, fitting.values())) / sum(map(torch.numel, own.values()))
+            if share < LEAST_SHARE:
+                raise RunError(f"{misfit}; only {share:.0%} of its weights could be loaded") from misfit
+            network.load_state_dict(fitting, strict=False)
+            fresh = sorted({key.rpartition(".")[0] for key in own.keys() - fitting.keys()})
+            left = sorted({key.rpartition(".")[0] for key in weights.keys() - fitting.keys()})
+            note = f"{source} fills {share:.1%} of the network"
+            note += f"; at random begin {', '.join(fresh)}" if fresh else ""
+            return network, [note + (f"; not used are {', '.join(left)}" if left else "")]
 
 
 def load_weights(path: Path, part: Part = "generator") -> Weights:

@@ -1,5 +1,6 @@
 """The learner: the networks in training with their optimisers, and the average of the generator that is evaluated."""
 
+import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -9,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from shared.errors import UsageError
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights, fill, load_weights
 from train.optimisation.stages import Stage, make_stage
 from train.record.checkpoint import EMA, MODEL, load_optimizers, save_checkpoint
 from train.record.state import State
-from train.settings import TrainSettings
+from train.settings import ScheduleSettings, TrainSettings
 
 ADAM_BETAS = (0.9, 0.99)
 
@@ -49,19 +51,34 @@ class Learner:
         for network in (*self.plain.values(), self.ema):
             network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         self.stage.to(device, memory_format)
-        self.optimizers: dict[str, Any] = {name: self._adam(network) for name, network in self.plain.items()}
+        self.optimizers: dict[str, Any] = {name: self._optimizer(network) for name, network in self.plain.items()}
         if checkpoint:
             states = load_optimizers(checkpoint)
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(states[name])
         self._bare_optimizers = dict(self.optimizers)
+        self._buffers = [(name, buffer) for name, buffer in self.ema.named_buffers() if name in self.ema.state_dict()]
         self._scaler: Any = None
         self.networks = dict(self.plain)
 
-    def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
-        """One kernel for all weights where there is one; on a CPU the plain form is as fast."""
-        fused = self.device.type == "cuda"
-        return torch.optim.Adam(network.parameters(), lr=self.settings.lr, betas=ADAM_BETAS, fused=fused)
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """One kernel for all weights where there is one; on a CPU the plain form is as fast.
+
+        Raises `UsageError` for options that the optimiser does not have.
+        """
+        settings = self.settings
+        kind = getattr(torch.optim, settings.optimizer)
+        known = inspect.signature(kind).parameters
+        options: dict[str, Any] = {"betas": ADAM_BETAS} if "betas" in known else {}
+        if "fused" in known:
+            options["fused"] = self.device.type == "cuda"
+        try:
+            return kind(network.parameters(), lr=settings.lr, **{**options, **settings.optimizer_options})
+        except (TypeError, ValueError) as error:
+            names = ", ".join(name for name in known if name not in ("params", "lr"))
+            raise UsageError(
+                f"optimizer_options are {settings.optimizer_options}: {error}; {settings.optimizer} has {names}"
+            ) from error
 
     def prepare(self, wrap: Callable[[Any], Any], scaler: Any = None) -> None:
         """Let a launcher wrap networks and optimisers, one by one; compile the networks if that is asked for.
@@ -81,8 +98,15 @@ class Learner:
             optimizer.zero_grad()
         self.stage.begin_step(self.networks)
 
-    def step(self) -> None:
-        """Step with every network, and move the averaged weights towards the generator's."""
+    def step(self, step: int) -> None:
+        """Step with every network, after `step` steps, and move the averaged weights towards the generator's.
+
+        Buffers, such as the statistics of batch normalisation, are taken as they are.
+        """
+        if self.settings.schedule != ScheduleSettings():
+            for bare in self._bare_optimizers.values():
+                for group in bare.param_groups:
+                    group["lr"] = self.settings.learning_rate(step)
         if self._scaler:  # Accelerate's optimisers would each change the scale, before the next one has used it
             for bare in self._bare_optimizers.values():
                 self._scaler.step(bare)
@@ -93,7 +117,9 @@ class Learner:
         averaged: list[torch.Tensor] = list(self.ema.parameters())
         current: list[torch.Tensor] = list(self.plain[GENERATOR].parameters())
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, current, 1 - self.settings.ema)
+            torch._foreach_lerp_(averaged, current, 1 - self.settings.ema_decay(step))
+            for name, buffer in self._buffers:
+                buffer.copy_(self.plain[GENERATOR].get_buffer(name))
 
     def save(self, folder: Path, state: State, scaler: dict[str, Any] | None) -> None:
         """Write a checkpoint into the run's folder. scaler: state of the scaling of gradients in half precision."""

@@ -6,6 +6,7 @@ network that is trained beside, such as the discriminator, <name>.safetensors an
 """
 
 import json
+import math
 import os
 import shutil
 from dataclasses import asdict
@@ -17,11 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from shared.errors import RunError, UsageError
+from shared.records import read_json
 from shared.storage.atomic import TEMPORARY_PREFIX, sync_folder, write_text
 from train.networks.weights import NetworkSpec, Weights
 from train.record.state import LATEST, State, latest_checkpoint
 
 MODEL, EMA = "model", "ema"
+BEST, SCORE = "best", "psnr.json"
+"""Folder of the best checkpoint in a run folder, and the file there that says how good it is."""
 
 
 def save_checkpoint(
@@ -35,7 +39,7 @@ def save_checkpoint(
     try:
         return _save(run, state, spec, networks, optimizers, keep)
     except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in safetensors and in torch
-        shutil.rmtree(_folder(run, state, TEMPORARY_PREFIX), ignore_errors=True)
+        shutil.rmtree(_folder(run, state.step, TEMPORARY_PREFIX), ignore_errors=True)
         kept = latest_checkpoint(run)
         raise RunError(
             f"the checkpoint of step {state.step} cannot be written ({error}): free some space in {run} and run the "
@@ -43,14 +47,14 @@ def save_checkpoint(
         ) from error
 
 
-def _folder(run: Path, state: State, prefix: str = "") -> Path:
-    return run / "checkpoints" / f"{prefix}step-{state.step:08d}"
+def _folder(run: Path, step: int, prefix: str = "") -> Path:
+    return run / "checkpoints" / f"{prefix}step-{step:08d}"
 
 
 def _save(
     run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
 ) -> Path:
-    folder, temporary = _folder(run, state), _folder(run, state, TEMPORARY_PREFIX)
+    folder, temporary = _folder(run, state.step), _folder(run, state.step, TEMPORARY_PREFIX)
     for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
         shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
@@ -66,6 +70,7 @@ def _save(
     torch.save(optimizers, temporary / "optimizer.pt")
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     for path in temporary.iterdir():
+        path.chmod(0o666 & ~_umask())  # safetensors would let nobody else read its files
         with path.open("rb") as file:
             os.fsync(file.fileno())
     sync_folder(temporary)
@@ -77,6 +82,37 @@ def _save(
     for old in done[:-keep]:
         shutil.rmtree(old)
     return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def keep_best(run: Path, step: int, psnr_db: float) -> None:
+    """Keep the checkpoint of `step` as run/BEST, without copying its files, if its PSNR is the highest so far."""
+    folder, best = _folder(run, step), run / BEST
+    try:
+        before = float(read_json(best / SCORE)["psnr_db"])
+    except (OSError, ValueError, KeyError, TypeError):
+        before = -math.inf
+    if psnr_db <= before or not folder.is_dir():
+        return
+    temporary = run / f"{TEMPORARY_PREFIX}{BEST}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(folder, temporary, copy_function=_link)
+    write_text(temporary / SCORE, json.dumps({"step": step, "psnr_db": psnr_db}) + "\n")
+    shutil.rmtree(best, ignore_errors=True)
+    temporary.rename(best)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name of a file, or a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def load_optimizers(folder: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Window:
             "step": step,
             "loss": float(np.mean(self.losses[GENERATOR])),
             **{f"{name}_loss": float(np.mean(losses)) for name, losses in self.losses.items() if name != GENERATOR},
-            "lr": settings.lr,
+            "lr": settings.learning_rate(step - 1),
             "samples_per_second": self.steps * settings.batch_size / self.seconds,
             "step_seconds": self.seconds / self.steps,
             "data_wait": self.waited / self.seconds,

@@ -5,16 +5,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from shared.effects import IDENTICAL, affecting, completed, is_by_content
+from shared.effects import IDENTICAL, affecting, completed, is_by_content, with_kept_rules
 from shared.errors import RunError, UsageError
 from shared.records import read_yaml
 from shared.text import short
+from train.record.references import TRACE, load_pack, load_trace
 from train.record.state import latest_checkpoint, load_state
 from train.settings import CONFIG, TrainSettings
 
 FILE = "--"
 """The state of a run records digests of files beside those of its datasets, under the name of the option."""
 INIT, HR, DISCRIMINATOR, VGG19 = f"{FILE}init", f"{FILE}hr", f"{FILE}init-discriminator", f"{FILE}vgg19"
+FOLLOWS_THE_END = {
+    "estimator.reference": ("final", "earlier gaps were measured to that end"),
+    "schedule.name": ("cosine", "the learning rate falls towards that end"),
+}
+"""Options under which what was done depends on --iterations."""
 REMEDY = "give the old value to resume, or another --run"
 
 
@@ -48,15 +54,37 @@ def require_resumable(folder: Path, settings: TrainSettings) -> None:
             raise UsageError(
                 f"{folder} was begun with {name} = {short(begun[name])}, now it is {short(now[name])}: {REMEDY}"
             )
-    if begun["iterations"] != settings.iterations and settings.estimator.reference == "final":
-        raise UsageError(
-            f"{folder} was begun with iterations = {begun['iterations']}: with --estimator.reference final the number "
-            "cannot change, because earlier gaps were measured to that end"
-        )
+    if begun["iterations"] != settings.iterations:
+        for name, why in FOLLOWS_THE_END.items():
+            if now.get(name.partition(".")[0], {}).get(name.partition(".")[2]) == why[0]:
+                raise UsageError(
+                    f"{folder} was begun with iterations = {begun['iterations']}: with --{name} {why[0]} the number "
+                    f"cannot change, because {why[1]}"
+                )
     if begun["iterations"] > settings.iterations:
         raise UsageError(
             f"{folder} was begun with iterations = {begun['iterations']}: a run can be lengthened, not cut"
         )
+
+
+def references_place(settings: TrainSettings) -> Path:
+    """The folder with the runs of the references, or a pack: what --references names, or RUN/references."""
+    place = Path(settings.references or f"{settings.run}/references")
+    inside = place / "references"  # of a run folder
+    return inside if not any(place.glob(f"*/{TRACE}")) and any(inside.glob(f"*/{TRACE}")) else place
+
+
+def with_rules_of_the_beginning(settings: TrainSettings) -> TrainSettings:
+    """The settings, where rules that became the default since give way to those that the run was begun with.
+
+    Without a run that has begun, the references in use tell: a run must follow the rules that they followed.
+    """
+    begun = begun_settings(Path(settings.run)) if settings.mode == "shared" else None
+    if begun is None:
+        place = references_place(settings)
+        traces = [*load_pack(place).values()] if place.is_file() else map(load_trace, sorted(place.glob("*/")))
+        begun = next((trace.protocol for trace in traces if trace), None)
+    return settings if begun is None else with_kept_rules(settings, begun)
 
 
 def require_same_contents(folder: Path, contents: Mapping[str, str]) -> None:

@@ -57,6 +57,12 @@ class RunLog:
             start = self._step // self.settings.interval_steps * self.settings.interval_steps
             self._metrics.rewind("step", self._step)
             self._intervals.rewind("step", start - 1)
+            lost = missing_intervals(self._intervals.read(), start, self.settings.interval_steps)
+            if lost:
+                steps = ", ".join(map(str, lost))
+                print(
+                    f"{self._intervals.path} lacks the intervals from step {steps}: the run goes on without their lines"
+                )
             self._trackers = open_trackers(self.settings, self._folder, self._step)
             if self._trackers:
                 self._repeat(at_boundary=start == self._step)
@@ -113,11 +119,18 @@ class RunLog:
         """Log a finished interval, or the boundary after the last one."""
         if self.writes:
             self._intervals.append(record)
+            for log in (self._metrics, self._intervals):  # before the checkpoint, which forgets the interval
+                log.sync()
             self._track(scalars_of_interval(record), record["step"] + self.settings.interval_steps)
 
     def _track(self, values: Mapping[str, float], step: int) -> None:
         for tracker in self._trackers if values else ():
             tracker.scalars(values, step)
+
+
+def missing_intervals(records: Sequence[Mapping[str, Any]], step: int, interval_steps: int) -> list[int]:
+    """First steps of the intervals before `step` that a log has no line of."""
+    return sorted({*range(0, step, interval_steps)} - {record["step"] for record in records})
 
 
 def is_finished(folder: Path, iterations: int) -> bool:

@@ -83,6 +83,19 @@ def test_metadata_that_cannot_be_are_refused(tmp_path: Path, text: str, message:
         read_spec(tmp_path / "net.safetensors")
 
 
+def test_training_begins_from_what_fits_and_says_what_does_not() -> None:
+    x4 = weights(1)
+    network, notes = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 2).begin(x4, "net.pth", 5)
+    assert torch.equal(network.state_dict()["conv_last.weight"], x4["conv_last.weight"])
+    assert notes == ["net.pth fills 100.0% of the network; not used are upconv2"]
+
+
+def test_a_file_that_fills_less_than_half_is_refused() -> None:
+    with pytest.raises(RunError, match=r"net.pth does not fit .*; only \d+% of its weights could be loaded"):
+        NetworkSpec("msrresnet", {"num_feat": 16, "num_block": 1}, 4).begin(weights(1), "net.pth", 5)
+    assert SPEC.begin(weights(1), "net.pth", 5)[1] == []
+
+
 def test_safetensors_load(tmp_path: Path) -> None:
     save_file(weights(1), tmp_path / "net.safetensors")
     assert weights_digest(load_weights(tmp_path / "net.safetensors")) == weights_digest(weights(1))

@@ -60,7 +60,7 @@ def take_step(
     learner: Learner, pictures: TrainingImages, tasks: torch.Tensor, keys: list, weigh: Weigh
 ) -> dict[str, float]:
     losses = backward(learner, OneProcess(), pictures, tasks, keys, weigh)
-    learner.step()
+    learner.step(0)
     return losses
 
 
@@ -219,7 +219,7 @@ def test_gradients_that_overflow_in_one_network_leave_it_where_it_is() -> None:
     before = weights_digest(learner.plain[GENERATOR].state_dict())
     backward(learner, launcher, batch(0), TASKS, KEYS, lambda losses, tasks: torch.ones_like(losses))
     next(learner.plain[GENERATOR].parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
-    learner.step()
+    learner.step(0)
     assert weights_digest(learner.plain[GENERATOR].state_dict()) == before
     assert not learner.optimizers[GENERATOR].state
     assert learner.optimizers["discriminator"].state

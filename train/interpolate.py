@@ -1,0 +1,49 @@
+"""Interpolate the weights of two networks of one architecture: (1 - alpha) A + alpha B.
+
+Between a network trained on PSNR and one fine-tuned with a GAN, alpha trades fidelity for texture (network
+interpolation, ESRGAN, Wang et al. 2018, Section 3.4). A and B are run folders, checkpoint folders, .pth or .safetensors
+files.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from shared.command import spelling
+from shared.config import argument, option, parse
+from shared.errors import UsageError, require, run_command
+
+SUFFIXES = (".pth", ".safetensors")
+
+
+@dataclass(frozen=True)
+class InterpolateSettings:
+    """What `train.interpolate` can be asked for."""
+
+    a: str = argument("weights at alpha 0: run folder, checkpoint folder, .pth or .safetensors file")
+    b: str = argument("weights at alpha 1")
+    alpha: float = option(0.5, "share of B, from 0 to 1")
+    out: str = option("interpolated.safetensors", "the file to write: .safetensors, or .pth in official keys")
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for a share that is none, files that are not there, or a file of another kind."""
+        require(self, {"alpha": ("from 0 to 1", 0 <= self.alpha <= 1)})
+        if Path(self.out).suffix not in SUFFIXES:
+            raise UsageError(f"out is {self.out}: it must end in {' or '.join(SUFFIXES)}")
+        for path in (self.a, self.b):
+            if not Path(path).exists():
+                raise UsageError(f"no weights file {path}: name a run, a checkpoint folder or a file")
+
+
+def main(argv: list[str]) -> int:
+    """The command; see `InterpolateSettings`. Returns the exit code."""
+    settings = parse(InterpolateSettings, argv, spelling("interpolate"), __doc__ or "")
+    files = [Path(settings.a), Path(settings.b)]
+    import_module("train.record.interpolation").interpolate(*files, settings.alpha, Path(settings.out))
+    print(f"{settings.out}: {1 - settings.alpha:g} of {settings.a} and {settings.alpha:g} of {settings.b}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
