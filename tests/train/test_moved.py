@@ -35,12 +35,46 @@ def test_other_first_weights_are_refused_and_missing_ones_that_are_needed(begun:
     fresh = run(flags(policy="uniform", init="net.pth", iterations=10, run="another"), begun)
     assert fresh.code == 2
     assert "no weights file net.pth" in fresh.stderr
-    resumed = run(flags(policy="uniform", init="net.pth", iterations=10, run="run", references="r"), begun)
+    resumed = run(flags(mode="references", init="net.pth", iterations=10, references="run/references"), begun)
     assert resumed.code == 2
-    assert "no weights file net.pth, which reference mild begins from: restore it" in resumed.stderr
+    assert "no weights file net.pth: put one there" in resumed.stderr
     other = run(flags(policy="uniform", init=whole_run, iterations=10, run="run"), begun)
     assert other.code == 2
     assert "run was begun with other content of --init (sha256 " in other.stderr
+
+
+def test_references_are_found_in_a_run_folder_and_a_wrong_path_trains_nothing(
+    shards: Path, references: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(references, tmp_path / "other/references", ignore=shutil.ignore_patterns(".log-*"))
+    succeed(flags(shards=shards, references="other", run="run"), tmp_path)
+    require_same_run(tmp_path / "run", whole_run)
+    (tmp_path / "notes.txt").write_text("no pack")
+    for wrong, words in {
+        "nowhere": "no references in nowhere: name a run",
+        "notes.txt": "is not a reference pack",
+    }.items():
+        outcome = run(flags(shards=shards, references=wrong, run="another"), tmp_path)
+        assert outcome.code in (1, 2)
+        assert words in outcome.errors[0]
+    assert not (tmp_path / "another").exists()
+
+
+def test_a_log_that_lost_an_interval_is_noticed(
+    shards: Path, whole_run: Path, references: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole_run, tmp_path / "run", ignore=shutil.ignore_patterns(".log-*"))
+    (tmp_path / "run/latest").write_text("step-00000010")
+    lines = (tmp_path / "run/intervals.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/intervals.jsonl").write_text(lines[1])
+    outcome = succeed(flags(shards=shards, references=references, run="run"), tmp_path)
+    assert "run/intervals.jsonl has no lines of the intervals that began at step 0; the run goes on" in outcome.stdout
+
+
+def test_a_task_without_shards_is_announced(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "shards", ignore=shutil.ignore_patterns("noise"))
+    outcome = succeed([*flags(policy="uniform", run="run"), "--dry-run"], tmp_path)
+    assert "task noise has a validation set and no shards: it is left out; name it in --tasks" in outcome.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What an optimiser step changes: rates by the step, any optimiser, averaged weights and buffers; all exact on resume."""
+"""What a step changes: rates by the step, any optimiser, averaged weights and buffers; all exact under resume."""
 
 import signal
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_options_of_an_optimiser_reach_it_and_unknown_ones_are_refused() -> None
     group = one.optimizers[GENERATOR].param_groups[0]
     assert (group["weight_decay"], list(group["betas"])) == (0.5, [0.5, 0.6])
     assert learner().optimizers[GENERATOR].param_groups[0]["betas"] == (0.9, 0.99)
-    with pytest.raises(UsageError, match="optimizer_options are .*nonsense.*; SGD has momentum"):
+    with pytest.raises(UsageError, match=r"optimizer_options are .*nonsense.*; SGD has momentum"):
         learner(optimizer="SGD", optimizer_options={"nonsense": 1})
     with pytest.raises(UsageError, match="unknown optimizer 'LBFGS': choose one of Adam, AdamW"):
         replace(BASE, optimizer="LBFGS")
@@ -110,7 +110,7 @@ def test_averaged_weights_come_with_the_buffers_of_the_network() -> None:
 
 def test_schedule_optimiser_and_average_are_exact_under_resume(shards: Path, tmp_path: Path) -> None:
     options = {"schedule.name": "cosine", "schedule.warmup_steps": 3, "optimizer": "AdamW", "ema": 0.9}
-    argv = flags(shards=shards, policy="uniform", **options) + ["--optimizer-options.weight_decay", "0.1"]
+    argv = [*flags(shards=shards, policy="uniform", **options), "--optimizer-options.weight_decay", "0.1"]
     succeed([*argv, "--run", "whole"], tmp_path)
     stopped = run([*argv, "--run", "run"], tmp_path, signal_after=(signal.SIGTERM, 7))
     assert "stopped at step 7" in stopped.stderr

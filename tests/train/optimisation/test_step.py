@@ -46,7 +46,14 @@ class OneProcess:
 
 
 def make_learner(**changes: Any) -> Learner:
-    values = {"stage": "gan", "gan": GANSettings(perceptual=0, num_feat=4), "lr": 1e-3, "ema": 0.5, **changes}
+    values = {
+        "stage": "gan",
+        "gan": GANSettings(perceptual=0, num_feat=4),
+        "lr": 1e-3,
+        "ema": 0.5,
+        "ema_warmup": False,
+        **changes,
+    }
     return Learner(SPEC, TrainSettings(**values), SPEC.build(1).state_dict(), None, CPU)
 
 
@@ -206,7 +213,7 @@ def test_one_scale_of_the_gradients_serves_the_step_of_all_networks(clip: float)
     for number in range(2):  # the scale grows after each
         step(plain, batch(number))
         backward(half, launcher, batch(number), TASKS, KEYS, lambda losses, tasks: torch.ones_like(losses))
-        half.step()
+        half.step(number)
     assert launcher.scaler.get_scale() == 2.0**12
     for name in plain.plain:
         for a, b in zip(moments(plain, name), moments(half, name), strict=True):

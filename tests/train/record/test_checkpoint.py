@@ -20,7 +20,7 @@ from train.networks.build import seeded
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import NetworkSpec, load_weights, read_spec, weights_digest
 from train.record import checkpoint
-from train.record.checkpoint import EMA, MODEL, load_optimizers, save_checkpoint, weights_file
+from train.record.checkpoint import EMA, MODEL, keep_best, load_optimizers, save_checkpoint, weights_file
 from train.record.state import State, latest_checkpoint, load_state
 
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
@@ -97,6 +97,27 @@ def test_a_checkpoint_that_latest_names_must_be_there(tmp_path: Path) -> None:
     shutil.rmtree(save(tmp_path, 3))
     with pytest.raises(RunError, match="step-00000003, which is not there"):
         latest_checkpoint(tmp_path)
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last_ones(tmp_path: Path) -> None:
+    for step, psnr_db in ((2, 20.0), (4, 22.0), (6, 21.0), (8, 22.0)):
+        save(tmp_path, step, keep=1)
+        keep_best(tmp_path, step, psnr_db)
+    require_complete(tmp_path / "best", 4)
+    assert json.loads((tmp_path / "best/psnr.json").read_text()) == {"step": 4, "psnr_db": 22.0}
+    assert weights_file(tmp_path / "best") == tmp_path / "best/ema.safetensors"
+    keep_best(tmp_path, 10, 30.0)  # a boundary without a checkpoint, such as the first
+    require_complete(tmp_path / "best", 4)
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints/step-00000008"
+
+
+def test_files_are_readable_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = save(tmp_path, 3)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
 
 
 class Crash(BaseException):

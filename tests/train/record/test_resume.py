@@ -67,8 +67,9 @@ def test_what_alters_no_sample_and_no_loss_may_change(folder: Path) -> None:
         "max_damage": 0.5,
         "cache_gb": 1,
     }
+    others = {"keep_best": "worst"}
     words = dict.fromkeys(("run", "references", "groups", "task", "vgg19", "cache", "shards"), "x")
-    others = {"mode": "references", "trackers": ["none"], "dry_run": True, "tasks": ["noise"]}
+    others |= {"mode": "references", "trackers": ["none"], "dry_run": True, "tasks": ["noise"]}
     changes = {**numbers, **words, **others}
     assert changes.keys() == set(TrainSettings.__dataclass_fields__) - {*affecting(TrainSettings, *IDENTICAL)}
     for name, value in changes.items():
