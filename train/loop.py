@@ -99,8 +99,7 @@ class Run:
             accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 
         self.loader = make_loader(self.tasks, self.settings, accelerator, spec.pool)
-        record = self.state.record
-        self.log = IntervalLog.from_json(record, self.settings.batch_size) if record else None
+        self.log = self._open_log()
         if self.checkpoint:
             self.loader.load_state_dict(self._loader_state())
         self.val = [task.val_rows() for task in spec.tasks]
@@ -110,6 +109,16 @@ class Run:
         self.run_log = RunLog(
             spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
         )
+
+    def _open_log(self) -> IntervalLog | None:
+        """The log of the interval that the state is in. Raises `RunError` when it is damaged."""
+        state = self.state
+        try:
+            if len(state.consumed) != len(self.tasks):
+                raise ValueError(f"it counts the samples of {len(state.consumed)} tasks, there are {len(self.tasks)}")
+            return IntervalLog.from_json(state.record, self.settings.batch_size) if state.record else None
+        except ValueError as error:
+            raise RunError(f"{self.checkpoint}/state.json holds no state of this run: {error}") from error
 
     def _adopt_datasets(self) -> None:
         """Rows must not change under a run: ordinals would mean other samples. Shards alone may grow."""

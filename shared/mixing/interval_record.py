@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..text import short
+
 
 @dataclass(frozen=True)
 class IntervalRecord:
@@ -25,6 +27,17 @@ class IntervalRecord:
     delivered: list[int]
     substituted: list[int]
     lost: list[tuple[int, int]]
+
+    def require_sound(self) -> None:
+        """Raises ValueError unless lists have one entry a task, numbers are 0 or more, and sources are known."""
+        counts = {name: getattr(self, name) for name in ("quotas", "rows", "delivered", "substituted")}
+        for name, numbers in counts.items():
+            if len(numbers) != len(self.tasks) or min(numbers, default=0) < 0:
+                raise ValueError(f"{name} are {short(numbers)}: they must be 0 or more, one for each of {self.tasks}")
+        if len(self.sources) != len(self.tasks) or not {*self.sources} <= {"shards", "fly", "gpu"}:
+            raise ValueError(f"sources are {short(self.sources)}: they must be shards, fly or gpu, one a task")
+        if not all(0 <= owner < len(self.tasks) and row >= 0 for owner, row in self.lost):
+            raise ValueError(f"lost are {short(self.lost)}: they must be numbers of a task and of a row")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with the field names as keys."""

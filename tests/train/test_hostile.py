@@ -9,10 +9,11 @@ import io
 import json
 import pickle
 import shutil
+import signal
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving
 from train.record.checkpoint import load_optimizers
+from train.record.interval_log import IntervalLog
 from train.record.references import load_pack, load_trace
 from train.record.resume import require_resumable
 from train.record.state import latest_checkpoint, load_state
@@ -322,3 +324,42 @@ def test_traces_and_packs_are_never_unpickled(tmp_path: Path) -> None:
 
 def test_a_manifest_that_survives_all_this_is_still_read(copy: Path) -> None:
     assert isinstance(read_manifest(copy / "noise", RetryPolicy()), Manifest)
+
+
+def mutations(value: object, random: np.random.Generator, count: int) -> Iterator[object]:
+    """Copies of plain data with one part, wherever it lies, replaced by something else."""
+    junk = [None, True, -1, 10**15, 0.5, "x", "\u2028", [], {}, [None], {"a": []}, [[]], "1" * 300]
+    for _ in range(count):
+        copy = json.loads(json.dumps(value))
+        place = copy
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = keys[random.integers(len(keys))]
+            inner = place[key]
+            if not isinstance(inner, (list, dict)) or not inner or random.random() < 0.3:
+                break
+            place = inner
+        if random.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = junk[random.integers(len(junk))]
+        yield copy
+
+
+def test_a_mutated_state_is_read_or_refused_in_words(shards: Path, references: Path, tmp_path: Path) -> None:
+    argv = flags(shards=shards, references=references, run="run")
+    run(argv, tmp_path, signal_after=(signal.SIGTERM, 8))  # in the middle of an interval
+    folder = latest_checkpoint(tmp_path / "run")
+    assert folder
+    path, refused = folder / "state.json", 0
+    sound = json.loads(path.read_bytes())
+    assert sound["record"]
+    for values in mutations(sound, np.random.default_rng(0), 400):
+        path.write_text(json.dumps(values))
+        try:
+            state = load_state(folder)
+            log = IntervalLog.from_json(state.record, 4) if state.record else None
+            assert log is None or log.to_json()
+        except (RunError, ValueError):
+            refused += 1
+    assert refused > 200

@@ -8,8 +8,7 @@ from typing import Any
 
 from shared.mixing.interval_record import IntervalRecord
 from shared.rebalance.measurements import Measurements, describe
-
-ALWAYS = ("step", "tasks", "photographs", "shared_db")
+from shared.records import from_plain
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,33 @@ class IntervalLog:
 
     @staticmethod
     def from_json(values: dict[str, Any], batch_size: int) -> "IntervalLog":
-        """The log of a line or of a state, also of earlier versions. Raises KeyError for a missing entry."""
-        known: dict[str, Any] = {each.name: values.get(each.name) for each in fields(IntervalLog)}
-        known |= {name: values[name] for name in ALWAYS}
-        record = None
+        """The log of a line or of a state, also of earlier versions. Raises ValueError for what is no log."""
+        known = {each.name: values[each.name] for each in fields(IntervalLog) if values.get(each.name) is not None}
+        known["fallback"] = _fallback(values)
         if "quotas" in values:
-            nothing = [0] * len(values["quotas"])
-            since = {"steps": sum(values["quotas"]) // batch_size, "delivered": nothing}  # earlier versions lack these
-            record = IntervalRecord.from_json({**since, **values, "tasks": values.get("trained", values["tasks"])})
-        prefix = fallback_entries({"": 0}).popitem()[0]
-        made = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-        return IntervalLog(**{**known, "fallback": made, "record": record})
+            known["record"] = _record(values, batch_size)
+        log = from_plain(IntervalLog, known, "entry")
+        if log.record:
+            log.record.require_sound()
+        return log
+
+
+def _record(values: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    """What a line says of the loader's interval; earlier versions lack the number of steps and what was delivered."""
+    quotas = from_plain(_Quotas, {"quotas": values["quotas"]}, "entry").quotas
+    since = {"steps": sum(quotas) // batch_size, "delivered": [0] * len(quotas)}
+    found = {**since, **values, "tasks": values.get("trained", values.get("tasks"))}
+    return {each.name: found[each.name] for each in fields(IntervalRecord) if each.name in found}
+
+
+@dataclass(frozen=True)
+class _Quotas:
+    quotas: list[int]
+
+
+def _fallback(values: dict[str, Any]) -> dict[str, Any]:
+    prefix = fallback_entries({"": 0}).popitem()[0]
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def fallback_entries(made: dict[str, int]) -> dict[str, int]:

@@ -1,19 +1,39 @@
 """The state of a run as JSON, and where its last checkpoint is: all that can be known of a run without PyTorch."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shared.errors import RunError
-from shared.storage.remote import read_bounded
+from shared.mixing.rows import DatasetVersion
+from shared.rebalance.estimator import Memory
+from shared.records import from_plain, read_json
+from shared.text import short
 
 STATE_FORMAT = 2
-STATE = {"step": int, "consumed": list, "record": dict | None, "datasets": dict, "memory": dict, "feed": dict}
 MAX_STATE_BYTES = 256 << 20
 """Larger files are refused unread: the measurements of an interval and its lost rows are some megabytes at most."""
+MAX_STEP = 1 << 53
 LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """What a state's `feed` holds."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    generations: dict[str, list[DatasetVersion]] = field(default_factory=dict)
+    lost: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What a state's `memory` holds."""
+
+    losses: list[list[float | None]] = field(default_factory=list)
+    estimator: Memory = field(default_factory=Memory)
+    policy: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,20 +70,23 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 
 def load_state(folder: Path) -> State:
-    """Raises `RunError` for another state format, or a file that holds no state."""
+    """The state in a checkpoint folder. Raises `RunError` for another format, and for a file that holds no state."""
     path = folder / "state.json"
     try:
-        values = json.loads(read_bounded(path, MAX_STATE_BYTES))
-        found = values.get("format")
-        if found == STATE_FORMAT:
-            state = State(**values)
-            wrong = [name for name, kind in STATE.items() if not isinstance(getattr(state, name), kind)]
-            if wrong:
-                raise ValueError(f"{', '.join(wrong)} of another type")
-            return state
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        values = read_json(path, MAX_STATE_BYTES)
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != STATE_FORMAT:
+            raise ValueError(f"its format is {short(found)}, this program reads {STATE_FORMAT}")
+        state = from_plain(State, values, "entry")
+        from_plain(_Loader, state.feed, "feed")
+        from_plain(_Memory, state.memory, "memory")
+        counts = {"step": [state.step], "consumed": state.consumed, "read": [*state.feed.get("read", {}).values()]}
+        for name, numbers in counts.items():
+            if not all(0 <= number < MAX_STEP for number in numbers):
+                raise ValueError(f"entry {name!r} is {short(numbers)}: it must be 0 or more, and below {MAX_STEP}")
+    except (ValueError, OSError) as error:
         raise RunError(f"{path} holds no state of a run: {error}") from error
-    raise RunError(f"{folder} has state format {str(found)[:80]}: this program reads {STATE_FORMAT}")
+    return state
 
 
 def begun_with(run: Path, dataset: str) -> str | None:

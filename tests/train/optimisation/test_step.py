@@ -54,7 +54,7 @@ def make_learner(**changes: Any) -> Learner:
         "ema_warmup": False,
         **changes,
     }
-    return Learner(SPEC, TrainSettings(**values), SPEC.build(1).state_dict(), None, CPU)
+    return Learner(SPEC, TrainSettings(**{"ema_warmup": False, **values}), SPEC.build(1).state_dict(), None, CPU)
 
 
 def batch(seed: int) -> TrainingImages:
