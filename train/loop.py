@@ -388,7 +388,7 @@ class Run:
     def record_psnr(self, psnr_db: np.ndarray) -> None:
         """Record a boundary: in the trace of a reference, with other tasks' PSNR, and as the best checkpoint so far."""
         trace = self.spec.trace
-        others_db = self.evaluate([rows for _, rows in self.others]) if trace else []
+        others_db = self.evaluate([rows for _, rows in self.others]) if trace else np.empty((0, 0))
         if not self.accelerator.is_main_process:
             return
         if trace:
