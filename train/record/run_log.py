@@ -61,7 +61,7 @@ class RunLog:
             if lost:
                 steps = ", ".join(map(str, lost))
                 print(
-                    f"{self._intervals.path} lacks the intervals from step {steps}: the run goes on without their lines"
+                    f"{self._intervals.path} has no lines of the intervals that began at step {steps}; the run goes on"
                 )
             self._trackers = open_trackers(self.settings, self._folder, self._step)
             if self._trackers:
