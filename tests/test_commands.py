@@ -62,6 +62,8 @@ WRONG = {
         ["/nowhere", "out.png", "--checkpoint", "/"],
         ["/", "/elsewhere"],
         ["/nowhere", "out.png", "--checkpoint", "/nowhere"],
+        ["/", "/elsewhere", "--checkpoint", "/", "--outscale", "0"],
+        ["/", "/elsewhere", "--checkpoint", "/", "--format", "bmp"],
     ],
     "interpolate": [["/nowhere", "/"], ["/", "/", "--alpha", "2"], ["/", "/", "--out", "x.onnx"]],
     "report": [["/nowhere"], ["/", "/"]],

@@ -1,13 +1,12 @@
 """Upscale images with a trained network.
 
-INPUT and OUTPUT are an image and a .png, or two folders; folders are searched recursively and keep their structure.
-Large
-images run in tiles. Grey stays grey, 16 bits stay 16 bits, colour profiles are kept, transparency is upscaled beside
-the colours. Outputs are PNG; those that are there already are skipped.
+INPUT and OUTPUT are two files, or two folders; folders are searched recursively and keep their structure. Large images
+run in tiles. Grey stays grey, 16 bits stay 16 bits, colour profiles are kept, transparency is upscaled beside the
+colours. Outputs are PNG unless --format or the name of OUTPUT says otherwise; those that are there already are skipped.
 
 Examples:
 realsr upscale photo.jpg large.png --checkpoint runs/default
-realsr upscale photos large --checkpoint weights/RealESRGAN_x4plus.pth
+realsr upscale photos large --checkpoint weights/RealESRGAN_x4plus.pth --suffix _x4 --format webp
 """
 
 import sys
@@ -19,26 +18,24 @@ from shared.config import parse
 from shared.errors import UsageError, run_command
 from shared.photos.files import SUFFIXES, list_images
 from shared.text import some_of
-from train.evaluation.settings import UpscaleSettings
+from train.evaluation.settings import FORMATS, UpscaleSettings
 
 
 def main(argv: list[str]) -> int:
     """The command; see `UpscaleSettings`. Returns the exit code."""
     settings = parse(UpscaleSettings, argv, spelling("upscale"), __doc__ or "")
-    if not settings.checkpoint:
-        raise UsageError("give --checkpoint F (see --help)")
-    if not Path(settings.checkpoint).exists():
-        raise UsageError(f"checkpoint is {settings.checkpoint}: there is no such file or folder")
-    pairs = find_pairs(Path(settings.input), Path(settings.output))
+    pairs = find_pairs(Path(settings.input), Path(settings.output), f"{settings.suffix}.{settings.format}")
     return import_module("train.evaluation.upscale_images").upscale_images(settings, pairs)
 
 
-def find_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Inputs and where their outputs go. Raises `UsageError` when that is not clear."""
+def find_pairs(source: Path, target: Path, ending: str = ".png") -> list[tuple[Path, Path]]:
+    """Inputs and where their outputs go. ending: of outputs in a folder. Raises `UsageError` when that is not clear."""
     if source.is_file():
-        target = target / f"{source.stem}.png" if target.is_dir() else target
-        if target.suffix.lower() != ".png":
-            raise UsageError(f"output is {str(target)!r}: it must be a .png file, or a folder that is there")
+        target = target / f"{source.stem}{ending}" if target.is_dir() else target
+        if target.suffix.lower() not in FORMATS:
+            raise UsageError(
+                f"output is {str(target)!r}: it must be a file ({', '.join(FORMATS)}), or a folder that is there"
+            )
         return [(source, target)]
     if not source.is_dir():
         raise UsageError(f"input is {str(source)!r}: no such file or folder")
@@ -49,7 +46,7 @@ def find_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     for path in listing.files:
         if target.resolve() in path.resolve().parents:  # an output of ours
             continue
-        goes_to = (target / path.relative_to(source)).with_suffix(".png")
+        goes_to = target / path.relative_to(source).with_name(f"{path.stem}{ending}")
         if goes_to in pairs:
             raise UsageError(f"{pairs[goes_to]} and {path.name} would both become {goes_to}: rename one of them")
         pairs[goes_to] = path

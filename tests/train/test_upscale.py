@@ -115,7 +115,7 @@ def test_a_damaged_picture_is_named_and_the_others_are_enlarged(checkpoint, tmp_
     ("source", "target", "words"),
     [
         ("nowhere", "out", "no such file or folder"),
-        ("in/a.png", "out.jpg", "must be a .png file"),
+        ("in/a.png", "out.bmp", "must be a file (.png"),
         ("in", "in", "must be a folder, and not the input"),
         ("in", "in/a.png", "must be a folder, and not the input"),
         ("empty", "out", "holds no images"),
@@ -216,3 +216,31 @@ def test_one_odd_image_stops_no_folder_and_what_is_passed_over_is_named(checkpoi
     assert "1 of 2 images could not be upscaled" in said.err
     assert run_command(upscale, [str(tmp_path / "in/good.png"), str(tmp_path), "--checkpoint", str(checkpoint)]) == 0
     assert f"wrote 1 image to {tmp_path / 'good.png'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("outscale", "size"), [("2", (40, 60)), ("3.5", (70, 105)), ("6", (120, 180))])
+def test_the_size_of_outputs_can_be_chosen(outscale, size, checkpoint, tmp_path):
+    small = write(tmp_path / "in.png", (smooth(5, 20, 30, 3) * 255).astype(np.uint8))
+    command = [str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--checkpoint", str(checkpoint)]
+    assert upscale([*command, "--outscale", outscale]) == 0
+    large = read(tmp_path / "out.png")
+    assert large.shape == (*size, 3)
+    expected = cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC).astype(float)
+    assert np.abs(large - expected).mean() < 5
+
+
+@pytest.mark.parametrize("name", ["jpg", "webp"])
+def test_names_and_formats_of_outputs_can_be_chosen(name, checkpoint, tmp_path, capsys):
+    for source, channels in (("colour", (3,)), ("grey", ())):
+        write(tmp_path / "in" / f"{source}.png", (smooth(6, 16, 16, *channels) * 65535).astype(np.uint16))
+    command = [str(tmp_path / "in"), str(tmp_path / "out"), "--checkpoint", str(checkpoint), "--suffix", "_x4"]
+    assert upscale(command) == 0
+    assert upscale([*command, "--format", name]) == 0
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == sorted(f"{source}_x4.{kind}" for source in ("colour", "grey") for kind in ("png", name))
+    deep, lossy = (read(tmp_path / "out" / f"colour_x4.{kind}") for kind in ("png", name))
+    assert (deep.dtype, lossy.dtype) == (np.uint16, np.uint8)
+    assert np.abs(deep / 257 - lossy).mean() < 3
+    write(tmp_path / "in" / "clear.png", (smooth(7, 16, 16, 4) * 255).astype(np.uint8))
+    assert run_command(upscale, [*command, "--format", name]) == (1 if name == "jpg" else 0)
+    assert ("JPEG holds no transparency: take --format png or webp" in capsys.readouterr().err) == (name == "jpg")

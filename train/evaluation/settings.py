@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from shared.config import argument, option
-from shared.errors import UsageError, require_at_least
+from shared.errors import UsageError, require, require_at_least
 from train.settings import NetworkSettings
 
 BICUBIC = "bicubic"
+FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of the files that `train.upscale` writes."""
 LPIPS = ("vgg", "alex")
 
 
@@ -55,10 +57,29 @@ class UpscaleSettings:
     """What `train.upscale` can be asked for."""
 
     input: str = argument("an image, or a folder of images")
-    output: str = argument("a .png file, or a folder")
+    output: str = argument("a file (.png, .jpg or .webp), or a folder")
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file")
     network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")
     tile: int | None = option(None, "side of a tile, pixels (default: what fits into --memory-gb)")
     overlap: int | None = option(None, "pixels computed around a tile (default: receptive radius, at most 32)")
     memory_gb: float = option(4.0, "memory that the network may take for one tile")
+    outscale: float | None = option(
+        None, "output side / input side: the network's output is resized to it (default: the network's scale)"
+    )
+    suffix: str = option("", "what is added to the names of outputs in a folder, such as _x4")
+    format: Literal["png", "jpg", "webp"] = option(
+        "png", "format of outputs in a folder; jpg and webp have 8 bits and a quality of 95"
+    )
     overwrite: bool = option(False, "make outputs again that are there already")
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for a checkpoint that is not there, and for values that make no output."""
+        if not self.checkpoint:
+            raise UsageError("give --checkpoint F (see --help)")
+        if not Path(self.checkpoint).exists():
+            raise UsageError(f"checkpoint is {self.checkpoint}: there is no such file or folder")
+        rules = {
+            "outscale": ("above 0 and at most 16", self.outscale is None or 0 < self.outscale <= 16),
+            "suffix": ("a part of a file name", not {"/", "\0"} & {*self.suffix}),
+        }
+        require(self, rules)

@@ -1,5 +1,6 @@
 """What `train.upscale` does once its settings are known to be sound: images of every kind through a network."""
 
+import io
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from shared.errors import RunError
 from shared.images import open_image, png_chunk, png_profile
@@ -22,6 +23,7 @@ from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
 from train.networks.arithmetic import tf32
 
+QUALITY = 95
 EXIF_ORIENTATION = 0x112
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: image[:, ::-1],
@@ -65,7 +67,11 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
                 image, profile = read_image(job)
                 with tf32(allowed=False):
                     large = upscale_image(image, through_network, loaded.scale)
-                write_bytes(job.target, encode(large, profile))
+                if settings.outscale:
+                    large = resize_to(
+                        large, round(job.height * settings.outscale), round(job.width * settings.outscale)
+                    )
+                write_bytes(job.target, encode(large, profile, job.target.suffix.lower()))
                 written += 1
             except (OSError, ValueError, cv2.error) as error:
                 failures.append(f"{job.source}: {error}")
@@ -136,11 +142,37 @@ def upscale_image(image: np.ndarray, upscale_rgb: Callable[[np.ndarray], np.ndar
     return np.dstack([large, alpha])
 
 
-def encode(image: np.ndarray, profile: bytes) -> bytes:
-    """The bytes of a PNG of an image, with a colour profile if that is one for as many channels."""
-    data = cv2.imencode(".png", image)[1].tobytes()
+def resize_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image at another size: means of areas if it is smaller, Lanczos if it is larger."""
+    smaller = height * width < image.shape[0] * image.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4
+    return cv2.resize(image, (max(1, width), max(1, height)), interpolation=how)
+
+
+def encode(image: np.ndarray, profile: bytes, ending: str = ".png") -> bytes:
+    """The bytes of a file of an image, with a colour profile if that is one for as many channels.
+
+    Raises ValueError for transparency in a JPEG.
+    """
     if profile[16:20] != (b"GRAY" if image.ndim == 2 else b"RGB "):  # of a CMYK image, say
+        profile = b""
+    if ending != ".png":
+        return _encode_lossy(image, profile, "WEBP" if ending == ".webp" else "JPEG")
+    data = cv2.imencode(".png", image)[1].tobytes()
+    if not profile:
         return data
     after_header = data.index(b"IHDR") + 21
     chunk = png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
     return data[:after_header] + chunk + data[after_header:]
+
+
+def _encode_lossy(image: np.ndarray, profile: bytes, kind: str) -> bytes:
+    if image.ndim == 3 and image.shape[2] == 4 and kind == "JPEG":
+        raise ValueError("JPEG holds no transparency: take --format png or webp")
+    if image.dtype == np.uint16:
+        image = (image / 257).round().astype(np.uint8)
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, quality=QUALITY, icc_profile=profile or None)
+    return buffer.getvalue()

@@ -59,10 +59,8 @@ class RunLog:
             self._intervals.rewind("step", start - 1)
             lost = missing_intervals(self._intervals.read(), start, self.settings.interval_steps)
             if lost:
-                steps = ", ".join(map(str, lost))
-                print(
-                    f"{self._intervals.path} has no lines of the intervals that began at step {steps}; the run goes on"
-                )
+                steps, log = ", ".join(map(str, lost)), self._intervals.path
+                print(f"{log} has no lines of the intervals that began at step {steps}; the run goes on")
             self._trackers = open_trackers(self.settings, self._folder, self._step)
             if self._trackers:
                 self._repeat(at_boundary=start == self._step)
