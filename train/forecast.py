@@ -31,13 +31,9 @@ WHOLE_STEP_SECONDS = 10.0
 MOST_REPEATS, REPEAT_SECONDS = 6, 0.5
 """What is measured is repeated up to so often, within about so long."""
 FLOATS = 6
-"""Of a checkpoint for each parameter: weights and averaged weights in two files each, and two moments of Adam."""
+"""Numbers that a checkpoint holds for each parameter: weights and their average in two files each, two of Adam's."""
 FLOATS_BESIDE = 4
-"""The same for a network that is trained beside the generator: weights in two files, two moments."""
-LINE_BYTES, VALUE_BYTES, POINT_BYTES = 400, 20, 60
-"""About: a line of metrics.jsonl, a number in intervals.jsonl, a point of a curve in a tracker's file."""
-CURVES = 8
-"""About so many curves of steps, and as many for each task of boundaries."""
+"""The same for a network that is trained beside the generator: weights in two files, two of Adam's."""
 
 
 @dataclass(frozen=True)
@@ -220,19 +216,6 @@ class Forecast:
         kept = min(self.settings.keep, self.settings.iterations // self.settings.interval_steps + 1)
         return (len(self.jobs) * kept + 1) * self.cost.checkpoint_bytes
 
-    @property
-    def log_bytes(self) -> int:
-        """Of the logs of all networks, about; pictures of trackers are not compressed in this estimate."""
-        settings, total = self.settings, 0
-        for job in self.jobs:
-            boundaries = job.iterations // settings.interval_steps + 1
-            values = 2 * sum(task.val_manifest.rows for task in job.tasks)
-            total += job.iterations // settings.log_steps * LINE_BYTES + boundaries * values * VALUE_BYTES
-            if settings.tracker_names:
-                points = job.iterations // settings.log_steps * CURVES + boundaries * CURVES * len(job.tasks)
-                total += points * POINT_BYTES + boundaries * sum(_picture_bytes(task) for task in job.tasks)
-        return total
-
     def summary(self) -> str:
         """What is to be trained, in a line."""
         settings, seconds = self.settings, self.seconds
@@ -278,16 +261,9 @@ class Forecast:
         ]
 
     def _disk(self) -> str:
-        each, all_of_them, logs, free = (
-            quantity(size, BYTE_UNITS)
-            for size in (
-                self.cost.checkpoint_bytes,
-                self.checkpoint_bytes,
-                self.log_bytes,
-                _free_bytes(Path(self.settings.run)),
-            )
-        )
-        return f"disk: {all_of_them} for checkpoints of {each}, about {logs} for logs; {free} are free"
+        sizes = (self.checkpoint_bytes, self.cost.checkpoint_bytes, _free_bytes(Path(self.settings.run)))
+        all_of_them, each, free = (quantity(size, BYTE_UNITS) for size in sizes)
+        return f"disk: {all_of_them} for checkpoints of {each}; {free} are free"
 
     def _time(self) -> str:
         cost, seconds = self.cost, self.seconds
@@ -307,10 +283,6 @@ def _epochs(task: Task, samples: float) -> str:
     return (
         f"{samples / task.num_rows:.3g} epochs of its {task.num_rows} rows" if task.num_rows else "all made on the fly"
     )
-
-
-def _picture_bytes(task: Task) -> int:
-    return 3 * 3 * task.val_manifest.recipe["patch"] ** 2
 
 
 def _free_bytes(folder: Path) -> int:
