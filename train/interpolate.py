@@ -3,6 +3,10 @@
 Between a network trained on PSNR and one fine-tuned with a GAN, alpha trades fidelity for texture (network
 interpolation, ESRGAN, Wang et al. 2018, Section 3.4). A and B are run folders, checkpoint folders, .pth or .safetensors
 files.
+
+Examples:
+realsr interpolate runs/realesrnet runs/realesrgan --alpha 0.8 --out soft.safetensors
+realsr upscale photos large --checkpoint soft.safetensors
 """
 
 import sys
