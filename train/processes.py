@@ -1,4 +1,4 @@
-"""The processes of a run: signals as a request to stop, and want of memory in words."""
+"""Signals as a request to stop a run, and errors in words when memory runs out."""
 
 import signal
 import threading

@@ -29,8 +29,8 @@ class NetworkSettings:
     """Which network, in which size.
 
     Args:
-        name: msrresnet, rrdbnet, swinir, hat; spandrel for the network, of any it knows, that --init is of
-        options: sizes, e.g. --network.options.num_feat 16 (an unknown one is answered with the list)
+        name: msrresnet, rrdbnet, swinir or hat; or spandrel, which takes the network that the file of --init holds
+        options: sizes of the network, such as --network.options.num_feat 16; an unknown one is answered with the list
     """
 
     name: str = "msrresnet"
@@ -107,14 +107,14 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class GroupingSettings:
-    """How --policy tgsr finds its groups. Defaults: TGSR's, but for its 4 000 plans.
+    """How --policy tgsr finds its groups. The defaults are TGSR's, except that TGSR tries 4,000 plans.
 
     Args:
-        plans: frozen plans that are tried, drawn from the tasks in turn
-        steps: of fine-tuning on each plan alone, and times the number of chosen ones on all of them together
-        share: of the plans, those that gain most, that go on to the joint fine-tuning
-        thresholds_db: falling; group k holds the chosen plans whose joint gain exceeds the k-th and none before
-        images: validation crops that a gain is measured on; 0 for all
+        plans: number of frozen plans to try, drawn from the tasks in turn
+        steps: fine-tuning steps on each plan alone; the joint fine-tuning has this number for each chosen plan
+        share: share of the plans, those of the largest gains, that enter the joint fine-tuning
+        thresholds_db: descending thresholds, dB; group k holds plans whose joint gain is between thresholds k and k - 1
+        images: number of validation crops that measure a gain; 0 takes all
     """
 
     plans: int = 100
@@ -178,8 +178,8 @@ class TrainSettings:
         "folder where shards from a url are kept, on a disk of each node (default: in the user's cache folder)",
         affects="place",
     )
-    cache_gb: float = option(64.0, "space that they may take there, GB", affects="speed")
-    task: str | None = option(None, "the task of --mode single", affects="place")
+    cache_gb: float = option(64.0, "size limit of --cache, GB", affects="speed")
+    task: str | None = option(None, "task of --mode single", affects="place")
     references: str | None = option(
         None,
         "folder of the references' runs, trained if missing (default: RUN/references, if the policy needs them); or a "
@@ -194,7 +194,7 @@ class TrainSettings:
     )
     network: NetworkSettings = option(NetworkSettings, "the network", affects="losses")
     stage: str = option(
-        "psnr", "what is trained on: psnr (L1) or gan (L1, perceptual, U-Net discriminator)", affects="losses"
+        "psnr", "losses to train on: psnr (L1) or gan (L1, perceptual and a U-Net discriminator)", affects="losses"
     )
     reference_stage: str | None = option(
         None,
@@ -204,7 +204,10 @@ class TrainSettings:
     )
     gan: GANSettings = option(GANSettings, "losses of --stage gan", affects="losses")
     init_discriminator: str | None = option(
-        None, "weights that the discriminator starts from (default: random)", affects="losses", by_content=True
+        None,
+        "weights file that the discriminator starts from (default: random weights)",
+        affects="losses",
+        by_content=True,
     )
     vgg19: str | None = option(
         None, "VGG19 of the perceptual loss (default: vgg19-dcbb9e9d.pth in torch's hub folder)", affects="place"
@@ -238,8 +241,12 @@ class TrainSettings:
         affects="mixture",
     )
     iterations: int = option(400_000, "optimiser steps of every network", affects="length")
-    interval_steps: int = option(5_000, "steps between two estimates", affects="samples")
-    batch_size: int = option(48, "samples a step, over all processes", affects="samples")
+    interval_steps: int = option(
+        5_000,
+        "optimiser steps of an interval; the weights are estimated anew after each",
+        affects="samples",
+    )
+    batch_size: int = option(48, "samples of an optimiser step, over all processes", affects="samples")
     lr: float = option(1e-4, "learning rate", affects="losses")
     schedule: ScheduleSettings = option(
         ScheduleSettings, "how the learning rate changes", affects="losses", absent=ScheduleSettings()
@@ -254,7 +261,7 @@ class TrainSettings:
         affects="losses",
         absent={},
     )
-    ema: float = option(0.999, "decay of the averaged weights that are evaluated", affects="losses")
+    ema: float = option(0.999, "decay of the averaged weights, which are evaluated and published", affects="losses")
     ema_warmup: bool = option(
         True,
         "let the averaged weights follow faster in the beginning: the decay of step t is at most (1 + t) / (10 + t)",
@@ -284,21 +291,23 @@ class TrainSettings:
     )
     max_repeats: float | None = option(
         None,
-        "shards serve a task at most so often a row; then auto makes its samples on the fly (default: no limit)",
+        "largest mean number of times that a stored row is used; beyond it, --source auto makes samples on the fly "
+        "(default: no limit)",
         affects="samples",
     )
     max_damage: float = option(
         0.01,
-        "share of an interval's samples that may be replaced because their rows are lost; beyond, the run stops",
+        "largest share of an interval's samples that may be replaced because their rows are lost; beyond it the run "
+        "stops",
         affects="speed",
     )
-    window_shards: int = option(8, "shards of a task that rows are drawn from at a time", affects="chance")
+    window_shards: int = option(8, "number of shards of a task that rows are drawn from at a time", affects="chance")
     workers: int = option(2, "loader processes; 0 loads in the training process", affects="speed")
-    log_steps: int = option(100, "steps between two lines of metrics.jsonl", affects="speed")
+    log_steps: int = option(100, "optimiser steps between two lines of metrics.jsonl", affects="speed")
     save_steps: int = option(
-        5_000, "steps between two checkpoints; every boundary has one in any case", affects="speed"
+        5_000, "optimiser steps between two checkpoints; every interval boundary writes one too", affects="speed"
     )
-    keep: int = option(3, "checkpoints kept", affects="speed")
+    keep: int = option(3, "number of checkpoints to keep", affects="speed")
     keep_best: Literal["none", "worst", "mean"] = option(
         "none",
         "keep the checkpoint with the highest PSNR at a boundary in RUN/best: of the worst task, or the mean of tasks",
@@ -314,10 +323,12 @@ class TrainSettings:
         "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32", affects="losses"
     )
     accumulate: int = option(
-        1, "parts that a process takes its share of a batch in, to need less memory", affects="chance"
+        1, "number of parts that a process takes its share of a batch in, to need less memory", affects="chance"
     )
-    clip: float = option(0.0, "largest norm of a network's gradient; 0 clips nothing", affects="losses")
-    compile: bool = option(False, "torch.compile: a minute's start, then faster steps", affects="chance")
+    clip: float = option(0.0, "largest norm of the gradient of a network; 0 does not clip", affects="losses")
+    compile: bool = option(
+        False, "compile the networks by torch.compile: it takes a minute, then steps are faster", affects="chance"
+    )
     channels_last: bool = option(
         True, "memory layout of the network; faster on CPU and on tensor cores", affects="chance"
     )

@@ -20,16 +20,16 @@ from train.settings import TrainSettings
 
 DISCRIMINATOR = "discriminator"
 HALVINGS = 3
-"""Of the picture's sides, in the discriminator."""
+"""How often the discriminator halves the sides of an image."""
 POWER_ITERATIONS = 3
-"""Estimates of the spectral norms a step: Real-ESRGAN makes one in each of its three passes."""
+"""Power iterations on spectral norms in a step: Real-ESRGAN makes one in each of its three passes."""
 
 
 class GAN:
-    """Generator: weighted L1, VGG19 and vanilla GAN losses. Discriminator: plain photographs against outputs.
+    """The generator's loss is a weighted sum of L1, VGG19 and GAN losses; the discriminator's is a GAN loss.
 
-    Both losses belong to the same weights: the discriminator judges the output that the generator was trained on, and
-    both networks step after both losses are known.
+    The discriminator sees HR images, never sharpened, and the outputs of the same step. Both losses are computed with
+    the weights from before the step, and both networks step afterwards.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -39,7 +39,7 @@ class GAN:
         self._settings = settings
 
     def require_patch(self, patch: int) -> None:
-        """Raises `UsageError` when HR patches of `patch` pixels cannot be judged."""
+        """Raises `UsageError` when the discriminator cannot take HR patches of `patch` pixels."""
         if patch % 2**HALVINGS:
             raise UsageError(
                 f"the patches are {patch} pixels: the discriminator of --stage gan halves them three times, "
@@ -72,20 +72,20 @@ class GAN:
         """Estimate the spectral norms of the discriminator's weights."""
         _plain(networks[DISCRIMINATOR]).refresh(POWER_ITERATIONS)
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], images: TrainingImages) -> Iterator[Objective]:
         """The generator's losses, then the discriminator's."""
         discriminator = networks[DISCRIMINATOR]
         critic = _plain(discriminator).requires_grad_(False)
-        output = networks[GENERATOR](pictures.lr)
-        losses = self.weights.l1 * l1(output, pictures.target)
+        output = networks[GENERATOR](images.lr)
+        losses = self.weights.l1 * l1(output, images.target)
         if self.perceptual:
-            losses = losses + self.weights.perceptual * self.perceptual(output, pictures.target)
+            losses = losses + self.weights.perceptual * self.perceptual(output, images.target)
         yield Objective(GENERATOR, losses + self.weights.adversarial * adversarial_loss(critic(output)))
         critic.requires_grad_(True)
-        scores = discriminator(torch.cat([pictures.hr, output.detach()]))
+        scores = discriminator(torch.cat([images.hr, output.detach()]))
         yield Objective(DISCRIMINATOR, discriminator_loss(*scores.chunk(2)))
 
 
 def _plain(network: nn.Module) -> UNetDiscriminator:
-    """The discriminator itself: a pass that leaves no gradients in it is no concern of those who share them."""
+    """The discriminator without its wrapper, for passes that leave no gradients to share between processes."""
     return network.module if isinstance(network, DistributedDataParallel) else network  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Losses: each gives one number per sample, so that a policy can weigh the tasks."""
+"""Losses that give one number per sample, so that a policy can weight the tasks."""
 
 from pathlib import Path
 
@@ -23,20 +23,20 @@ def l1(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def adversarial_loss(scores_B1HW: torch.Tensor) -> torch.Tensor:
-    """What the generator pays where its output is found out: vanilla GAN, -log sigmoid of the logits, [B]."""
+    """Non-saturating GAN loss of the generator, -log sigmoid of the discriminator's logits, float [B]."""
     return functional.softplus(-scores_B1HW.float()).mean(dim=(1, 2, 3))
 
 
 def discriminator_loss(real_B1HW: torch.Tensor, fake_B1HW: torch.Tensor) -> torch.Tensor:
-    """What the discriminator pays for a photograph and the output of the same sample: vanilla GAN on logits, [B]."""
+    """GAN loss of the discriminator: logistic loss of the HR image and of the output of the same sample, float [B]."""
     return (functional.softplus(-real_B1HW.float()) + functional.softplus(fake_B1HW.float())).mean(dim=(1, 2, 3))
 
 
 class Perceptual(nn.Module):
     """Real-ESRGAN's perceptual loss: weighted L1 between VGG19's features before their activation.
 
-    Of two RGB pictures in [0, 1]; gradients flow to the first alone. Johnson et al. (arXiv 1603.08155); layers, weights
-    and L1 as in Real-ESRGAN's options.
+    Both images are RGB in [0, 1]; gradients flow to the first alone. The loss is that of Johnson et al. (arXiv
+    1603.08155); layers, weights and L1 are those of Real-ESRGAN's options.
     """
 
     mean: torch.Tensor

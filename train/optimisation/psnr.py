@@ -34,6 +34,6 @@ class PSNR:
     def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
         """Nothing to do."""
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], images: TrainingImages) -> Iterator[Objective]:
         """The L1 loss of each sample."""
-        yield Objective(GENERATOR, l1(networks[GENERATOR](pictures.lr), pictures.target))
+        yield Objective(GENERATOR, l1(networks[GENERATOR](images.lr), images.target))

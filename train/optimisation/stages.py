@@ -43,7 +43,7 @@ class Stage(Protocol):
         """Called before the first batch of an optimiser step."""
         ...
 
-    def objectives(self, networks: Mapping[str, nn.Module], pictures: TrainingImages) -> Iterator[Objective]:
+    def objectives(self, networks: Mapping[str, nn.Module], images: TrainingImages) -> Iterator[Objective]:
         """One objective for each trained network, the generator's first.
 
         The caller goes backward on each before it asks for the next. networks: as prepared for training, by name.

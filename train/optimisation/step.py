@@ -56,7 +56,7 @@ Weigh = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def backward(
     learner: Learner,
     launcher: Launcher,
-    pictures: TrainingImages,
+    images: TrainingImages,
     tasks: torch.Tensor,
     keys: Sequence[Key],
     weigh: Weigh,
@@ -75,7 +75,7 @@ def backward(
     for first in range(0, len(keys), size):
         part = slice(first, first + size)
         draw_depth(learner.plain[GENERATOR], keys[part], learner.device)
-        objectives = learner.stage.objectives(learner.networks, TrainingImages(*(images[part] for images in pictures)))
+        objectives = learner.stage.objectives(learner.networks, TrainingImages(*(each[part] for each in images)))
         coefficients = None
         with ExitStack() as within:
             within.enter_context(tf32(allowed=settings.precision == "tf32"))

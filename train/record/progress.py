@@ -1,4 +1,4 @@
-"""What a person sees of an interval while it trains, and what a line of metrics.jsonl says of its last steps."""
+"""The progress bar of an interval, and the lines of metrics.jsonl about its steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from train.networks import GENERATOR
 from train.settings import TrainSettings
 
 SHARES_SHOWN = 5
-"""Tasks whose ratios fit into a line; of more, the largest are shown."""
+"""Number of tasks whose shares the bar shows; with more tasks it shows the largest."""
 
 
 class Window:
-    """Sums over the steps since the last line."""
+    """Sums over the steps since the last line of metrics.jsonl."""
 
     def __init__(self, num_tasks: int) -> None:
         self._num_tasks = num_tasks
@@ -27,7 +27,7 @@ class Window:
         self.steps, self.waited, self.seconds = 0, 0.0, 0.0
 
     def add(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
-        """One step: its loss of each network, its samples of each task, seconds spent waiting for data and in all."""
+        """Add a step: loss of each network, samples of each task, seconds spent waiting for data, seconds in all."""
         for name, loss in losses.items():
             self.losses.setdefault(name, []).append(loss)
         self.steps += 1
@@ -44,7 +44,7 @@ class Window:
         }
 
     def flush(self, step: int, settings: TrainSettings) -> dict[str, Any]:
-        """The line, and an empty window."""
+        """The line of metrics.jsonl; the window is empty afterwards."""
         record = {
             "step": step,
             "loss": float(np.mean(self.losses[GENERATOR])),
@@ -60,9 +60,9 @@ class Window:
 
 
 class Pace:
-    """How long a command still takes, from the mean time of its steps and of its boundaries so far.
+    """Estimates the time left of a command from the mean times of its steps and interval boundaries so far.
 
-    later_steps: of the networks that the command trains after this one, which are as fast.
+    later_steps: steps of the networks that the command trains after this one, assumed to take as long.
     """
 
     def __init__(self, settings: TrainSettings, later_steps: int = 0) -> None:
@@ -82,7 +82,7 @@ class Pace:
         self._boundaries[1] += seconds
 
     def left(self, step: int) -> float | None:
-        """Seconds after `step` steps of this network; None when nothing is known yet."""
+        """Seconds left after `step` steps of this network; None before a step was timed."""
         if self._steps[0] < 1:
             return None
         steps = self._iterations - step + self._later_steps
@@ -92,7 +92,7 @@ class Pace:
 
 
 class IntervalProgress:
-    """One interval: a bar, and the window of the next line."""
+    """The progress of one interval: its bar, and the sums for the next line of metrics.jsonl."""
 
     def __init__(
         self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, pace: Pace, shown: bool
@@ -131,7 +131,7 @@ class IntervalProgress:
             self._bar.update()
 
     def line(self) -> dict[str, Any]:
-        """What the steps since the last line were, for metrics.jsonl."""
+        """The next line of metrics.jsonl, about the steps since the last one."""
         return self._window.flush(self._step, self._settings)
 
 
