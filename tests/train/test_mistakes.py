@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_samples(s
     outcome = run(flags(shards=shards, run="run", policy="uniform", lr=1e30), tmp_path)
     error = error_of(outcome, 1)
     assert "loss is nan at step 2, samples" in error or "loss is inf at step 2, samples" in error
-    assert error.endswith("lower --lr or check them")
+    assert error.endswith("take a lower --lr in another --run")
     assert "mild:" in error or "noise:" in error or "severe:" in error
 
 

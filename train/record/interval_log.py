@@ -3,6 +3,7 @@
 One `IntervalLog` is one line of intervals.jsonl, and in a checkpoint within the interval the `record` of state.json.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -97,3 +98,8 @@ def made_on_the_fly(record: IntervalRecord, counts: list[int]) -> dict[str, int]
     """How many of so many samples of each task are made on the fly."""
     found = zip(record.tasks, record.sources, counts, strict=True)
     return {task: 0 if source == "shards" else count for task, source, count in found}
+
+
+def missing_intervals(records: Sequence[Mapping[str, Any]], step: int, interval_steps: int) -> list[int]:
+    """First steps of the intervals before `step` that a log has no line of."""
+    return sorted({*range(0, step, interval_steps)} - {record["step"] for record in records})

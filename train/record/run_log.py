@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from shared.storage.json_lines import JsonLines
+from train.record.interval_log import missing_intervals
 from train.record.progress import IntervalProgress, Pace, describe_shares
 from train.record.trackers import Tracker, open_trackers
 from train.settings import TrainSettings
@@ -124,11 +125,6 @@ class RunLog:
     def _track(self, values: Mapping[str, float], step: int) -> None:
         for tracker in self._trackers if values else ():
             tracker.scalars(values, step)
-
-
-def missing_intervals(records: Sequence[Mapping[str, Any]], step: int, interval_steps: int) -> list[int]:
-    """First steps of the intervals before `step` that a log has no line of."""
-    return sorted({*range(0, step, interval_steps)} - {record["step"] for record in records})
 
 
 def is_finished(folder: Path, iterations: int) -> bool:

@@ -95,6 +95,9 @@ def _caution(run: RunData) -> str:
     images, photographs = len(last["photographs"]), len(set(last["photographs"]))
     text = f"{images} validation crops from {photographs} HR images per task; one seed. {caution(photographs)}"
     text = text.rstrip()
+    if run.missing_steps:
+        steps = ", ".join(map(str, run.missing_steps))
+        text += f" intervals.jsonl has no lines of the intervals that began at step {steps}."
     if last["step"] < half_averaged_step(run.settings):
         text += (
             f" The averaged weights have seen less than half of the training: until step "

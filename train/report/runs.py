@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import yaml
 
 from shared.errors import RunError, UsageError
-from shared.metrics import psnr_y
 from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import clusters_of, interval, resample
 from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
 from shared.storage.remote import place
-from train.evaluation.measure import EQUAL_DB
 from train.evaluation.paired import student_reach
-from train.evaluation.systems import bicubic
-from train.evaluation.testsets import Image
+from train.record.interval_log import missing_intervals
+from train.record.resume import begun_settings
 
 Record = dict[str, Any]
 
@@ -43,6 +39,11 @@ class RunData:
     def intervals(self) -> list[Record]:
         """The finished intervals; the last boundary has none after it."""
         return [record for record in self.boundaries if "delivered" in record]
+
+    @property
+    def missing_steps(self) -> list[int]:
+        """First steps of the intervals that intervals.jsonl has no line of."""
+        return missing_intervals(self.boundaries, self.last["step"], self.settings["interval_steps"])
 
     @property
     def last(self) -> Record:
@@ -69,7 +70,7 @@ def read_run(folder: Path, name: str) -> RunData:
     boundaries = JsonLines(folder / "intervals.jsonl").read()
     if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in boundaries):
         raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings = begun_settings(folder) or {}
     last = boundaries[-1]
     bicubic_db = bicubic_psnr(settings["shards"], last["tasks"], len(last["photographs"]))
     return RunData(name, folder, settings, boundaries, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
@@ -90,6 +91,13 @@ def bicubic_psnr(shards: str, tasks: list[str], num_images: int) -> dict[str, fl
 
 def bicubic_psnr_of(pair: Pair, scale: int) -> float:
     """PSNR-Y of bicubic upscaling of one pair, dB, measured as validation measures networks."""
+    import torch  # here, because the command answers wrong usage before PyTorch is imported
+
+    from shared.metrics import psnr_y
+    from train.evaluation.measure import EQUAL_DB
+    from train.evaluation.systems import bicubic
+    from train.evaluation.testsets import Image
+
     images = (bicubic(Image("", pair.lr, None), scale), pair.hr)
     output, hr = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images)
     return float(psnr_y(output, hr, border=scale).clamp(max=EQUAL_DB))
@@ -98,6 +106,8 @@ def bicubic_psnr_of(pair: Pair, scale: int) -> float:
 def half_averaged_step(settings: dict[str, Any]) -> int:
     """The first step at which the averaged weights hold more of the training than of the initial weights."""
     decay = float(settings["ema"])
+    if settings.get("ema_warmup"):
+        return 1
     return math.ceil(math.log(0.5) / math.log(decay)) if decay > 0.5 else 1
 
 

@@ -241,7 +241,7 @@ def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path, 7)
     values = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps({**values, "format": 99}))
-    with pytest.raises(RunError, match="state format 99: this program reads 2"):
+    with pytest.raises(RunError, match="its format is 99, this program reads 2"):
         load_state(folder)
 
 

@@ -1,6 +1,6 @@
 """A run goes on with the settings it was begun with, but for those that alter no sample and no loss."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def test_what_alters_no_sample_and_no_loss_may_change(folder: Path) -> None:
     words = dict.fromkeys(("run", "references", "groups", "task", "vgg19", "cache", "shards"), "x")
     others |= {"mode": "references", "trackers": ["none"], "dry_run": True, "tasks": ["noise"]}
     changes = {**numbers, **words, **others}
-    assert changes.keys() == set(TrainSettings.__dataclass_fields__) - {*affecting(TrainSettings, *IDENTICAL)}
+    assert changes.keys() == {each.name for each in fields(TrainSettings)} - {*affecting(TrainSettings, *IDENTICAL)}
     for name, value in changes.items():
         require_resumable(folder, replace(BEGUN, **{name: value}))
 
@@ -83,9 +83,8 @@ def test_a_run_can_be_lengthened_not_cut(folder: Path) -> None:
 
 def test_every_setting_says_what_it_affects_and_is_saved(folder: Path) -> None:
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert set(saved) == set(TrainSettings.__dataclass_fields__)
-    effects = {name: entry.metadata["affects"] for name, entry in TrainSettings.__dataclass_fields__.items()}
-    assert None not in effects.values()
+    assert set(saved) == {each.name for each in fields(TrainSettings)}
+    assert None not in [each.metadata["affects"] for each in fields(TrainSettings)]
 
 
 def test_what_counts_by_its_content_may_lie_under_another_path(tmp_path: Path) -> None:
