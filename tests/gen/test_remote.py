@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,23 @@ def test_a_dataset_in_a_bucket_is_byte_for_byte_the_one_on_a_disk(store, url, re
     endings = [name.rpartition(".")[2] for name in names[1:-5]]
     assert endings == ["tar", "idx", "json"] * 3  # each shard whole before the next, its record last
     assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file() and path.name != ".lock"] == []
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.tar"], ids=["folder", "pattern"])
+def test_hr_images_are_read_from_tars_in_a_bucket_by_workers(pattern, url, hr, tmp_path):
+    tar = tmp_path / "photos" / "a.tar"
+    tar.parent.mkdir()
+    with tarfile.open(tar, "w") as archive:
+        for path in sorted(hr.iterdir()):
+            archive.add(path, path.name)
+    (Remote(url) / "a.tar").upload(tar)
+    manifests = []
+    for photos in (url + pattern, str(tar.parent)):
+        out = tmp_path / f"out{len(manifests)}"
+        line = ["--subspace", "noise", "--hr", photos, "--out", str(out), "--count", "10", *SMALL, "--workers", "2"]
+        assert gen.render.main(line) == 0
+        manifests.append((out / "noise" / MANIFEST).read_bytes())
+    assert manifests[0] == manifests[1]
 
 
 def test_the_same_command_again_uploads_nothing_and_needs_no_local_state(store, url, render_to, tmp_path, monkeypatch):
