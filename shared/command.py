@@ -32,7 +32,7 @@ def spelling(verb: str) -> str:
     """A verb as usage lines and hints spell it: `realsr render`, or `python -m gen.render` when that was typed."""
     ours = {Path(__file__).absolute().parents[1] / package for package in ("gen", "train", "scripts")}
     is_module = not ours.isdisjoint(Path(sys.argv[0]).absolute().parents)
-    return f"python -m {COMMANDS[verb][0]}" if is_module else f"realsr {verb}"
+    return f"python -m {COMMANDS[verb][0].removesuffix('.__main__')}" if is_module else f"realsr {verb}"
 
 
 def next_step(verb: str, *words: object) -> str:

@@ -1,6 +1,8 @@
 """The benchmarks' one command, and the training step's at a size of seconds."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +20,17 @@ def test_called_bare_it_lists_the_benchmarks(capsys):
 def test_wrong_usage_is_refused(argv):
     with pytest.raises(UsageError):
         main(argv)
+
+
+@pytest.mark.parametrize(("package", "name"), [("bench", "degrade"), ("reproduce", "table1"), ("reproduce", "fig8")])
+def test_wrong_usage_is_answered_before_anything_heavy_is_imported(package, name):
+    code = (
+        f"import sys; from scripts.{package}.__main__ import main; from shared.errors import run_command\n"
+        f"code = run_command(main, ['{name}', '--nothing'])\n"
+        "print(code, [name for name in ('torch', 'numba', 'cv2') if name in sys.modules])"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "2 []", outcome.stderr
 
 
 def test_sides_take_turns_and_a_ratio_is_the_median_over_turns():
