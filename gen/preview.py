@@ -20,10 +20,12 @@ from shared.config import argument, option, parse
 from shared.contact_sheet import Line, contact_sheet
 from shared.degradation.plan import Blur, Noise, Plan, Resize
 from shared.errors import RunError, UsageError, require_at_least, run_command
+from shared.images import decode_png
 from shared.progress import progress_bar
 from shared.shards.format import Pair
 from shared.shards.manifest import MANIFEST
 from shared.shards.reader import Dataset
+from shared.shards.testset import TESTSET, hr_path, load_testset, lr_path, plan_path
 from shared.storage.atomic import write_bytes
 from shared.storage.remote import Place, folders_below, place
 
@@ -43,7 +45,7 @@ FAMILIES = {
 class PreviewSettings:
     """What `gen.preview` can be asked for."""
 
-    path: list[str] = argument("dataset folders, folders of datasets, or urls of either")  # noqa: RUF009 -- a field, not a list
+    path: list[str] = argument("dataset folders, folders of datasets, urls of either, or one test set")  # noqa: RUF009 -- a field, not a list
     out: str = option("sheet.png", "file to write: .png, or .html for a page with histograms")
     rows: int = option(8, "rows to show of each dataset, evenly spread over it")
 
@@ -52,6 +54,12 @@ def main(argv: list[str]) -> int:
     """The command; see `PreviewSettings`. Returns the exit code."""
     settings = parse(PreviewSettings, argv, spelling("preview"), __doc__ or "")
     require_at_least(1, settings, "rows")
+    if len(settings.path) == 1 and (Path(settings.path[0]) / TESTSET).is_file():
+        if settings.out.endswith(".html"):
+            raise UsageError(f"{settings.path[0]} is a test set, of which a PNG sheet is drawn: give --out NAME.png")
+        write_bytes(Path(settings.out), draw_testset(Path(settings.path[0]), settings.rows))
+        print(f"{settings.out}: open it in an image viewer")
+        return 0
     datasets = [Dataset(folder) for path in settings.path for folder in _folders(place(path))]
     for dataset in datasets:
         if not len(dataset):
@@ -151,6 +159,19 @@ def draw_sheet(dataset: Dataset, num_rows: int) -> bytes:
     ]
     patch = len(lines[0].tiles[0][1])
     return contact_sheet(lines, patch * math.ceil(SIDE / patch), f"{title}, recipe {manifest.digest}")
+
+
+def draw_testset(folder: Path, num_images: int) -> bytes:
+    """The sheet of `num_images` images evenly spread over a test set, PNG: a line for each image and task."""
+    record, lines = load_testset(folder), []
+    count = min(num_images, len(record.images))
+    for image in [record.images[(2 * i + 1) * len(record.images) // (2 * count)] for i in range(count)]:
+        for task in record.tasks:
+            paths = {"HR": hr_path(folder, image.name), "LR": lr_path(folder, task, image.name)}
+            plan = Plan.from_json(plan_path(folder, task, image.name).read_text())
+            tiles = [(name, decode_png(path.read_bytes(), str(path))) for name, path in paths.items()]
+            lines.append(Line([f"{image.name}, {task}", "", *plan_in_words(plan)], tiles))
+    return contact_sheet(lines, SIDE, f"{record.name}: {len(record.images)} images in {len(record.tasks)} tasks")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Render LR-HR pairs of one degradation subspace, or of all, into WebDataset shards.
 
 With no options but --subspace it uses the photographs that scikit-image carries, so it works without any download.
-Running the same command again renders only what is missing; a larger --count appends rows. Decoded photographs are
+Running the same command again renders only what is missing; a larger --count appends rows. --config with a dataset's
+config.yaml renders that dataset again, from its HR images in --hr. Decoded photographs are
 kept for other shards and runs, in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes.
 
 Examples:
@@ -17,9 +18,10 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from gen.backends import BACKENDS, get_backend
 from gen.card import write_folder_card
@@ -27,11 +29,12 @@ from gen.dataset import DatasetJob, commit, existing_list, plan_dataset
 from gen.engines import ENGINES, get_engine
 from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
+from gen.replay import replayed
 from gen.shards import HashingStream, write_rows
 from gen.specs import DONE_FOLDER, Outcome, ShardSpec
 from shared.command import next_step, spelling
 from shared.config import option, parse
-from shared.degradation.definition import own_definition
+from shared.degradation.definition import own_definition, space_of
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.presets import SPACES
 from shared.degradation.space import Space
@@ -94,13 +97,19 @@ class RenderSettings:
 
 def main(argv: list[str]) -> int:
     """The command; see `RenderSettings`. Returns the exit code."""
+    argv, replay = replayed(argv)
     settings = parse(RenderSettings, argv, spelling("render"), __doc__ or "")
     _check(settings)
     _rows(settings)
-    recipes = _recipes(settings)  # before hours of reading images: it refuses what cannot be meant
+    recipes = _recipes(settings, replay)  # before hours of reading images: it refuses what cannot be meant
     if get_engine(settings.engine).here and settings.workers > 1 and not settings.dry_run:
         start_server()  # it loads what the workers need while this process looks at the images
     photos = _hr_images(settings, recipes)
+    if replay and photos.digest() != replay["photographs"]:
+        raise UsageError(
+            f"the HR images of {settings.hr} are not those of --config: give their folder to --hr, and --licence, "
+            "--sources, --min-side, --multiscale and --val-hr as they were then"
+        )
     recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
     jobs = _plan(settings, recipes, photos)
     _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])
@@ -178,9 +187,9 @@ def _subspaces(settings: RenderSettings, space: Space) -> list[str]:
     return [get_subspace(space, settings.partition, settings.subspace).name]
 
 
-def _recipes(settings: RenderSettings) -> list[Recipe]:
-    """The recipe of each dataset, still without the photographs."""
-    space = find_space(settings.space)
+def _recipes(settings: RenderSettings, replay: Mapping[str, Any]) -> list[Recipe]:
+    """The recipe of each dataset, still without the photographs. replay: config.yaml of a dataset, or nothing."""
+    space = space_of(replay) if settings.space == replay.get("space") else find_space(settings.space)
     return [
         Recipe(
             space=space.name,

@@ -1,4 +1,4 @@
-"""Check datasets: manifest, hashes, structure, every row and its plan; on request, render some rows again.
+"""Check datasets and test sets: hashes, structure, every row and its plan; on request, render some rows again.
 
 PATH is one dataset folder, a folder of datasets, or the url of either (of http: of one dataset). Every tar is hashed
 and every picture decoded; --quick is for structure alone: sizes, index against tar, json, plans, headers of pictures,
@@ -34,6 +34,7 @@ from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.shards.testset import TESTSET, load_testset
 from shared.storage.atomic import TEMPORARY_PREFIX
 from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_below, listing, place, read_files
 from shared.text import printable
@@ -51,7 +52,7 @@ SHOWN = 20
 class VerifySettings:
     """What `gen.verify` can be asked for."""
 
-    path: str = argument("dataset folder (one with a manifest.json), or a folder of datasets, or the url of either")
+    path: str = argument("dataset folder (one with a manifest.json), test set, folder of datasets, or a url")
     quick: bool = option(False, "check structure alone: no tar is hashed, no picture decoded; of a url no tar is read")
     rerender: int = option(0, "rows of each dataset, evenly spread, to render again from their stored plan and HR")
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes (default: all cores)")
@@ -67,6 +68,7 @@ class Report:
     good: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    noun: str = "row"
 
     def __str__(self) -> str:
         problems = self.problems[:SHOWN]
@@ -74,8 +76,8 @@ class Report:
             problems.append(f"... and {hidden} more")
         lines = [f"{self.folder}: {self.title or 'not readable'}"]
         lines += [f"  error: {text}" for text in problems] + [f"  note: {text}" for text in self.notes]
-        usable = f"{len(self.good)} of {self.rows} rows are usable{self._which()}"
-        lines.append(f"  {usable if self.rows else 'no row is usable'}")
+        usable = f"{len(self.good)} of {self.rows} {self.noun}s are usable{self._which()}"
+        lines.append(f"  {usable if self.rows else f'no {self.noun} is usable'}")
         if any(NO_MANIFEST in text or ".tar" in text or ".idx" in text for text in self.problems):
             lines.append("  to mend: delete the files named above, then run the render command again")
             lines.append("  or, where it was not rendered: copy them again from where it came")
@@ -100,13 +102,17 @@ def main(argv: list[str]) -> int:
     reports = []
     with tqdm(total=sum(map(_num_rows, folders)), unit="row") as bar:
         for folder in folders:
-            reports.append(check_dataset(folder, settings.rerender, settings.quick, settings.workers, bar.update))
+            if _is_testset(folder):
+                reports.append(check_testset(Path(str(folder)), settings.rerender, settings.quick))
+            else:
+                reports.append(check_dataset(folder, settings.rerender, settings.quick, settings.workers, bar.update))
             bar.write(str(reports[-1]), file=sys.stdout)
     bad = [report for report in reports if report.problems]
     if bad:
         number = sum(len(report.problems) for report in bad)
         raise RunError(f"{number} problems in {len(bad)} of {len(reports)} datasets, listed above")
-    print(next_step("export", settings.path, "--out", "pairs"))
+    if not all(map(_is_testset, folders)):
+        print(next_step("export", settings.path, "--out", "pairs"))
     return 0
 
 
@@ -128,7 +134,13 @@ def find_datasets(path: Place) -> list[Place]:
 
 
 def _looks_like_dataset(folder: Place) -> bool:
-    return (folder / MANIFEST).is_file() or any(name.endswith(".tar") for name in _visible(folder))
+    if (folder / MANIFEST).is_file() or _is_testset(folder):
+        return True
+    return any(name.endswith(".tar") for name in _visible(folder))
+
+
+def _is_testset(folder: Place) -> bool:
+    return isinstance(folder, Path) and (folder / TESTSET).is_file()
 
 
 def _visible(folder: Place) -> list[str]:
@@ -143,6 +155,25 @@ def _num_rows(folder: Place) -> int:
         return load_manifest(folder).rows
     except (RunError, OSError):
         return 0
+
+
+def check_testset(folder: Path, rerender: int = 0, quick: bool = False) -> Report:
+    """Everything that can be said about one test set; never raises for what is wrong in it."""
+    from gen.testsetcheck import testset_faults
+
+    report = Report(folder, noun="image")
+    try:
+        record = load_testset(folder)
+        report.rows = len(record.images)
+        report.title = f"{len(record.images)} images in {len(record.tasks)} tasks, test set {record.name}"
+        faults = list(testset_faults(folder, record, rerender, quick))
+        report.problems += [text for _, text in faults]
+        report.good.extend(sorted({*range(report.rows)} - {number for number, _ in faults}))
+        if rerender:
+            report.notes.append(f"rendered {min(rerender, report.rows)} images again")
+    except (RunError, OSError) as error:
+        report.problems.append(str(error))
+    return report
 
 
 def check_dataset(
