@@ -7,15 +7,17 @@ beside the photo cache, under the size and the time of the tar. Nothing is unpac
 import hashlib
 import json
 import tarfile
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..records import canonical_json
 from ..storage.atomic import temporary_beside
 from ..storage.remote import Place, Remote, address, info, place
@@ -66,14 +68,16 @@ class HRFiles:
     files: list[ImageFile] = field(default_factory=list)
     passed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add_tar(self, tar: Place, name: str) -> None:
-        """Add the images in a tar, whose id is `name`."""
-        try:
-            members = list_tar(tar)
-        except (OSError, tarfile.TarError, EOFError, ValueError, ArithmeticError):
-            self.passed["tar files that cannot be read to the end"].append(name)
-            return
-        self.files += [replace(member, id=f"{name}/{member.id}") for member in members]
+    def add_tars(self, tars: Sequence[tuple[Place, str]]) -> None:
+        """Add the images in some tars and their ids, several tars at a time."""
+        with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+            warnings.simplefilter("ignore")  # Pillow speaks through them; all threads share the filter
+            lists = list(pool.map(lambda tar: _whole_list(tar[0]), tars))
+        for (_, name), members in zip(tars, lists, strict=True):
+            if members is None:
+                self.passed["tar files that cannot be read to the end"].append(name)
+            else:
+                self.files += [replace(member, id=f"{name}/{member.id}") for member in members]
 
 
 def list_hr_files(hr: str, key: str) -> HRFiles:
@@ -110,8 +114,7 @@ def _in_folder(folder: Path) -> HRFiles:
     listing = list_images(folder)
     found = HRFiles(passed=listing.passed)
     found.files = [ImageFile(image_id(path, folder), str(path)) for path in listing.files]
-    for tar in listing.tars:
-        found.add_tar(tar, image_id(tar, folder))
+    found.add_tars([(tar, image_id(tar, folder)) for tar in listing.tars])
     return found
 
 
@@ -135,9 +138,22 @@ def _from_names(names: Sequence[tuple[Place, str]]) -> HRFiles:
             tars.append((file, name))
         elif suffix in OTHER_SUFFIXES or COMPRESSED.search(name):
             found.passed[COMPRESSED_KIND if COMPRESSED.search(name) else OTHER_KIND].append(name)
-    for file, name in tars:
-        found.add_tar(file, name)
+    found.add_tars(tars)
     return found
+
+
+def _whole_list(tar: Place) -> list[ImageFile] | None:
+    """The images in a tar, or None for one that is cut or damaged. Raises `RunError` when a store does not give it."""
+    try:
+        return list_tar(tar)
+    except (tarfile.TarError, EOFError, ValueError, ArithmeticError):
+        return None
+    except Exception as error:  # stores raise what they like while a file is read
+        if isinstance(tar, Remote):
+            raise RunError(f"{tar} cannot be read: {error or type(error).__name__}; run the command again") from error
+        if isinstance(error, OSError):
+            return None
+        raise
 
 
 def list_tar(tar: Place) -> list[ImageFile]:

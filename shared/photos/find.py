@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import RunError, UsageError
 from ..records import canonical_json
-from ..storage.remote import info, place
+from ..storage.remote import Remote, info, place
 from ..text import counted, some_of
 from .archives import HRFiles, ImageFile, list_hr_files
 from .files import UNREADABLE
@@ -286,7 +286,9 @@ def _examined(file: ImageFile, selection: Selection) -> tuple[HRImage | str, str
             if not size or size > MAX_FILE_BYTES:
                 return f"larger than {MAX_FILE_BYTES / 1e9:.1f} GB" if size else "empty", ""
             data = file.read()
-        except (OSError, MemoryError):
+        except (OSError, MemoryError) as error:
+            if isinstance(place(file.path), Remote):  # the list of images must not depend on the network
+                raise RunError(f"{file.path} cannot be read: {error}; run the command again") from error
             return UNREADABLE, ""
         digest = hashlib.sha256(data).hexdigest()
         finding = examine(data, digest, file.id.rpartition("/")[2])

@@ -177,6 +177,27 @@ def test_images_behind_a_url_need_no_tar(tmp_path):
         store.rm("/plain", recursive=True)
 
 
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+@pytest.mark.parametrize("name", ["a.tar", "a.png"])
+def test_a_store_that_fails_changes_no_list(kind, name, tmp_path, monkeypatch):
+    """What is passed over enters no dataset, so a fault of the network must not look like damage."""
+    store = fsspec.filesystem("memory")
+    tar = make_tar(tmp_path / "a.tar", {f"{n}.png": png(n) for n in range(3)})
+
+    def fail(*_, **__):
+        raise kind("connection lost")
+
+    try:
+        store.pipe_file(f"/flaky/{name}", tar.read_bytes() if name == "a.tar" else png(0))
+        monkeypatch.setattr(type(store), "_open", fail)
+        monkeypatch.setattr(type(store), "cat_file", fail)
+        with pytest.raises(RunError, match=f"{name} cannot be read: .*connection lost; run the command again"):
+            find_hr_images("memory://flaky", "train", PATCH)
+    finally:
+        monkeypatch.undo()
+        store.rm("/flaky", recursive=True)
+
+
 # --- the commands -------------------------------------------------------------------------------------------------
 
 
