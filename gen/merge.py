@@ -30,6 +30,7 @@ from shared.shards.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.shards.reader import tar_members
 from shared.storage.atomic import locked, sync_folder, temporary_beside, write_bytes
 from shared.storage.remote import Place, Remote, address, folders_below, place
+from shared.text import counted
 
 CHUNK = 1 << 20
 
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
     with locked(out, "gen.merge", DONE_FOLDER):
         manifest = merge(out, parts)
     write_folder_card(out.parent)
-    print(f"{out}: {manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}")
+    print(f"{out}: {manifest.rows} rows in {counted(len(manifest.shardlist), 'shard')}, recipe {manifest.digest}")
     print(next_step("verify", out))
     return 0
 

@@ -129,7 +129,7 @@ def main(argv: list[str]) -> int:
         for job in jobs:
             if address(job.folder) not in folders:
                 commit(job)
-                print(f"{job.folder}: {job.rows} rows in {len(job.specs)} shards")
+                print(f"{job.folder}: {counted(job.rows, 'row')} in {counted(len(job.specs), 'shard')}")
     write_folder_card(place(settings.out))
     if unfinished:
         raise RunError(_advice(settings, len(missing), unfinished))
@@ -243,7 +243,7 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         )
     for job in jobs:
         todo = len(job.missing())
-        state = "complete" if not todo else f"{todo} of {len(job.specs)} shards to render"
+        state = "complete" if not todo else f"{todo} of {counted(len(job.specs), 'shard')} to render"
         print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
     if missing:
         if folder := cache_folder():
@@ -255,9 +255,9 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         turns = math.ceil(len(missing) / at_once)
         wall = min(turns * settings.rows_per_shard, rows) * seconds
         print(
-            f"to render: {rows} rows in {len(missing)} shards, about {quantity(rows * size, BYTE_UNITS)}, "
+            f"to render: {counted(rows, 'row')} in {counted(len(missing), 'shard')}, about {quantity(rows * size, BYTE_UNITS)}, "
             f"{_core_time(rows * seconds)}; {quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
-            f"on {workers} workers"
+            f"on {counted(workers, 'worker')}"
         )
 
 

@@ -37,7 +37,7 @@ from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manife
 from shared.shards.testset import TESTSET, load_testset
 from shared.storage.atomic import TEMPORARY_PREFIX
 from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_below, listing, place, read_files
-from shared.text import printable
+from shared.text import counted, printable
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
 """What another processor or library version may change: this many levels, in this share of the values."""
@@ -188,7 +188,7 @@ def check_dataset(
     try:
         manifest = load_manifest(folder)
         report.rows = manifest.rows
-        report.title = f"{manifest.rows} rows in {len(manifest.shardlist)} shards, recipe {manifest.digest}"
+        report.title = f"{manifest.rows} rows in {counted(len(manifest.shardlist), 'shard')}, recipe {manifest.digest}"
         recipe = _check_manifest(manifest, report)
         photographs = _photographs(manifest, report)
         expected = Expected(manifest.subspace, manifest.split, recipe, photographs, quick)
