@@ -255,9 +255,9 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         turns = math.ceil(len(missing) / at_once)
         wall = min(turns * settings.rows_per_shard, rows) * seconds
         print(
-            f"to render: {counted(rows, 'row')} in {counted(len(missing), 'shard')}, about {quantity(rows * size, BYTE_UNITS)}, "
-            f"{_core_time(rows * seconds)}; {quantity(wall, TIME_UNITS)} with --engine {settings.engine} "
-            f"on {counted(workers, 'worker')}"
+            f"to render: {counted(rows, 'row')} in {counted(len(missing), 'shard')}, about "
+            f"{quantity(rows * size, BYTE_UNITS)}, {_core_time(rows * seconds)}; "
+            f"{quantity(wall, TIME_UNITS)} with --engine {settings.engine} on {counted(workers, 'worker')}"
         )
 
 
