@@ -3,6 +3,10 @@
 Everything is checked first, and nothing is uploaded when a picture's licence is not given. Shards go up before the
 manifests and cards that name them. When an upload breaks off, the same command goes on with it. The account is that of
 `hf auth login` or of the environment variable HF_TOKEN.
+
+Examples:
+realsr publish shards NAME/REPO
+realsr publish shards/noise NAME/REPO --private
 """
 
 import os
