@@ -5,6 +5,7 @@ and BMP need nothing here: their decoders end with an error, or their bytes have
 """
 
 import math
+import re
 import zlib
 from collections.abc import Iterator
 
@@ -19,6 +20,9 @@ UNCOMPRESSED, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 327
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """Values of the tag PhotometricInterpretation that are read."""
 LZW_CLEAR, LZW_END = 256, 257
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+"""A JPEG marker, without those within the data of a scan: a stuffed 255 and restarts."""
+PROGRESSIVE_FRAME, END_OF_IMAGE, START_OF_SCAN = 0xC2, 0xD9, 0xDA
 
 
 class FaultError(ValueError):
@@ -26,7 +30,7 @@ class FaultError(ValueError):
 
 
 def check_jpeg(data: bytes) -> None:
-    """Raises `FaultError` when libjpeg warns: a lost block, a missing end, bytes between the markers."""
+    """Raises `FaultError` when libjpeg warns (a lost block, a missing end), or a progressive image lacks scans."""
     try:
         header = turbojpeg.decompress_header(data)
         is_cmyk = header["colorspace"] in (turbojpeg.CS.CMYK, turbojpeg.CS.YCCK)
@@ -34,6 +38,30 @@ def check_jpeg(data: bytes) -> None:
         turbojpeg.decompress(data, colours, raise_on_warnings=True)
     except RuntimeError as error:
         raise FaultError("damaged") from error
+    if header["progressive"] and not _has_all_scans(data):
+        raise FaultError("damaged")
+
+
+def _has_all_scans(data: bytes) -> bool:
+    """Whether the scans of a progressive JPEG give every coefficient of every component down to its last bit.
+
+    One that was cut between two scans and closed again is a sound stream of a blurred image (ITU T.81, annex G).
+    """
+    components, missing = b"", dict[tuple[int, int], int]()
+    at = 2
+    while marker := MARKER.search(data, at):
+        kind, start = data[marker.end() - 1], marker.end()
+        if kind == END_OF_IMAGE:
+            break
+        at = start + int.from_bytes(data[start : start + 2], "big")
+        segment = data[start + 2 : at]
+        if kind == PROGRESSIVE_FRAME:
+            components = segment[6::3]
+        elif kind == START_OF_SCAN:
+            first, last, bits = segment[-3:]
+            for component in segment[1:-3:2]:
+                missing |= {(component, k): bits & 15 for k in range(first, last + 1)}
+    return all(missing.get((component, k), 1) == 0 for component in components for k in range(64))
 
 
 def check_tiff(data: bytes, image: Image.Image) -> None:
@@ -122,9 +150,14 @@ def _is_whole_jpeg(part: memoryview, tables: bytes, most: int) -> bool:
 
 @compiled
 def _lzw_length(data):
-    """How many bytes an LZW stream decodes to (TIFF 6.0, section 13); -1 when a code is not in the table yet."""
-    lengths = np.ones(4097, np.int64)
-    width, entries, previous = 9, 258, -1
+    """How many bytes an LZW stream decodes to (TIFF 6.0, section 13); -1 when no encoder writes it.
+
+    That is a code that is not in the table yet, and one that lets a string enter the table again: an encoder takes the
+    longest string that is there. Of damage that keeps the length, this finds most.
+    """
+    lengths, firsts = np.ones(4097, np.int64), np.arange(4097)
+    entered = np.zeros(4096 * 256, np.uint32)  # by code and the byte that follows it, in which table
+    width, entries, previous, table = 9, 258, -1, 1
     bits, num_bits, total = 0, 0, 0
     for byte in data:
         bits = (bits << 8) | int(byte)
@@ -137,12 +170,16 @@ def _lzw_length(data):
         if code == LZW_END:
             return total
         if code == LZW_CLEAR:
-            width, entries, previous = 9, 258, -1
+            width, entries, previous, table = 9, 258, -1, table + 1
             continue
         if code > (entries if previous >= 0 else 255):
             return -1
         if previous >= 0 and entries < 4096:
-            lengths[entries] = lengths[previous] + 1
+            string = previous * 256 + firsts[code if code < entries else previous]
+            if entered[string] == table:
+                return -1
+            entered[string] = table
+            lengths[entries], firsts[entries] = lengths[previous] + 1, firsts[previous]
             entries += 1
             if entries in (511, 1023, 2047):  # TIFF writers change the width one code early
                 width += 1

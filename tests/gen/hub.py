@@ -122,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
             below = path.split("/tree/", 1)[1].partition("/")[2]
             prefix = f"{below}/" if below else ""
             entries = [e for e in self._entries() if e["path"].startswith(prefix)]
-            self._answer([e for e in entries if "/" not in e["path"].removeprefix(prefix)])
+            deep = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
+            self._answer([e for e in entries if deep or "/" not in e["path"].removeprefix(prefix)])
         elif "/resolve/" in path:
             data = hub.files.get(path.split("/resolve/", 1)[1].partition("/")[2])
             if data is None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,24 @@ def test_what_was_published_is_read_in_place_by_ranges(hub, call, made):
     assert there.stdout == here.stdout != "", there.stderr
     sizes = [int(last) - int(first) + 1 for first, last in (span[6:].split("-") for span in hub.ranges)]
     assert max(sizes) < 60_000  # a row, and not the blocks of megabytes that fsspec reads ahead
+
+
+@pytest.mark.parametrize("pattern", ["hr", "hr/*.tar"])
+def test_hr_images_are_rendered_from_tars_on_the_hub(pattern, hub, call, hr, tmp_path):
+    tar = tmp_path / "here" / "a.tar"
+    tar.parent.mkdir()
+    with tarfile.open(tar, "w") as archive:
+        for path in sorted(hr.iterdir()):
+            archive.add(path, path.name)
+    hub.files["hr/a.tar"] = tar.read_bytes()
+    options = ["--subspace", "noise", "--count", "5", *SMALL]
+    code, _, errors = call(
+        "gen.render", "--hr", f"hf://datasets/me/pairs/{pattern}", "--out", str(tmp_path / "there"), *options
+    )
+    assert code == 0, errors
+    assert gen.render.main(["--hr", str(tar.parent), "--out", str(tmp_path / "local"), *options]) == 0
+    manifests = [(tmp_path / out / "noise" / "manifest.json").read_bytes() for out in ("there", "local")]
+    assert manifests[0] == manifests[1]
 
 
 def test_an_upload_that_broke_off_is_finished_by_the_same_command(hub, call, made):

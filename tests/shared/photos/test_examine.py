@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -97,6 +98,15 @@ def test_what_libjpeg_warns_of_is_damaged(kind: str) -> None:
         assert found(damage).fault == "damaged"
 
 
+@pytest.mark.parametrize("colours", ["RGB", "L", "CMYK"])
+def test_a_progressive_image_without_its_last_scans_is_damaged(colours: str) -> None:
+    data = pillow(Image.fromarray(IMAGE).convert(colours), "JPEG", quality=90, progressive=True)
+    assert found(data).fault == ""
+    scans = [match.start() for match in re.finditer(rb"\xff(\xda|\xc4)", data)]
+    for start in scans[2:]:
+        assert found(data[:start] + b"\xff\xd9").fault == "damaged"
+
+
 def test_a_lost_restart_interval_is_damage() -> None:
     data = pillow(IMAGE, "JPEG", quality=95, restart_marker_blocks=4)
     start = data.index(b"\xff\xd3")
@@ -110,6 +120,15 @@ def test_a_damaged_strip_of_a_tiff_is_damage(compression: str, rows: int) -> Non
     assert found(data).fault == ""
     assert found(in_strip(data, None)).fault == "damaged"
     assert found(data[:-300]).fault in ("damaged", "unreadable")
+
+
+def test_a_few_lost_bytes_of_lzw_are_damage_though_the_length_is_right() -> None:
+    data = pillow(smooth(5), "TIFF", compression="tiff_lzw", tiffinfo={278: 7})
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    strips = zip(tags[273], tags[279], strict=True)
+    missed = [not found(overwrite(data, start + size // 2, 12)).fault for start, size in strips]
+    assert len(missed) == 14
+    assert sum(missed) <= 1
 
 
 WHOLE_TIFF: dict[str, tuple[bytes, np.ndarray]] = {
