@@ -158,7 +158,10 @@ def _expanded(value: Any) -> Any:
         return [_expanded(each) for each in value]
     if not isinstance(value, str):
         return value
-    return re.sub(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)", lambda match: str(Path(match[0]).expanduser()), value)
+    try:
+        return re.sub(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)", lambda match: str(Path(match[0]).expanduser()), value)
+    except RuntimeError as error:
+        raise UsageError(f"{value}: {error}; write the path out") from error
 
 
 class _Truth:

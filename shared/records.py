@@ -34,7 +34,7 @@ MAX_DIGITS = 20
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """The JSON value in a file; see `parse_json`. Raises ValueError too for a file of more than `max_bytes`."""
-    return parse_json(_read(path, max_bytes))
+    return parse_json(read_bytes(path, max_bytes))
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -66,7 +66,7 @@ def read_yaml(path: Path, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """The YAML value in a file. Raises ValueError that says why when it is none, nests too deeply or uses aliases."""
     import yaml
 
-    text = _read(path, max_bytes).decode()
+    text = read_bytes(path, max_bytes).decode()
     depth = 0
     try:
         for event in yaml.parse(text, yaml.SafeLoader):  # not recursive, unlike everything after it
@@ -85,7 +85,8 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The content of a file. Raises ValueError for more than `max_bytes`, of which no more is read."""
     with path.open("rb") as file:  # one byte more than allowed tells that there is more, whatever kind of file it is
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from ..records import parse_json, read_bytes
+from ..text import short
 from .atomic import write_bytes
+
+MAX_BYTES = 1 << 30
+"""Larger logs are refused unread."""
 
 
 class JsonLines:
@@ -28,20 +33,25 @@ class JsonLines:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def read(self) -> list[dict[str, Any]]:
-        """All whole records; none when there is no file. Raises `RunError` for a line that is no JSON object."""
+    def read(self, key: str | None = None) -> list[dict[str, Any]]:
+        """All whole records; none when there is no file.
+
+        key: a whole number that every record must hold. Raises `RunError` for a line that is no JSON object, or that
+        lacks the number.
+        """
         try:
-            lines = self.path.read_text().split("\n") if self.path.is_file() else []
-            records = [json.loads(line) for line in lines[:-1] if line]
-        except (ValueError, RecursionError) as error:
+            text = read_bytes(self.path, MAX_BYTES).decode() if self.path.is_file() else ""
+            records = [parse_json(line) for line in text.split("\n")[:-1] if line]
+            for record in records:
+                if not isinstance(record, dict) or (key is not None and type(record.get(key)) is not int):
+                    raise ValueError(f"a line is {short(record)}, no object" + (f" with a number {key}" if key else ""))
+        except ValueError as error:
             raise RunError(f"{self.path} is no log of this program: restore or delete it ({error})") from error
-        if not all(isinstance(record, dict) for record in records):
-            raise RunError(f"{self.path} is no log of this program: restore or delete it")
         return records
 
     def rewind(self, key: str, limit: int) -> None:
         """Drop the records after the first `limit` of `key`, so that a resumed run does not log a step twice."""
-        kept = [record for record in self.read() if record[key] <= limit]
+        kept = [record for record in self.read(key) if record[key] <= limit]
         write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 

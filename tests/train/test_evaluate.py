@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -203,6 +204,36 @@ def test_evaluations_measured_otherwise_are_not_compared(evaluations, pairs, tmp
     assert "measure them alike" in capsys.readouterr().err
     assert run_command(compare, [str(evaluations / "noisy"), str(tmp_path), "--out", str(tmp_path)]) == 2
     assert run_command(compare, [str(evaluations / "noisy"), "--out", str(tmp_path)]) == 2
+
+
+def test_an_evaluation_that_is_not_finished_is_not_compared_without_a_word(evaluations, tmp_path, capsys):
+    shutil.copytree(evaluations / "noisy", tmp_path / "half")
+    lines = (tmp_path / "half/images.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "half/images.jsonl").write_text("".join(lines[:4]))
+    command = [str(evaluations / "bicubic"), str(tmp_path / "half"), "--out", str(tmp_path / "out")]
+    assert run_command(compare, command) == 1
+    assert "an evaluation is not finished (half: 4 of 6 images of set)" in capsys.readouterr().err
+    assert run_command(compare, [*command, "--partial"]) == 0
+    assert "Not finished: half: 4 of 6 images of set." in (tmp_path / "out/comparison.md").read_text()
+    config = json.loads((tmp_path / "half/evaluation.json").read_text())
+    del config["images"]  # as version 0.1 wrote it
+    (tmp_path / "half/evaluation.json").write_text(json.dumps(config))
+    assert run_command(compare, command) == 1
+    shutil.copytree(evaluations / "noisy", tmp_path / "old")
+    (tmp_path / "old/evaluation.json").write_text(json.dumps(config))
+    assert run_command(compare, [command[0], str(tmp_path / "old"), *command[2:]]) == 0
+
+
+def test_pictures_that_changed_under_the_same_name_and_size_are_noticed(pairs, tmp_path, capsys):
+    shutil.copytree(pairs, tmp_path / "set")
+    command = ["--checkpoint", "bicubic", "--testset", f"set={tmp_path / 'set'}", "--out", str(tmp_path / "out")]
+    assert run_command(evaluate, command) == 0
+    file = next(path for path in sorted((tmp_path / "set").rglob("*.png")))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert run_command(evaluate, command) == 2
+    assert "holds an evaluation with testsets = " in capsys.readouterr().err
 
 
 def test_images_of_one_photograph_are_one_observation():

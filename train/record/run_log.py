@@ -58,7 +58,7 @@ class RunLog:
             start = self._step // self.settings.interval_steps * self.settings.interval_steps
             self._metrics.rewind("step", self._step)
             self._intervals.rewind("step", start - 1)
-            lost = missing_intervals(self._intervals.read(), start, self.settings.interval_steps)
+            lost = missing_intervals(self._intervals.read("step"), start, self.settings.interval_steps)
             if lost:
                 steps, log = ", ".join(map(str, lost)), self._intervals.path
                 print(f"{log} has no lines of the intervals that began at step {steps}; the run goes on")
@@ -69,7 +69,7 @@ class RunLog:
 
     def _repeat(self, at_boundary: bool) -> None:
         """Trackers are rewound to before the checkpoint's step: log again what belongs to it."""
-        for line in self._metrics.read()[-1:]:
+        for line in self._metrics.read("step")[-1:]:
             if line["step"] == self._step:
                 self._track(scalars_of_steps(line), self._step)
         for record in self._intervals.read()[-1:]:
@@ -129,7 +129,7 @@ class RunLog:
 
 def is_finished(folder: Path, iterations: int) -> bool:
     """Whether a run of so many steps has logged the boundary after its last interval."""
-    records = JsonLines(folder / INTERVALS).read()
+    records = JsonLines(folder / INTERVALS).read("step")
     return bool(records) and records[-1]["step"] >= iterations
 
 

@@ -67,7 +67,7 @@ class RunData:
 
 def read_run(folder: Path, name: str) -> RunData:
     """Raises `RunError` when the folder is no run or has no finished interval."""
-    boundaries = JsonLines(folder / "intervals.jsonl").read()
+    boundaries = JsonLines(folder / "intervals.jsonl").read("step")
     if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in boundaries):
         raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
     settings = begun_settings(folder) or {}
