@@ -14,7 +14,7 @@ class IntervalRecord:
     that could not be had, by task; such a task is served on the fly. delivered: samples delivered so far, over all
     ranks. substituted: samples that show another row because theirs could not be read. lost: (task number, row) of rows
     that could not be read in this interval. The last two cover all ranks once the interval has ended, before that this
-    rank alone.
+    rank alone; of the steps before a state was saved they hold what was counted on the rank that saved it.
     """
 
     interval: int

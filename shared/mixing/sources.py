@@ -11,10 +11,10 @@ import numpy as np
 from ..errors import RunError
 from ..shards.cache import ShardRequest
 from .interval_record import IntervalRecord
+from .needed_shards import coming_requests, missing_shards, shard_requests
 from .pool import HRPool
 from .rows import GrowingOrder
 from .state import LoaderState
-from .supply import coming_requests, missing_shards, shard_requests
 from .tasks import Task
 from .tickets import IntervalTickets, Supply
 

@@ -125,8 +125,8 @@ def test_a_manifest_that_promises_what_cannot_be_is_refused_before_memory_is_tak
     ("key", "value"), [("space", "../../etc"), ("partition", "1000000000x1000000000"), ("partition", "__import__")]
 )
 def test_a_recipe_of_an_unknown_space_or_partition_is_refused(key: str, value: str, copy: Path) -> None:
-    for folder in copy.iterdir():
-        edit(folder, lambda values: values["recipe"].update({key: value}))
+    for manifest in copy.glob("*/manifest.json"):
+        edit(manifest.parent, lambda values: values["recipe"].update({key: value}))
     with pytest.raises((UsageError, RunError)):
         find_tasks(copy)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.mixing.supply import coming_requests, missing_shards, shard_requests, shards_of
+from shared.mixing.needed_shards import coming_requests, missing_shards, shard_requests, shards_of
 from shared.mixing.tasks import Task, find_tasks
 from shared.mixing.tickets import IntervalTickets, Supply
 from shared.shards.cache import ShardCache
