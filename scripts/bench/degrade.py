@@ -107,7 +107,7 @@ def _plans(subspace: Subspace, patch: int, number: int, batch: int) -> list[Plan
 
 
 def _with_shared_draws(plan: Plan, first: Plan) -> Plan:
-    """The plan with what Real-ESRGAN draws once a batch taken from `first`."""
+    """The plan with what Real-ESRGAN draws once per batch taken from `first`."""
     noises = {}
     for name in ("noise1", "noise2"):
         own, one = getattr(plan, name), getattr(first, name)

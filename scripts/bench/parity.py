@@ -94,7 +94,7 @@ def differences(space: str, count: int, sides: Sequence[int], device: torch.devi
         hr, chosen = crops(len(rows), side, seed=start), [quiet(plan) for plan in plans(space, rows, side)]
         hr_BCHW = torch.from_numpy(hr).permute(0, 3, 1, 2).contiguous().to(device)
         lr = gpu.render(hr_BCHW, chosen).permute(0, 2, 3, 1).cpu().numpy().astype(int)
-        yield from (ours - cpu.render(picture, plan) for ours, picture, plan in zip(lr, hr, chosen, strict=True))
+        yield from (ours - cpu.render(image, plan) for ours, image, plan in zip(lr, hr, chosen, strict=True))
 
 
 def crops(count: int, side: int, seed: int = 0) -> np.ndarray:

@@ -72,7 +72,7 @@ def _decoding(figures: _Figures, photos: HRImageSet) -> None:
     unit, count = unit_ms(), len(photos.photographs)
     megapixels = sum(p.height * p.width for p in photos.photographs) / count / 1e6
     figures.add(
-        "decoding and keeping a photograph", 1000 * first / count, unit, f"{megapixels:.2f} megapixels, {count} files"
+        "decoding and keeping an HR image", 1000 * first / count, unit, f"{megapixels:.2f} megapixels, {count} files"
     )
     figures.add("the same, kept", 1000 * again / count, unit)
 
@@ -84,11 +84,11 @@ def _stages(figures: _Figures, settings: RenderBenchSettings, photos: HRImageSet
     for subspace in partition(get_space(settings.space)):
         key = {"seed": 0, "subspace": subspace.name, "split": "train", "patch": settings.patch}
         crops = list(draw_crops(photos.photographs, range(WARM_ROWS + settings.rows), **key))
-        pictures = cut(crops, settings.patch)
+        hr_images = cut(crops, settings.patch)
         for row in range(len(crops)):
             clock.running = row >= WARM_ROWS
             with clock("crop"):
-                hr = next(pictures)
+                hr = next(hr_images)
             with clock("plan"):
                 plan = draw_plan(subspace, seed=0, split="train", row=row, height=len(hr), width=len(hr))
             with clock("degrade, all of it"):
@@ -116,8 +116,8 @@ def _stages(figures: _Figures, settings: RenderBenchSettings, photos: HRImageSet
     figures.add("unit: 21 x 21 filter on 256 x 256 x 3", unit, unit)
     seconds = clock.seconds
     for name in sorted(seconds, key=lambda name: (name.startswith("  "), -seconds[name])):
-        figures.add(name, 1000 * seconds[name] / pairs, unit, "a pair")
-    print("bytes a pair: " + ", ".join(f"{name} {size / pairs:.0f}" for name, size in sizes.items()))
+        figures.add(name, 1000 * seconds[name] / pairs, unit, "per pair")
+    print("bytes per pair: " + ", ".join(f"{name} {size / pairs:.0f}" for name, size in sizes.items()))
 
 
 def _shards(figures: _Figures, settings: RenderBenchSettings, photos: HRImageSet, folder: Path, codec: str) -> None:
@@ -130,7 +130,7 @@ def _shards(figures: _Figures, settings: RenderBenchSettings, photos: HRImageSet
     milliseconds = [1000 * cost.cpu / settings.rows for cost in costs]
     mean, wall = float(np.mean(milliseconds)), 1000 * float(np.mean([cost.wall for cost in costs])) / settings.rows
     each = ", ".join(f"{value:.2f}" for value in milliseconds)
-    rest = f"a pair; {1000 / mean:.0f} pairs/s a core; by subspace {each}; wall {wall:.2f}"
+    rest = f"per pair; {1000 / mean:.0f} pairs/s per core; by subspace {each}; wall {wall:.2f}"
     figures.add(f"whole shards, {codec}", mean, float(np.mean(units)), rest)
 
 

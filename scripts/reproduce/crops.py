@@ -132,29 +132,29 @@ def panel_of(wish: Wish, systems: Sequence[Evaluated], testset: TestSet, side: i
     scale = testset.scale or 1
     if image.hr is None:
         raise UsageError(f"{wish.testset} has no HR images to show")
-    pictures: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
     for system in systems:
         path = system.folders[0] / PICTURES / wish.testset / f"{wish.image}.png" if system.folders else None
         run = system.runs[0] if system.runs else []
         value = [r.values["psnr_db"] for r in run if (r.testset, r.image) == (wish.testset, wish.image)]
         if value and path and path.is_file():
-            pictures[f"{system.name} {value[0]:.2f} dB"] = decode(path.read_bytes(), str(path))
+            outputs[f"{system.name} {value[0]:.2f} dB"] = decode(path.read_bytes(), str(path))
     height, width, _ = image.hr.shape
     side = min(side, height, width) // scale * scale
-    y, x = most_different([*pictures.values()], side) if pictures else (0, 0)
+    y, x = most_different([*outputs.values()], side) if outputs else (0, 0)
     box = wish.box or Box(x // scale * scale, y // scale * scale, side)
     if box.x + box.side > width or box.y + box.side > height:
         raise UsageError(
             f"box {box.x},{box.y},{box.side} leaves {wish.testset}/{wish.image}, {width} x {height} pixels"
         )
     low = Box(*(value // scale for value in box))
-    crops = [("LR", _cut(image.lr, low)), *((name, _cut(p, box)) for name, p in pictures.items())]
+    crops = [("LR", _cut(image.lr, low)), *((name, _cut(p, box)) for name, p in outputs.items())]
     return Panel(f"{wish.testset}/{wish.image}", image.hr, box, [*crops, ("HR", _cut(image.hr, box))])
 
 
-def _cut(picture: np.ndarray, box: Box) -> np.ndarray:
+def _cut(image: np.ndarray, box: Box) -> np.ndarray:
     side = max(box.side, 1)
-    return np.ascontiguousarray(picture[box.y : box.y + side, box.x : box.x + side])
+    return np.ascontiguousarray(image[box.y : box.y + side, box.x : box.x + side])
 
 
 def _words(panels: Sequence[Panel], missing: Mapping[str, str]) -> str:

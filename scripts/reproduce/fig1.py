@@ -108,7 +108,7 @@ def describe(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> str:
 
 def figure(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> Figure:
     """Five panels: the gap of each pattern, then the gains operator by operator on one scale."""
-    picture, panels = plt.subplots(1, 1 + len(found), figsize=(14, 3), layout="constrained")
+    drawn, panels = plt.subplots(1, 1 + len(found), figsize=(14, 3), layout="constrained")
     panels[0].bar(range(len(gaps_db)), sorted(gaps_db))
     panels[0].set_title("(a) single - shared, dB", fontsize=10)
     panels[0].set_xlabel("pattern of Real-ESRGAN, sorted", fontsize=9)
@@ -119,4 +119,4 @@ def figure(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> Figure:
         panel.set_title(f"({letter}) {one.operator}: variance {one.variance:.5f}", fontsize=10)
         panel.set_xlabel(OPERATORS[one.operator].quantity, fontsize=9)
     panels[1].set_ylabel("gain of fine-tuning, dB")
-    return picture
+    return drawn

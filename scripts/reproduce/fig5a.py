@@ -117,7 +117,7 @@ def markdown(first_db: list[float], second_db: list[float], found: Agreement) ->
 
 def figure(first_db: list[float], second_db: list[float], found: Agreement) -> Figure:
     """Left: every task, coloured by its first group; dotted: boundaries of groups. Right: tasks by both groups."""
-    picture, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     groups = np.array([equal_groups(first_db, NUM_GROUPS), equal_groups(second_db, NUM_GROUPS)])
     gains_db = np.array([first_db, second_db])
     for group in range(1, NUM_GROUPS + 1):
@@ -140,7 +140,7 @@ def figure(first_db: list[float], second_db: list[float], found: Agreement) -> F
     right.set_ylabel("group at the first (1 gains most)")
     _, chance, _ = found.noise_moved
     right.set_title(f"{found.moved:.0%} of {found.tasks} tasks moved; by chance {chance:.0%}", fontsize=10)
-    return picture
+    return drawn
 
 
 def _between(gains_db: np.ndarray, groups: np.ndarray, group: int) -> float:

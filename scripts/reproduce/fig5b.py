@@ -41,7 +41,7 @@ def markdown(tasks: list[str], steps: list[int], weights: np.ndarray) -> str:
 
 def figure(tasks: list[str], steps: list[int], found: dict[str, np.ndarray]) -> Figure:
     """A thick line for the mean of each task, thin ones for the seeds; bands: bootstrap over photographs."""
-    picture, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    drawn, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for task, name in enumerate(tasks):
         weights = found["weights"][:, :, task]
         axes.plot(steps, weights.T, color=colour(task), linewidth=0.6, alpha=0.6)
@@ -52,4 +52,4 @@ def figure(tasks: list[str], steps: list[int], found: dict[str, np.ndarray]) -> 
     axes.set_xlabel("step")
     axes.set_ylabel("weight (Eq. 4)")
     axes.legend(frameon=False, ncols=len(tasks))
-    return picture
+    return drawn

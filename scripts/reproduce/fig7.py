@@ -70,7 +70,7 @@ def describe(tasks: list[str], psnr_db: dict[str, np.ndarray]) -> str:
 
 def figure(tasks: list[str], psnr_db: dict[str, np.ndarray]) -> Figure:
     """Two bars for each task, and the paper's value where it gives one."""
-    picture, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    drawn, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for number, name in enumerate((PLAIN, OURS)):
         gain = psnr_db[name] - psnr_db["single"]
         spread = gain.std(axis=0, ddof=1) if len(gain) > 1 else None
@@ -83,4 +83,4 @@ def figure(tasks: list[str], psnr_db: dict[str, np.ndarray]) -> Figure:
     axes.set_xticks(range(len(tasks)), tasks)
     axes.set_ylabel("dB above the single-task network")
     axes.legend(frameon=False)
-    return picture
+    return drawn

@@ -141,7 +141,7 @@ def describe(trends: Sequence[Trend]) -> str:
 
 def figure(trends: Sequence[Trend]) -> Figure:
     """A panel for each operator, a line for each checkpoint; grey bars mark the ends of the fitted range of Fig. 9."""
-    picture, panels = plt.subplots(1, len(ALONG), figsize=(10, 4), layout="constrained")
+    drawn, panels = plt.subplots(1, len(ALONG), figsize=(10, 4), layout="constrained")
     for panel, operator in zip(panels, ALONG, strict=True):
         mine = [trend for trend in trends if trend.operator == operator]
         for number, trend in enumerate(mine):
@@ -157,4 +157,4 @@ def figure(trends: Sequence[Trend]) -> Figure:
         panel.set_xlabel(OPERATORS[operator].quantity)
         panel.set_ylabel("network of the value - shared, dB")
         panel.legend(fontsize=7, frameon=False)
-    return picture
+    return drawn

@@ -86,7 +86,7 @@ SMALL = Scale(
         },
     },
     table3=("msrresnet", "rrdbnet"),
-    # after 900 steps it is no better than bicubic on many pictures
+    # after 900 steps it is no better than bicubic on many images
     pretrain=("--lr", "1e-3", "--iterations", "8000", "--interval-steps", "1000"),
     train_rows=400,
     val_rows=48,
@@ -102,7 +102,7 @@ SMALL = Scale(
     grouping=("--grouping.images", "24", "--grouping.thresholds_db", "[0.2, 0.15, 0.1, 0.05]"),
     needs="photographs (scikit-image's unless --hr names others) and two CPU cores",
     step_seconds=(0.04, 0.09),
-    timed="0.04 to 0.09 s of one core a step, tests included, measured over 121,000 steps of the study",
+    timed="0.04 to 0.09 s of one core per step, tests included, measured over 121,000 steps of the study",
 )
 MEDIUM = replace(
     SMALL,
@@ -129,7 +129,7 @@ PAPER = Scale(
     plans=4_000,
     random_tasks=100,
     grouping=(),
-    needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation pictures of DIV2K; "
+    needs="--hr with DIV2K, Flickr2K and OST; --val-hr and --test-hr with validation images of DIV2K; "
     "--init with RealESRNet_x4plus.pth; vgg19-dcbb9e9d.pth in torch's hub folder; a GPU of 40 GB or more",
     step_seconds=(0.4, 1.1),
     timed="2 to 5 days on one GPU for 400,000 steps of stage gan: an estimate, not run here",
