@@ -31,7 +31,7 @@ BLOCK = 16
 """Side of the blocks whose mean difference between the two decoders is limited, pixels."""
 MAX_DIFFERENCE = {"PNG": 1.0, "BMP": 1.0, "TIFF": 1.0, "JPEG": 8.0, "MPO": 8.0, "WEBP": 8.0}
 """Levels of 255, by format: 16-bit images are rounded differently, and CMYK is converted by different formulas."""
-EXAMINER = f"2-{cv2.__version__}-{pillow_version}"
+EXAMINER = f"3-{cv2.__version__}-{pillow_version}"
 """Raise the first number when `examine` finds something else in the same bytes."""
 FINDINGS = "examined"
 """Folder of what was found, below that of the photo cache."""
