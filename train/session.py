@@ -1,6 +1,7 @@
 """What `train/run.py` does once its settings are known to be sound: it trains the networks of a plan, one by one."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -84,6 +85,7 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
         raise UsageError("precision is fp16: half precision needs a GPU; take bf16 or fp32")
     if settings.precision == "tf32" and not torch.cuda.is_available():
         raise UsageError("precision is tf32: CUDA has this arithmetic alone; take fp32")
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # older versions need it
     os.environ.pop(PARTS, None)  # Accelerate would divide the losses by it; `--accumulate` does that
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),

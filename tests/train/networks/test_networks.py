@@ -9,11 +9,13 @@ import pytest
 import spandrel
 import torch
 from spandrel.architectures.Compact import Compact
+from spandrel.architectures.SPAN import SPAN
 
 from shared.errors import RunError, UsageError
+from shared.rebalance.moments import gradient_moments
 from train.networks import NETWORKS
 from train.networks.build import build_network, num_parameters, seeded
-from train.networks.depth import StochasticDepth, draw_depth
+from train.networks.depth import StochasticDepth, draw_depth, for_gradients
 from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import NetworkSpec, load_weights, weights_digest
 from train.record.checkpoint import EMA, MODEL, save_checkpoint
@@ -216,6 +218,23 @@ def test_any_network_that_spandrel_knows_can_be_trained_from_its_file(prefix: st
     assert all(parameter.grad is not None for parameter in network.parameters())
     again = spec.load(network.state_dict(), "checkpoint")  # as a resumed run does
     assert weights_digest(again.state_dict()) == weights_digest(network.state_dict())
+
+
+def test_weights_that_training_leaves_out_get_no_gradients(tmp_path: Path) -> None:
+    """SPAN evaluates fused convolutions and trains their parts: no process may wait for gradients of the first."""
+    with seeded(3):
+        span = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=4)
+    network = NetworkSpec("spandrel", {}, 4).load(span.state_dict(), "net.pth")
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    assert frozen
+    assert all(".eval_conv." in name or name.startswith("conv_cat.eval") for name in frozen)
+    lr = torch.rand(1, 3, 12, 12)
+    network.train()(lr).sum().backward()
+    assert all((parameter.grad is None) == (name in frozen) for name, parameter in network.named_parameters())
+    mine = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    second, _, variance = gradient_moments((for_gradients(network)(lr * k).mean() for k in (0.5, 1.0)), mine)
+    assert second > 0 < variance
+    assert all(p.requires_grad for p in NetworkSpec("spandrel", {}, 4).load(compact().state_dict(), "x").parameters())
 
 
 def test_a_file_that_spandrel_does_not_know_is_refused() -> None:
