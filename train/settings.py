@@ -182,8 +182,8 @@ class TrainSettings:
     task: str | None = option(None, "task of --mode single", affects="place")
     references: str | None = option(
         None,
-        "folder of the references' runs, trained if missing (default: RUN/references, if the policy needs them); or a "
-        "pack that --mode references wrote elsewhere: PACK.json",
+        "where the references are: a run folder, the folder of their runs, or a pack that --mode references wrote "
+        "(default: RUN/references, where missing ones are trained if the policy needs them)",
         affects="place",
     )
     init: str | None = option(
