@@ -1,4 +1,4 @@
-"""The generator: photographs -> pairs -> tar files and a manifest. Knows nothing of training."""
+"""The generator: HR images -> pairs -> tar files and a manifest. Knows nothing of training."""
 
 import os
 import sys

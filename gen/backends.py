@@ -1,6 +1,6 @@
 """Backends: what executes the plans of a shard's rows. One entry of `BACKENDS` each; a recipe's digest holds its name.
 
-Plans are the same in all of them, noise included, and pictures up to rounding.
+All backends draw the same plans, noise included; their images are equal up to rounding.
 """
 
 import platform
@@ -22,9 +22,9 @@ Images = Sequence[np.ndarray]
 class Backend:
     """How a backend renders.
 
-    rows: taken through each step together; no byte depends on their number.
-    libraries: those whose version can change a pixel or a byte.
-    render: (HR pictures of one size, uint8 or sharpened float32, plans, scale) -> LR pictures, uint8 RGB.
+    rows: number of rows that go through each step together; no byte depends on it.
+    libraries: packages whose version can change a pixel or a byte.
+    render: (HR images of one size, uint8 or sharpened float32, plans, scale) -> LR images, uint8 RGB.
     require: raises `RunError` where this machine cannot render with it.
     """
 
@@ -50,13 +50,13 @@ def get_backend(name: str) -> Backend:
 
 @lru_cache(maxsize=8)
 def versions(backend: str) -> dict[str, str]:
-    """What decides how a pixel is rounded here: library versions and the kind of machine."""
+    """Library versions and the kind of machine, which decide how a pixel is rounded."""
     found = {name: _opencv() if name == OPENCV else version(name) for name in BACKENDS[backend].libraries}
     return found | {"machine": platform.machine()}
 
 
 def _opencv() -> str:
-    """Its version, whichever package it is from, or none."""
+    """Version of OpenCV, whichever package it was installed from."""
     for kind in ("", "-headless"):
         for name in (OPENCV, "opencv-contrib-python"):
             with suppress(PackageNotFoundError):

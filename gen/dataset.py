@@ -38,7 +38,7 @@ class DatasetJob:
 
     @property
     def plan(self) -> "DatasetPlan":
-        """What the folder shall hold, without how to make it."""
+        """What the folder shall hold."""
         return DatasetPlan(self.recipe, self.rows, self.first_row)
 
     def missing(self) -> list[ShardSpec]:
@@ -48,19 +48,19 @@ class DatasetJob:
 
 
 PLAN = "plan.json"
-"""In `.done/`: what the last render command was to make of the folder, for those who watch."""
+"""File in `.done/` that says what the last render command shall make of the folder; `gen.status` reads it."""
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What a folder shall hold: rows of a recipe. It is on the disk before the first shard is."""
+    """What a folder shall hold: rows of a recipe. It is stored before the first shard."""
 
     recipe: Recipe
     rows: int
     first_row: int = 0
 
     def specs(self, folder: Place, photographs: Sequence[HRImage] = ()) -> tuple[ShardSpec, ...]:
-        """All shards in order. Without photographs they can be named and looked up, not rendered."""
+        """All shards in order. Without HR images they can be named and looked up, but not rendered."""
         per_shard, given, end = self.recipe.rows_per_shard, HRImages(photographs), self.first_row + self.rows
         return tuple(
             ShardSpec(address(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
@@ -213,7 +213,7 @@ def commit(job: DatasetJob) -> Manifest:
 
 
 def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
-    """What the shards were rendered with; more than one version of a library if they differ."""
+    """Library versions that the shards were rendered with; several of one library where they differ."""
     names = [name for name in shards[-1].versions if all(name in shard.versions for shard in shards)]
     return {
         name: ", ".join(sorted({v for shard in shards for v in shard.versions[name].split(", ")})) for name in names
@@ -229,9 +229,9 @@ def _refuse_to_shrink(job: DatasetJob) -> None:
 
 
 def _remove_unlisted(folder: Place, manifest: Manifest) -> None:
-    """Remove shards that the manifest does not list: a superseded short one, or those of an abandoned recipe.
+    """Remove shards that the manifest does not list: a short one that was replaced, or those of an abandoned recipe.
 
-    Reasons of failures go too: every shard of the dataset is finished now.
+    Records of failures are removed too, because every shard of the dataset is finished now.
     """
     listed = {Path(entry.url).stem for entry in manifest.shardlist}
     pattern = re.compile(re.escape(manifest.subspace) + r"-x\d+-[0-9a-f]{6}-\d{6}(-n\d{5})?")

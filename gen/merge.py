@@ -57,7 +57,7 @@ class Part:
         return range(self.manifest.first_row, self.manifest.first_row + self.manifest.rows)
 
     def spec(self, number: int, folder: Place) -> ShardSpec:
-        """What its shard of that number is in the whole, in that folder."""
+        """Specification of its shard `number` within the whole dataset, in the given folder."""
         index = self.rows.start // self.recipe.rows_per_shard + number
         return ShardSpec(address(folder), self.recipe, (), index, self.manifest.shardlist[number].nsamples)
 
@@ -123,7 +123,7 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
 
 
 def _differences(one: Part, other: Part) -> list[str]:
-    """In what two parts differ that must be alike."""
+    """What differs between two parts and must not."""
     named = one.recipe.differences(other.recipe)
     for name in ("photographs", "attributions", "captions"):
         if not named and getattr(one.manifest, name) != getattr(other.manifest, name):
@@ -209,7 +209,7 @@ def _index(tar: Path) -> bytes:
 
 
 def _photographs(parts: Sequence[Part]) -> HRImageSet:
-    """The photographs as the manifests tell them; of pictures passed over, the most that any part met."""
+    """The HR images that the manifests list. Skipped images are counted as in the part that skipped most."""
     manifest, skipped = parts[0].manifest, dict[str, int]()
     for part in parts:
         for reason, count in part.manifest.skipped.items():

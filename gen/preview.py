@@ -30,7 +30,7 @@ from shared.storage.atomic import write_bytes
 from shared.storage.remote import Place, folders_below, place
 
 SIDE = 256
-"""Smallest side of a picture on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""
+"""Smallest side of an image on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""
 FAMILIES = {
     "iso": "isotropic Gaussian",
     "aniso": "anisotropic Gaussian",
@@ -100,10 +100,10 @@ def _picked(dataset: Dataset, num_rows: int) -> list[tuple[Pair, list[str]]]:
 
 
 def plan_in_words(plan: Plan) -> list[str]:
-    """One line `operator: what it does` for each step that changes the picture, in the order of execution.
+    """One line `operator: what it does` for each step that changes the image, in the order of execution.
 
-    A resize is called up or down by what it does to the picture it gets, not by the name of its draw: a second resize
-    "up" starts from the LR size and may well shrink.
+    "up" or "down" says what a resize does to the image that it gets, which may differ from the name of its draw: a
+    second resize drawn as "up" starts from the LR size and may shrink the image.
     """
     lines, size = [], None
     for operator, parameters in plan.steps(0, 0):
@@ -118,7 +118,7 @@ def plan_in_words(plan: Plan) -> list[str]:
 
 
 def _resize_words(resize: Resize, size: tuple[int, int] | None) -> str:
-    """size: of the picture that comes in; None for the first resize, whose draw starts from that picture."""
+    """size: of the image before the resize; None for the first resize, which starts from the HR image."""
     target = (resize.height, resize.width)
     if target == (0, 0):
         return f"resize: to the LR size, {resize.mode}"

@@ -63,7 +63,7 @@ class Shown:
 
 
 def read_plans(dataset: Dataset, on_row: Callable[[], object] = lambda: None) -> list[Plan]:
-    """The plans of all rows in order, without reading a picture. Raises `RunError` that names what is damaged."""
+    """The plans of all rows in order, without reading an image. Raises `RunError` that names a damaged row."""
     plans = []
     for number in range(len(dataset)):
         try:

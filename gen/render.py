@@ -67,12 +67,12 @@ class RenderSettings:
     subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
     hr: str = option("photos", "HR images: folder of images or tars, pattern or url; 'photos' = scikit-image's")
     val_hr: str | None = option(None, "the same for validation; default: 1 scene in 20 of --hr, chosen by hash")
-    licence: str | None = option(None, "licence of the HR pictures; without it rows and card say 'not given'")
+    licence: str | None = option(None, "licence of the HR images; without it rows and card say 'not given'")
     sources: str | None = option(
-        None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR pictures by glob pattern"
+        None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR images by glob pattern"
     )
-    min_side: int | None = option(None, "least side of an HR picture in pixels (default: the patch)")
-    multiscale: bool = option(False, "also use reduced copies of HR pictures, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
+    min_side: int | None = option(None, "least side of an HR image in pixels (default: the patch)")
+    multiscale: bool = option(False, "also use reduced copies of HR images, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
     out: str = option("shards", "folder, or url as s3://bucket/x, that gets one dataset folder per subspace and split")
     split: Literal["train", "val"] = option("train", "which photographs to use")
     count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")

@@ -35,15 +35,15 @@ from shared.storage.remote import Place, Remote, info, read_bounded
 
 CHUNK = 1 << 20
 HEADER_BYTES = 4096
-"""Of a picture that a quick check reads: more than the headers of any codec."""
+"""Bytes of an image that a quick check reads: more than the header of any codec has."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the rows of a dataset are held against, and how closely.
+    """What the rows of a dataset are compared with.
 
     recipe: None when the manifest's cannot be read. photographs: by id. quick: structure alone, no tar is hashed and no
-    picture decoded.
+    image decoded.
     """
 
     subspace: str
@@ -79,7 +79,7 @@ class Listed:
 
 
 class Rendered(NamedTuple):
-    """A row that was rendered again: by how many levels its LR differs at most, and in which share of its values."""
+    """A row that was rendered again. levels: largest difference of its LR. share: part of the values that differ."""
 
     number: int
     name: str
@@ -192,7 +192,7 @@ def _tar_members(tar: Path) -> tuple[list[Member], str]:
 
 
 def _index_fault(path: Path, members: list[Member], limit: int) -> str:
-    """How the index differs from the tar, or nothing."""
+    """How the index differs from the tar; an empty text when it does not."""
     try:
         data = read_bounded(path, limit)
         for told, real in itertools.zip_longest(read_index(data), members):
@@ -247,7 +247,7 @@ def _members_fault(row: Sequence[Member], places: list[int], last: int, expected
 
 
 def _row_fault(tar: int, row: Sequence[Member], number: int, expected: Expected) -> str:
-    """The first thing that is wrong within a row, or nothing."""
+    """The first fault within a row; an empty text when there is none."""
     try:
         meta = _read_quickly(tar, row) if expected.quick else _decode(tar, row)[2]
     except ValueError as error:
@@ -265,7 +265,7 @@ def _row_fault(tar: int, row: Sequence[Member], number: int, expected: Expected)
 
 
 def _decode(tar: int, row: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, Row]:
-    """Raises ValueError for a picture of another codec than its name says, `RunError` for other damage."""
+    """Raises ValueError for an image of another codec than its name says, `RunError` for other damage."""
     hr, meta, lr = (os.pread(tar, member.size, member.offset) for member in row)
     pair = decode_pair(hr, meta, lr, row[0].key)
     for member, data in ((row[0], hr), (row[2], lr)):
@@ -274,7 +274,7 @@ def _decode(tar: int, row: Sequence[Member]) -> tuple[np.ndarray, np.ndarray, Ro
 
 
 def _read_quickly(tar: int, row: Sequence[Member]) -> Row:
-    """What a row says of itself, held against the headers of its pictures. Raises ValueError for what is wrong."""
+    """The json of a row, compared with the headers of its images. Raises ValueError when they differ."""
     hr, meta, lr = row
     found = Row.from_json(os.pread(tar, meta.size, meta.offset))
     for member, side in ((hr, found.patch), (lr, found.patch // found.scale)):
@@ -290,7 +290,7 @@ def _check_codec(member: Member, data: bytes) -> None:
 
 
 def _rendered_again(tar: int, row: Sequence[Member], recipe: Recipe) -> tuple[int, float]:
-    """By how many levels LR differs at most from its stored plan applied to the stored HR, and in which share."""
+    """Largest difference in levels between LR and its plan applied to HR, and the share of values that differ."""
     hr, lr, meta = _decode(tar, row)
     (again,) = degrade(recipe.backend, [hr], [Plan.from_json(meta.plan)], recipe.scale, recipe.usm)
     difference = np.abs(again.astype(np.int16) - lr)

@@ -31,7 +31,7 @@ from shared.storage.remote import Place, Remote, staging_folder
 
 T = TypeVar("T")
 READ_BYTES = 1 << 18
-"""Read back at once: what a core's cache holds."""
+"""Bytes that are read back at once: what a core's cache holds."""
 PLANS_AT_ONCE = 100
 
 
@@ -140,7 +140,7 @@ def attempt(spec: ShardSpec, on_row: Callable[[], object]) -> Outcome:
 
 
 def render_rows(spec: ShardSpec) -> Iterator[dict[str, bytes]]:
-    """The members of the shard's rows in order. Each photograph is decoded once and kept only as its crops."""
+    """The members of the shard's rows in order. Each HR image is decoded once, and only its crops are kept."""
     recipe, codec = spec.recipe, CODECS[spec.recipe.codec]
     crops = list(spec.crops())
     drawn = zip(_planned(spec, crops), cut(crops, recipe.patch), strict=True)
@@ -156,7 +156,7 @@ def render_rows(spec: ShardSpec) -> Iterator[dict[str, bytes]]:
 def _planned(spec: ShardSpec, crops: Sequence[Crop]) -> Iterator[tuple[Plan, Row]]:
     """The plan of each row, and its json but for the checksums.
 
-    Many are drawn at a time: between pictures, which leave nothing in a core's cache, one takes three times as long.
+    Many plans are drawn at a time. Between images, which evict the core's cache, drawing one takes three times as long.
     """
     recipe, box = spec.recipe, spec.recipe.box()
     size = {"height": recipe.patch, "width": recipe.patch, "scale": recipe.scale}

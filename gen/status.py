@@ -33,14 +33,14 @@ class StatusSettings:
     """What `gen.status` can be asked for."""
 
     path: str = argument("dataset folder, or a folder of datasets, or the url of either")
-    watch: bool = option(False, "show it again and again until all is rendered or Ctrl-C")
+    watch: bool = option(False, "print the progress repeatedly until all is rendered or Ctrl-C")
     json: bool = option(False, "print one line of JSON for each dataset, for other programs")
-    interval: float = option(2.0, "seconds between two looks of --watch")
+    interval: float = option(2.0, "seconds between two lines of --watch")
 
 
 @dataclass
 class DatasetProgress:
-    """How far one dataset is. Looking again costs what is new, not what is there.
+    """How far one dataset is. Polling is incremental: `look` reads only records that are new.
 
     started: time of the latest render command. done: record and time of each finished shard, by name. failed: by name.
     """

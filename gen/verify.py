@@ -1,7 +1,7 @@
 """Check datasets and test sets: hashes, structure, every row and its plan; on request, render some rows again.
 
 PATH is one dataset folder, a folder of datasets, or the url of either (of http: of one dataset). Every tar is hashed
-and every picture decoded; --quick is for structure alone: sizes, index against tar, json, plans, headers of pictures,
+and every image decoded; --quick checks the structure alone: sizes, index against tar, json, plans, headers of images,
 keys (of a url: sizes and indexes). Exit code 0: all is well, 1: something is off, 2: bad usage.
 
 Examples:
@@ -40,7 +40,7 @@ from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_bel
 from shared.text import counted, printable
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
-"""What another processor or library version may change: this many levels, in this share of the values."""
+"""Another processor or library version may change this share of the values by this many levels."""
 PARALLEL_BYTES, CHUNK_SHARDS = 200_000_000, 4
 """Datasets from this size on are checked in several processes, each taking so many shards at a time."""
 NO_MANIFEST = f"{MANIFEST} is not a manifest"
@@ -53,7 +53,7 @@ class VerifySettings:
     """What `gen.verify` can be asked for."""
 
     path: str = argument("dataset folder (one with a manifest.json), test set, folder of datasets, or a url")
-    quick: bool = option(False, "check structure alone: no tar is hashed, no picture decoded; of a url no tar is read")
+    quick: bool = option(False, "check structure alone: no tar is hashed and no image decoded; of a url no tar is read")
     rerender: int = option(0, "rows of each dataset, evenly spread, to render again from their stored plan and HR")
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes (default: all cores)")
 
@@ -274,7 +274,7 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
 
 
 def _photographs(manifest: Manifest, report: Report) -> dict[str, dict[str, int | str]]:
-    """The manifest's photographs by id, without those that are not well-formed."""
+    """The HR images that the manifest lists, by id, without those that are not well-formed."""
     kinds = {"id": str, "sha256": str, "height": int, "width": int, "licence": str}
     found = {}
     for photo in manifest.photographs:
@@ -322,7 +322,7 @@ def _note_strangers(report: Report, manifest: Manifest) -> None:
 
 
 def _judge_rendered(report: Report, manifest: Manifest, recipe: Recipe, rendered: Sequence[Rendered]) -> None:
-    """What rows say that were rendered again from their plan and their stored HR."""
+    """Report the rows that were rendered again from their plan and their stored HR."""
     rounded = []
     for row, name, levels, share in rendered:
         if levels > ROUNDING_LEVELS or share > ROUNDING_SHARE:

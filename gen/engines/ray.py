@@ -1,7 +1,7 @@
-"""Ray Core tasks, on this machine or on a cluster whose nodes share the folder of the dataset and the HR pictures.
+"""Ray Core tasks, on this machine or on a cluster whose nodes share the folder of the dataset and the HR images.
 
 It joins the cluster that `RAY_ADDRESS` names or that runs on this machine, else starts Ray here. A task whose worker or
-node dies is run again elsewhere; it returns a record of some hundred bytes, the pictures never travel.
+node dies is run again elsewhere; it returns a record of a few hundred bytes, and no image is sent.
 """
 
 import os

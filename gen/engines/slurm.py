@@ -35,7 +35,7 @@ FOLDER = ".slurm"
 
 
 def run(specs: Sequence[ShardSpec], workers: int, on_rows: Callable[[int], object]) -> Iterator[Outcome]:
-    """Hand the shards to an array of `workers` elements, without those that a queued array has already.
+    """Submit the shards as an array of `workers` elements, without those that a queued array has already.
 
     Raises `RunError` when Slurm refuses the job.
     """
@@ -55,12 +55,14 @@ def _home(folder: Place) -> Path:
 
 
 def _submit(home: Path, specs: Sequence[ShardSpec], elements: int) -> str:
-    """Write the job and submit it; what the shards wait for now."""
+    """Write the job and submit it. Returns what the shards wait for now."""
     todo = write_todo(specs)
     folder = home / hashlib.sha256(todo).hexdigest()[:12]
     script = folder / "array.sh"
     text = array_script(folder, elements)
     write_bytes(folder / "todo.jsonl", todo)
+    if any(spec.folder != str(place(spec.folder)) for spec in specs[:1]):  # there is a password in the url
+        (folder / "todo.jsonl").chmod(0o600)
     write_text(script, text)
     if not shutil.which("sbatch"):
         return f"you: there is no sbatch here, so run `sbatch {shlex.quote(str(script))}` where there is"

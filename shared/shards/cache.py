@@ -1,8 +1,8 @@
 """Shards from a url, kept on a disk of the node: fetched once for all its processes, verified, oldest dropped first.
 
-A run visits every row of a shard while its window lasts, so a shard is fetched whole: one request, and one hash that
-vouches for every byte. It is kept under its sha256, so equal shards of any dataset are one file, and a changed one is
-another. Its index is made anew from the verified tar: there is nothing else to be believed.
+A run reads every row of a shard within its window, so a shard is fetched whole: with one request, and one hash that
+covers every byte. It is stored under its SHA-256, so equal shards of any dataset are one file, and a changed shard is
+another file. Its index is written from the verified tar, so that nothing unverified is used.
 """
 
 import fcntl
@@ -253,8 +253,8 @@ class ShardRequest(NamedTuple):
 class Prefetch:
     """Fetches the shards of an interval in the order of their first use, as far ahead as the cache has room.
 
-    Those in use are touched before each download, so that none of them makes room. What cannot be had is left to
-    whoever reads it, who knows what that means.
+    Shards in use are touched before each download, so that they are not dropped. Errors are ignored here: the reader
+    of a shard meets them again and handles them.
     """
 
     def __init__(self, cache: ShardCache, wanted: Sequence[ShardRequest], step: int, threads: int = 4) -> None:

@@ -1,7 +1,7 @@
-"""Datasets behind a url: what `pathlib.Path` does for a folder, for all that fsspec opens (s3, gs, http, memory, ...).
+"""Datasets behind a url: the methods of `pathlib.Path` for all that fsspec opens (s3, gs, http, memory, ...).
 
-An object appears whole or not at all, as a file does that is renamed into place; there are no locks and no renames.
-Whatever a store's library raises leaves here as an OSError.
+An object appears whole or not at all, like a file that is renamed into place. Stores have neither locks nor renames.
+All errors of a store's library become OSError.
 """
 
 import errno
@@ -334,13 +334,13 @@ def read_bounded(file: Place, limit: int) -> bytes:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a store that fails now and then is asked, and how long is waited before each further attempt."""
+    """How often a failing request is repeated, and how many seconds pass before each further attempt."""
 
     delays_seconds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
     sleep: Callable[[float], None] = time.sleep
 
     def __call__(self, action: Callable[[], T]) -> T:
-        """What the action gives. Raises its last OSError, at once if no waiting mends it: absent, forbidden, full."""
+        """Result of the action. Raises its last OSError, or at once one that waiting cannot mend, such as 404."""
         for delay in self.delays_seconds:
             try:
                 return action()
@@ -391,7 +391,7 @@ def _file_system(protocol: str, url: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _timeouts() -> Any:
-    """A server may be slow for as long as it likes, but not silent."""
+    """Limits for silence; a slow server has as long as it needs."""
     from aiohttp import ClientTimeout
 
     return ClientTimeout(total=None, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)

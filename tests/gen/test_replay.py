@@ -25,10 +25,11 @@ def test_a_part_and_a_space_from_a_file_are_rendered_again(hr, contents, tmp_pat
 
     gen.space.main(["paper"])
     text = capsys.readouterr().out
-    (tmp_path / "my.yaml").write_text(text.replace("low: 0.15", "low: 0.2").replace("[0.15,", "[0.2,"))
+    (tmp_path / "my.yaml").write_text(text.replace("sigma: [1.6, 3.0]", "sigma: [1.7, 3.0]"))
     options = ["--hr", str(hr), "--patch", "76", "--rows-per-shard", "2", "--workers", "1"]
     mine = ["--space", str(tmp_path / "my.yaml"), "--subspace", "noise", "--rows", "4:7"]
     assert gen.render.main([*options, *mine, "--out", str(tmp_path / "first")]) == 0
+    assert "space: file-" in (tmp_path / "first" / "noise" / "config.yaml").read_text()
     (tmp_path / "my.yaml").unlink()
     config = str(tmp_path / "first" / "noise" / "config.yaml")
     assert gen.render.main(["--hr", str(hr), "--workers", "1", "--config", config, "--out", str(tmp_path / "b")]) == 0
