@@ -68,7 +68,7 @@ def test_records_of_earlier_versions_are_read() -> None:
     for name in ("steps", "delivered"):
         del line[name]
     assert IntervalLog.from_json(line, batch_size=4).record == replace(RECORD, steps=5, delivered=[0, 0])
-    with pytest.raises(KeyError, match="sources"):
+    with pytest.raises(ValueError, match="sources"):
         IntervalLog.from_json({name: value for name, value in line.items() if name != "sources"}, batch_size=4)
 
 
