@@ -2,6 +2,7 @@
 
 import bisect
 import os
+import resource
 import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -154,8 +155,8 @@ class ShardFile:
 
 OpenShard = Callable[[Place, ShardEntry], ShardFile]
 """Opens a shard by its place and its entry in the manifest. Raises `LostRowError` when that cannot be."""
-OPEN_SHARDS = 64
-"""Shards of a dataset that are open at a time, which bounds open files and the memory of indexes."""
+OPEN_SHARDS = min(64, max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+"""Shards of a dataset that are open at a time: bounded for the memory of their indexes, and by `ulimit -n`."""
 
 
 def open_in_place(tar: Place, entry: ShardEntry) -> ShardFile:

@@ -340,3 +340,15 @@ def test_any_name_can_be_printed_in_a_narrow_locale(picture, tmp_path):
     ended = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert rb"\u2603o/noise-val: 1 rows in 1 shards" in ended.stdout
+
+
+def test_few_open_files_are_enough(hr, tmp_path):
+    options = ["--subspace", "noise", "--hr", str(hr), "--patch", "76", "--count", "70", "--rows-per-shard", "1"]
+    for words in (
+        ["gen.render", *options, "--out", str(tmp_path), "--workers", "1"],
+        ["gen.preview", str(tmp_path / "noise"), "--out", str(tmp_path / "page.html")],
+        ["gen.verify", str(tmp_path), "--workers", "1"],
+    ):
+        line = ["/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", *words]
+        ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
