@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from scripts.reproduce.fine_tunes import FineTunes, errors_db
 from scripts.reproduce.frozen import OPERATORS, evenly_spaced, moved, span
 from scripts.reproduce.lab import Lab
-from shared.degradation.partition import get_subspace
 from shared.degradation.plan import sample_plan
-from shared.degradation.presets import get_space
 from shared.degradation.space_file import find_space
 from train.evaluation.summaries import markdown
 
@@ -69,9 +67,8 @@ def along(lab: Lab, operator: str) -> OperatorGains:
 
 def pattern_gaps(lab: Lab) -> list[float]:
     """PSNR(network of one pattern) - PSNR(network of all), dB, on each pattern."""
-    box, patch = get_subspace(get_space(WHOLE), "full", "full"), lab.scale.train_patch
-    rows = range(lab.scale.patterns)
-    plans = [sample_plan(box, seed=0, split="fig1", row=row, height=patch, width=patch) for row in rows]
+    patch, rows = lab.scale.train_patch, range(lab.scale.patterns)
+    plans = [sample_plan(WHOLE, "full", 0, row, height=patch, width=patch, split="fig1") for row in rows]
     trials = FineTunes(lab, "pattern", plans, lab.initial())
     return (trials.gains_db() - trials.joint_gains_db()).mean(axis=1).tolist()
 
