@@ -169,7 +169,10 @@ def test_a_run_from_a_pack_is_the_run_from_its_folder(
         ({"interval_steps": 15}, "interval_steps = 5, this run has 15"),
         ({"iterations": 20}, "ends at step 15, this run at 20"),
         ({"mode": "references"}, "is a pack: --mode references needs a folder"),
-        ({"references": "none.json"}, "no reference pack none.json"),
+        (
+            {"references": "none.json"},
+            "no references in none.json: name a run folder, the folder of the references or a pack",
+        ),
     ],
 )
 def test_a_pack_that_does_not_fit_is_refused_by_name(
