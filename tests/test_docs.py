@@ -156,9 +156,8 @@ def test_commands_of_pages_are_understood(page, monkeypatch):
 def test_examples_of_help_are_understood(verb, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, _, examples = (import_module(COMMANDS[verb][0]).__doc__ or "").partition("\nExamples:\n")
-    assert examples
+    assert examples.startswith(f"realsr {verb}")
     for words in map(shlex.split, examples.strip().splitlines()):
-        assert words[:2] == ["realsr", verb]
         with monkeypatch.context() as patch:
             understand(words, True, patch)
 

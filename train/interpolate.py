@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, require, run_command
 
@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     files = [Path(settings.a), Path(settings.b)]
     import_module("train.record.interpolation").interpolate(*files, settings.alpha, Path(settings.out))
     print(f"{settings.out}: {1 - settings.alpha:g} of {settings.a} and {settings.alpha:g} of {settings.b}")
+    print(next_step("upscale", "photos", "large", "--checkpoint", settings.out))
     return 0
 
 
