@@ -185,7 +185,7 @@ def main(argv: list[str]) -> int:
         if dataset.manifest.split == "train":
             layout = FORMATS[settings.format]
             written = write_configs(out / name, dataset.manifest, layout.hr, layout.lr)
-            print(f"{out / name}: configurations {', '.join(written)}")
+            print(f"{out / name}: configurations {', '.join(written)}; give one of them to your trainer")
     return 0
 
 

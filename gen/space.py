@@ -1,7 +1,7 @@
 """Print the numbers of a degradation space as YAML, or draw what it does.
 
 SPACE is a name or a YAML file: our own printout, or an option file such as Real-ESRGAN's. The printout can be edited
-and used: `python -m gen.space paper > my.yaml`, then `python -m gen.render --space my.yaml`. With --draw N a picture is
+and used: `realsr space paper > my.yaml`, then `realsr render --space my.yaml`. With --draw N a picture is
 written instead, with histograms of N plans and examples of one HR image.
 
 Examples:

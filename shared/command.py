@@ -27,6 +27,11 @@ COMMANDS = {
 }
 """Module and one-line description of each verb. Modules are imported by name, since the library may not import them."""
 
+FIRST_STEPS = """`realsr VERB --help` describes a verb and has examples. To begin, without any download:
+
+  realsr render --subspace noise --count 100
+  realsr preview shards/noise --out sheet.html"""
+
 
 def spelling(verb: str) -> str:
     """A verb as usage lines and hints spell it: `realsr render`, or `python -m gen.render` when that was typed."""
@@ -35,9 +40,14 @@ def spelling(verb: str) -> str:
     return f"python -m {COMMANDS[verb][0].removesuffix('.__main__')}" if is_module else f"realsr {verb}"
 
 
+def typed(verb: str, *words: object) -> str:
+    """A command line of ours as it can be typed; passwords in urls are left to the reader."""
+    return f"{spelling(verb)} {without_password(shlex.join(map(str, words)))}"
+
+
 def next_step(verb: str, *words: object) -> str:
-    """The line that ends a command: what to run next, as it can be typed; passwords in urls are left to the reader."""
-    return f"next: {spelling(verb)} {without_password(shlex.join(map(str, words)))}"
+    """The line that ends a command: what to run next."""
+    return f"next: {typed(verb, *words)}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
         lines = [f"  {name:<14}{text}" for name, (_, text) in COMMANDS.items()]
-        print("usage: realsr VERB [options]\n\n" + "\n".join(lines) + "\n\n`realsr VERB --help` describes a verb.")
+        print("\n".join(["usage: realsr VERB [options]", "", *lines, "", FIRST_STEPS]))
         return 0
     if verb not in COMMANDS:
         print(f"error: unknown verb {verb!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)

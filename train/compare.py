@@ -1,8 +1,8 @@
 """Compare evaluations image by image: mean differences with intervals, tests, and a sheet of the largest differences.
 
-Give folders that python -m train.evaluate has written, as NAME=PATH or PATH; all are compared with the first. A
+Give folders that `realsr evaluate` has written, as NAME=PATH or PATH; all are compared with the first. A
 difference is paired: same image, same HR. Its interval is a 95 % bootstrap over images, photographs as clusters, its p
-that of Wilcoxon's signed-rank test, of that line alone: of twenty lines without a difference one has p below .05.
+that of Wilcoxon's signed-rank test, of that line alone: of twenty lines without a difference one has p below 0.05.
 Training noise, the spread over seeds, is in neither.
 
 Examples:

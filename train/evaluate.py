@@ -4,7 +4,7 @@ A system is a checkpoint (--checkpoint: a run folder, one of its checkpoint fold
 official keys, or the word bicubic) or the pictures that another program has made (--results). Test sets: NAME=PATH of a
 dataset folder of gen.render, a set of gen.testset, RealSR V3, DRealSR, crops, paired folders (LR_FOLDER,HR_FOLDER) or a
 plain folder of LR pictures, which only gives outputs. Running the same command again goes on where it stopped; compare
-evaluations with python -m train.compare.
+evaluations with `realsr compare`.
 
 Examples:
 realsr evaluate --checkpoint runs/default --testset RealSR=RealSR_V3 --out ev/ours

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..command import typed
 from ..degradation.definition import space_of
 from ..degradation.partition import get_subspace, partition
 from ..errors import RunError, UsageError
@@ -23,8 +24,8 @@ RECIPE = {"patch": int, "scale": int, "seed": int, "usm": bool, "space": str, "p
 """Entries of a dataset's recipe that training needs, and their types."""
 CACHE_BYTES = 64 * 10**9
 """Size limit of a loader's cache of shards, where only its folder is given."""
-RENDER = "python -m gen.render --subspace all"
-RENDER_VAL = f"{RENDER} --split val"
+ALL = ("--subspace", "all")
+VAL = ("--split", "val")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Task:
     def val_manifest(self) -> Manifest:
         """The manifest of the validation set. Raises `RunError` when there is none."""
         if self.validation is None:
-            raise RunError(f"task {self.name} has no validation set: render one with {RENDER_VAL}")
+            raise RunError(f"task {self.name} has no validation set: render one with {typed('render', *ALL, *VAL)}")
         return self.validation
 
     def val_rows(self) -> Dataset:
@@ -140,8 +141,8 @@ def find_tasks(
         if validation and name not in val:
             folder = shards / dataset_name(name, "val")
             raise RunError(
-                f"no validation set {folder}: render it with python -m gen.render --subspace {name} --split val "
-                f"--out {shards}, and --hr and the rest as for the shards"
+                f"no validation set {folder}: render it with "
+                f"{typed('render', '--subspace', name, *VAL, '--out', shards)}, and --hr and the rest as for the shards"
             )
     patches = {train[name][1].recipe["patch"] for name in chosen if name in train}
     if patch and patches - {patch}:
@@ -158,7 +159,8 @@ def _no_tasks(shards: Place, on_the_fly: bool) -> UsageError | RunError:
     """The error for a place that holds no dataset to train on."""
     if isinstance(shards, Path) and (shards / MANIFEST).is_file():
         return UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
-    needed, commands = ("validation sets", RENDER_VAL) if on_the_fly else ("shards", f"{RENDER} && {RENDER_VAL}")
+    val = typed("render", *ALL, *VAL)
+    needed, commands = ("validation sets", val) if on_the_fly else ("shards", f"{typed('render', *ALL)} && {val}")
     hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
     return RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
 

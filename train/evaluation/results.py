@@ -47,7 +47,7 @@ def begin(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
 def read_config(out: Path) -> dict[str, Any]:
     """How an evaluation was made, as `begin` wrote it. Raises `UsageError` when the folder holds none."""
     if not (out / CONFIG).is_file():
-        raise UsageError(f"{out} is no evaluation: make one with python -m train.evaluate --out {out}")
+        raise UsageError(f"{out} is no evaluation: make one with realsr evaluate --out {out}")
     try:
         config = read_json(out / CONFIG)
         sets = config["testsets"]
