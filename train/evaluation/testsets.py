@@ -22,7 +22,6 @@ import numpy as np
 
 from shared.errors import RunError, UsageError
 from shared.images import decode
-from shared.photos.examine import examine_file
 from shared.photos.files import SUFFIXES
 from shared.records import canonical_json
 from shared.shards.manifest import MANIFEST
@@ -243,6 +242,8 @@ def _refuse_doubles(names: list[str], folder: Path) -> None:
 
 def _examine(files: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[str]]:
     """Height and width of the images that can serve, and what is wrong with the others: one odd file stops no set."""
+    from shared.photos.examine import examine_file  # here: wrong usage is answered before OpenCV is loaded
+
     sizes, unusable = {}, []
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow speaks through them
