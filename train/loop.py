@@ -21,8 +21,6 @@ from shared.degradation.gpu_canvas import to_device
 from shared.errors import RunError
 from shared.mixing.loader import Batch, MixingLoader
 from shared.mixing.pool import HRPool
-from shared.mixing.rows import DatasetVersion
-from shared.mixing.state import FORMAT as LOADER_FORMAT
 from shared.mixing.tasks import Task
 from shared.rebalance.estimator import Memory, estimate
 from shared.rebalance.measurements import Measurements
@@ -42,8 +40,9 @@ from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, let_stop_requests_pass, shortages_named
 from train.record.checkpoint import keep_best, load_optimizers
 from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
+from train.record.loading import begun_datasets, keep_loader_state, loader_options, loader_state
 from train.record.references import save_trace
-from train.record.resume import FILE, HR, require_resumable, require_same_contents
+from train.record.resume import require_resumable, require_same_contents
 from train.record.run_log import RunLog, is_finished
 from train.record.state import State, latest_checkpoint, load_state
 from train.settings import TrainSettings
@@ -91,17 +90,27 @@ class Run:
         self.checkpoint = latest_checkpoint(spec.folder)
         self.state = load_state(self.checkpoint) if self.checkpoint else State(0, [0] * len(self.tasks))
         spec.policy.memory = self.state.memory.setdefault("policy", {})
-        self._adopt_datasets()
+        begun = begun_datasets(self.state, spec.tasks, frozen, spec.folder)
+        self.state.datasets = {**spec.contents, **begun}
 
         self.learner = Learner(spec.network, self.settings, spec.initial, self.checkpoint, accelerator.device)
         self.learner.prepare(accelerator.prepare, accelerator.scaler)
         if self.checkpoint and accelerator.scaler:
             accelerator.scaler.load_state_dict(load_optimizers(self.checkpoint)["scaler"])
 
-        self.loader = make_loader(self.tasks, self.settings, accelerator, spec.pool)
+        self.loader = MixingLoader(
+            self.settings.shards,
+            tasks=self.tasks,
+            hr=spec.pool,
+            rank=accelerator.process_index,
+            num_ranks=accelerator.num_processes,
+            gather=lambda value: gather_object([value]),
+            worker_init=let_stop_requests_pass,
+            **loader_options(self.settings, accelerator.device),
+        )
         self.log = self._open_log()
         if self.checkpoint:
-            self.loader.load_state_dict(self._loader_state())
+            self.loader.load_state_dict(loader_state(self.state, self.log, self.settings, self.loader.tasks))
         self.val = [task.val_rows() for task in spec.tasks]
         self.photographs = photographs_of(self.val[0])
         self.others = [(task, rows) for task in spec.others if self._is_paired(rows := task.val_rows())]
@@ -120,48 +129,9 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.checkpoint}/state.json holds no state of this run: {error}") from error
 
-    def _adopt_datasets(self) -> None:
-        """Rows must not change under a run: ordinals would mean other samples. Shards alone may grow."""
-        now = {f"{task.name}/val": task.val_manifest.identity() for task in self.spec.tasks}
-        now |= {f"{task.name}/plan": task.identity() for task in self.tasks[len(self.spec.tasks) :]}
-        stored = {f"{task.name}/train": task.train_manifest for task in self.spec.tasks if task.train_manifest}
-        begun = self.state.datasets or {**now, **{name: manifest.identity() for name, manifest in stored.items()}}
-        names = begun.keys() | now.keys() | stored.keys()
-        for name in sorted(name for name in names if not name.startswith(FILE)):
-            found = stored[name].identity() if name in stored else now.get(name)
-            known = self.state.feed.get("generations", {}).get(name.removesuffix("/train"))
-            if name in stored and name in begun and known:
-                last = DatasetVersion(**known[-1])
-                if last.is_current(stored[name]) or last.has_grown_to(stored[name]):
-                    continue
-                found = None  # also where it is again as it was before it grew
-            if found is None or begun.get(name) != found:
-                change = "has changed" if name in begun else "was added"
-                raise RunError(f"dataset {name} {change} since {self.spec.folder} was begun: use another --run")
-        self.state.datasets = {**self.spec.contents, **begun}
-
     def _is_paired(self, rows: Dataset) -> bool:
         """Whether a validation set shows the same crops of the same HR images as the run's own."""
         return len(rows) == len(self.photographs) and photographs_of(rows) == self.photographs
-
-    def _loader_state(self) -> dict[str, Any]:
-        """The loader's part of a state."""
-        state, steps = self.state, self.settings.interval_steps
-        record = self.log.record.to_json() if self.log and self.log.record else None
-        return {
-            "format": LOADER_FORMAT,
-            "seed": self.settings.seed,
-            "batch_size": self.settings.batch_size,
-            "tasks": list(self.loader.tasks),
-            "interval": state.step // steps,
-            "step": state.step % steps,
-            "consumed": dict(zip(self.loader.tasks, state.consumed, strict=True)),
-            "read": state.feed.get("read", {}),
-            "generations": state.feed.get("generations", {}),
-            "lost": state.feed.get("lost", {}),
-            "hr": state.datasets.get(HR),
-            "record": record,
-        }
 
     @property
     def step(self) -> int:
@@ -369,9 +339,7 @@ class Run:
         """Write a checkpoint."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            loader = self.loader.state_dict()
-            self.state.consumed = list(loader["consumed"].values())
-            self.state.feed = {name: loader[name] for name in ("read", "generations", "lost")}
+            keep_loader_state(self.state, self.loader.state_dict())
             self.state.record = replace(self.log, record=self.loader.record).to_json() if self.log else None
             scaler = self.accelerator.scaler
             self.learner.save(self.spec.folder, self.state, scaler.state_dict() if scaler else None)
@@ -419,31 +387,6 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
             run.close()
         accelerator.wait_for_everyone()
     accelerator.free_memory()
-
-
-def make_loader(
-    tasks: Sequence[Task], settings: TrainSettings, accelerator: Accelerator, pool: HRPool | None
-) -> MixingLoader:
-    """The loader of a run."""
-    return MixingLoader(
-        settings.shards,
-        settings.batch_size,
-        tasks=tasks,
-        seed=settings.seed,
-        workers=settings.workers,
-        source=settings.source,
-        hr=pool,
-        flip=settings.flip,
-        max_repeats=settings.max_repeats,
-        max_damage=settings.max_damage,
-        window_shards=settings.window_shards,
-        device=accelerator.device,
-        pin_memory=accelerator.device.type == "cuda",
-        rank=accelerator.process_index,
-        num_ranks=accelerator.num_processes,
-        gather=lambda value: gather_object([value]),
-        worker_init=let_stop_requests_pass,
-    )
 
 
 @contextmanager

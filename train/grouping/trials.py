@@ -30,6 +30,7 @@ from train.optimisation import step
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
+from train.record.loading import loader_options
 from train.settings import ScheduleSettings, TrainSettings
 
 AVERAGED_STEPS = 10
@@ -84,22 +85,8 @@ class Trials:
         self.spec, self.initial, self.accelerator = spec, initial, accelerator
         self.plans = [*plans] if plans else draw_tasks(boxes, settings.seed, settings.grouping.plans)
         self._offset, self._tasks = len(boxes), [*boxes, *self.plans]
-        self.loader = MixingLoader(
-            settings.shards,
-            settings.batch_size,
-            tasks=self._tasks,
-            seed=settings.seed,
-            workers=settings.workers,
-            source=settings.source,
-            hr=pool,
-            flip=settings.flip,
-            max_damage=settings.max_damage,
-            window_shards=settings.window_shards,
-            device=accelerator.device,
-            pin_memory=accelerator.device.type == "cuda",
-            rank=0,
-            num_ranks=1,
-        )
+        options = loader_options(settings, accelerator.device)
+        self.loader = MixingLoader(settings.shards, tasks=self._tasks, hr=pool, rank=0, num_ranks=1, **options)
         self._untrained = self.loader.state_dict()
         rows = boxes[0].val_rows()
         self._crops = [rows.hr(number) for number in range(len(rows))][: settings.grouping.images or None]
