@@ -108,7 +108,7 @@ def module_of(words: list[str]) -> tuple[str, list[str]] | None:
         if word.endswith(".sh") or word == ".ci/run":
             assert (ROOT / word).is_file()
             return None
-        if word.endswith(".py") and words[0] == "torchrun":
+        if word.endswith(".py") and words[0] in ("python", "torchrun") and not (ROOT / word).exists():
             return None  # a file that the page tells its reader to write
     raise ValueError(f"which command is this? {shlex.join(words)}")
 
@@ -170,6 +170,16 @@ def test_links_lead_somewhere(page):
         if anchor:
             titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles], target
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", ["render", "train", "cluster", "reproduce"])
+def test_a_page_begins_with_a_command(name):
+    page = ROOT / "docs" / f"{name}.md"
+    assert re.match(r"# [^\n]+\n\n```\n\w", page.read_text())
 
 
 def test_the_sixty_seconds_of_the_readme(tmp_path):
