@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 
 from gen.dataset import PLAN, DatasetPlan
 from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
-from shared.command import spelling
+from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
@@ -176,7 +176,10 @@ def main(argv: list[str]) -> int:
                 break
     except KeyboardInterrupt:
         print()
-    return 0 if all(progress.committed for progress in datasets) else 1
+    complete = all(progress.committed for progress in datasets)
+    if not settings.json:
+        print(next_step("verify", settings.path) if complete else "next: run the command that renders it again")
+    return 0 if complete else 1
 
 
 def find_progress(path: Place) -> list[DatasetProgress]:

@@ -19,7 +19,12 @@ from shared.shards.manifest import MANIFEST, load_manifest
 def status(capsys, *options) -> tuple[int, list[str]]:
     capsys.readouterr()
     code = gen.status.main([str(option) for option in options])
-    return code, capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    if "--json" not in options:
+        assert lines.pop() == (
+            f"next: realsr verify {options[0]}" if code == 0 else "next: run the command that renders it again"
+        )
+    return code, lines
 
 
 def specs_of(dataset):
