@@ -339,7 +339,7 @@ def test_any_name_can_be_printed_in_a_narrow_locale(picture, tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     ended = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert rb"\u2603o/noise-val: 1 rows in 1 shards" in ended.stdout
+    assert rb"\u2603o/noise-val: 1 row in 1 shard" in ended.stdout
 
 
 def test_few_open_files_are_enough(hr, tmp_path):
