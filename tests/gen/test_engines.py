@@ -306,7 +306,7 @@ def test_a_dry_run_says_what_it_takes_with_any_engine(engine, hr, tmp_path, caps
     monkeypatch.setattr(gen.render, "_num_cores", lambda: 2)
     options = ["--count", "1000000", "--patch", "76", "--subspace", "noise", "--engine", engine, "--workers", "100"]
     assert gen.render.main(["--hr", str(hr), "--out", str(tmp_path / "out"), *options, "--dry-run"]) == 0
-    said = capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr().out.splitlines()[-2]
     assert said.startswith("to render: 1000000 rows in 2000 shards, about 120 GB, 2.5 core hours; ")
     # 2000 shards of 4.5 s: 1000 turns of 2 cores, 20 turns of 100
     wall = "75 min" if engine == "local" else "90 s"

@@ -146,8 +146,8 @@ def named_path(text: str) -> tuple[str, Path]:
 
 def _open(text: str) -> Iterator[TestSet]:
     name, path = named_path(text)
-    if not name or "/" in name:
-        raise UsageError(f"test set {text!r}: a name must not be empty or hold a slash")
+    if not name:
+        raise UsageError(f"test set {text!r}: a name must not be empty")
     if "," in str(path) and not path.exists():
         lr, hr = (Path(part) for part in str(path).split(",", 1))
         yield _paired(name, _pictures(lr), _pictures(hr))
