@@ -1,7 +1,6 @@
 """What `--help` shows: a screen of what people use, everything on request, and no types of Python."""
 
 import re
-import shutil
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import ClassVar, Literal
@@ -73,7 +72,7 @@ def test_what_a_command_does_not_take_is_not_shown():
 
 
 def printed(arguments: list[str], monkeypatch, capsys) -> str:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: shutil.os.terminal_size((80, 24)))
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 0
