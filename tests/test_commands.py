@@ -90,7 +90,7 @@ def test_wrong_usage_is_answered_before_heavy_libraries_are_loaded(verb, argumen
 @pytest.mark.parametrize("verb", COMMANDS.keys())
 def test_usage_names_the_command_as_it_was_typed(verb, monkeypatch, capsys):
     for program, name in (
-        (ROOT / COMMANDS[verb][0].replace(".", "/"), f"python -m {COMMANDS[verb][0]}"),
+        (ROOT / COMMANDS[verb][0].replace(".", "/"), f"python -m {COMMANDS[verb][0].removesuffix('.__main__')}"),
         ("realsr", f"realsr {verb}"),
     ):
         monkeypatch.setattr(sys, "argv", [str(program), verb, "--help"])
