@@ -36,7 +36,7 @@ class GrowthWatch:
         except (RunError, OSError):
             return None
         self._seen[task.name] = found
-        if not last.has_grown_to(manifest) and not last.is_current(manifest):
+        if not last.continues_as(manifest):
             raise RunError(
                 f"dataset {task.name}/train has changed since training began, and not only grown: restore it, or begin "
                 "anew (a run of the trainer: under another --run)"
@@ -55,11 +55,7 @@ def require_unchanged(tasks: Sequence[Task], state: LoaderState) -> None:
         manifest, versions = task.train_manifest, state.versions.get(task.name)
         if not manifest and not versions:
             continue
-        if (
-            not manifest
-            or not versions
-            or not (versions[-1].is_current(manifest) or versions[-1].has_grown_to(manifest))
-        ):
+        if not manifest or not versions or not versions[-1].continues_as(manifest):
             raise RunError(
                 f"dataset {task.name}/train has changed since the state was saved: restore it, or begin anew"
             )

@@ -88,6 +88,10 @@ class DatasetVersion:
         same = manifest.digest == self.digest and manifest.identity(self.shards) == self.full
         return same and manifest.rows > self.rows
 
+    def continues_as(self, manifest: Manifest) -> bool:
+        """Whether the dataset holds these rows still, perhaps with more after them."""
+        return self.is_current(manifest) or self.has_grown_to(manifest)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for the state."""
         return asdict(self)

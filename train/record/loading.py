@@ -66,8 +66,7 @@ def begun_datasets(state: State, tasks: Sequence[Task], plans: Sequence[Task], f
         found = stored[name].identity() if name in stored else now.get(name)
         known = state.feed.get("generations", {}).get(name.removesuffix("/train"))
         if name in stored and name in begun and known:
-            last = DatasetVersion(**known[-1])
-            if last.is_current(stored[name]) or last.has_grown_to(stored[name]):
+            if DatasetVersion(**known[-1]).continues_as(stored[name]):
                 continue
             found = None  # also where it is again as it was before it grew
         if found is None or begun.get(name) != found:
