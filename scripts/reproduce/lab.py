@@ -120,7 +120,7 @@ class Lab:
     def crop_testsets(self) -> dict[str, str]:
         """A test set for each of the four tasks, of crops that set no weight; see `tested_on`."""
         scale, folder = self.scale, self._shards_folder("2x2", "test")
-        self._render(folder, "2x2", "val", scale.val_rows, scale.val_patch, test=True)
+        self._render(folder, "2x2", "val", scale.test_rows, scale.val_patch, test=True)
         return {box.name: str(folder / f"{box.name}-val") for box in self.tasks()}
 
     def whole_images(self, title: str) -> dict[str, str]:
