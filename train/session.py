@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 
 from shared.command import next_step
 from shared.errors import UsageError
@@ -86,6 +87,7 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     if settings.precision == "tf32" and not torch.cuda.is_available():
         raise UsageError("precision is tf32: CUDA has this arithmetic alone; take fp32")
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # older versions need it
+    AcceleratorState._reset_state()  # a process may train again with another precision; Accelerate keeps the first one
     os.environ.pop(PARTS, None)  # Accelerate would divide the losses by it; `--accumulate` does that
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),

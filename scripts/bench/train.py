@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -146,7 +145,6 @@ class _Clock:
 
 
 def _ours(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Turn:
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision, unless it forgets
     launcher, interrupt = make_accelerator(settings), Interrupt()
     clock = _Clock(launcher.device)
     weights = spec.build().state_dict()

@@ -79,14 +79,19 @@ def server() -> Iterator[Store]:
 
 
 @pytest.fixture
-def store(server, tmp_path, monkeypatch) -> Store:
+def store(server, staging, monkeypatch) -> Store:
     """The server, kind again, and a staging folder of the test's own."""
     server.puts.clear()
     server.refuse = lambda path: False
-    (tmp_path / "staging").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "staging"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "staging"))
+    monkeypatch.setattr("tempfile.tempdir", str(staging))
+    monkeypatch.setenv("TMPDIR", str(staging))
     return server
+
+
+@pytest.fixture
+def staging(tmp_path_factory) -> Path:
+    """A folder for temporary files whose path is short enough for the socket of the fork server."""
+    return tmp_path_factory.mktemp("s")
 
 
 @pytest.fixture
@@ -115,14 +120,14 @@ def local_contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
 
 
-def test_a_dataset_in_a_bucket_is_byte_for_byte_the_one_on_a_disk(store, url, render_to, rendered, tmp_path):
+def test_a_dataset_in_a_bucket_is_byte_for_byte_the_one_on_a_disk(store, url, render_to, rendered, staging):
     folder = render_to(url)
     assert contents_of(folder) == local_contents(rendered)
     names = [path.rpartition("/")[2] for path in store.puts]
     assert names[-5:] == ["config.yaml", "README.md", MANIFEST, "SHA256SUMS", "README.md"]
     endings = [name.rpartition(".")[2] for name in names[1:-5]]
     assert endings == ["tar", "idx", "json"] * 3  # each shard whole before the next, its record last
-    assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert [path for path in staging.rglob("*") if path.is_file() and path.name != ".lock"] == []
 
 
 @pytest.mark.parametrize("pattern", ["", "/*.tar"], ids=["folder", "pattern"])

@@ -27,7 +27,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[list[str], Pa
         assert text in recipe
         recipe = recipe.replace(text, smaller)
     (tmp_path / "tiny.yaml").write_text(recipe)
-    sizes = {"train_rows": 8, "val_rows": 4, "test_rows": 4, "train_patch": 76, "val_patch": 76, "configurations": 2, "values": 6}
+    sizes = {
+        "train_rows": 8,
+        "val_rows": 4,
+        "test_rows": 4,
+        "train_patch": 76,
+        "val_patch": 76,
+        "configurations": 2,
+        "values": 6,
+    }
     sizes |= {"plans": 4, "random_tasks": 4, "patterns": 2, "fine_tune_steps": 2}
     grouping = ("--grouping.steps", "2", "--grouping.images", "1", "--grouping.thresholds_db", "[10.0, -10.0]")
     scale = replace(

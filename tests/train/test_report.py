@@ -60,7 +60,12 @@ def make_run(shards: Path, tmp_path: Path) -> MakeRun:
     """A run of two intervals as its folder tells it, with invented figures."""
 
     def make(
-        name: str, gain_db: float = 0.0, references: bool = True, policy: str = "rebalance", seed: int = 0
+        name: str,
+        gain_db: float = 0.0,
+        references: bool = True,
+        policy: str = "rebalance",
+        seed: int = 0,
+        ema_warmup: bool = True,
     ) -> Path:
         folder, rng = tmp_path / name, np.random.default_rng(0)
         settings = TrainSettings(
@@ -72,6 +77,7 @@ def make_run(shards: Path, tmp_path: Path) -> MakeRun:
             interval_steps=10,
             batch_size=4,
             seed=seed,
+            ema_warmup=ema_warmup,
         )
         settings.save(folder)
         log, steps = JsonLines(folder / "intervals.jsonl"), JsonLines(folder / "metrics.jsonl")
@@ -268,10 +274,11 @@ def test_axes_show_a_least_span_so_that_noise_stays_small(make_run):
 
 
 def test_averaged_weights_that_have_seen_less_than_half_of_the_training_are_marked(make_run):
-    folder = make_run("one")
+    folder = make_run("one", ema_warmup=False)
     run = read_run(folder, "one")
     assert half_averaged_step({"ema": 0.999}) == 693  # 0.999**693 = 0.4999
     assert half_averaged_step({"ema": 0.0}) == 1
+    assert half_averaged_step({"ema": 0.999, "ema_warmup": True}) == 1
     (span,) = plots.psnr(run).axes[0].patches
     assert span.get_x() + span.get_width() == 20  # the whole run
     report([str(folder)])
