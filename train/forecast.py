@@ -6,7 +6,7 @@ Times are those of a step and of a validation picture that are really made, on t
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,10 +38,10 @@ FLOATS_BESIDE = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One network that is to be trained, for so many steps. make: what the loop is given, once the jobs before are
-    done.
+    """One network that is to be trained, for so many steps of a stage.
 
-    others: tasks that it is evaluated on beside its own.
+    make: gives what the training loop needs, once the jobs before are done. others: tasks that the network is
+    evaluated on beside its own.
     """
 
     title: str
@@ -50,6 +50,7 @@ class Job:
     make: Callable[[], Any]
     iterations: int
     others: Sequence[Task] = ()
+    stage: str = "psnr"
 
     @property
     def steps_done(self) -> int:
@@ -175,12 +176,15 @@ def _fastest(work: Callable[[], None], device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a command will do. num_ranks: processes that share a batch."""
+    """What a command will do. costs: of a step of each stage that the jobs have, and of the settings' own.
+
+    num_ranks: processes that share a batch.
+    """
 
     settings: TrainSettings
     spec: NetworkSpec
     jobs: Sequence[Job]
-    cost: Cost
+    costs: Mapping[str, Cost]
     num_ranks: int
     device: torch.device
     search: Search | None = None
@@ -193,12 +197,19 @@ class Forecast:
     @property
     def seconds(self) -> float | None:
         """Of all steps and boundaries still to do; None without a measured step. Loading is not in it."""
-        if self.cost.step_seconds is None:
+        step_seconds = {stage: cost.step_seconds for stage, cost in self.costs.items() if cost.step_seconds is not None}
+        if len(step_seconds) < len(self.costs):
             return None
         boundaries = sum(self._evaluations(job, [*job.tasks, *job.others]) for job in self.jobs)
-        per_sample = self.cost.step_seconds * self.num_ranks / self.settings.batch_size
+        per_sample = step_seconds[self.settings.stage] * self.num_ranks / self.settings.batch_size
         first = self.search.samples * per_sample if self.search else 0.0
-        return first + self.steps * self.cost.step_seconds + boundaries * self.cost.picture_seconds / self.num_ranks
+        steps = sum(job.steps_left * step_seconds[job.stage] for job in self.jobs)
+        return first + steps + boundaries * self.cost.picture_seconds / self.num_ranks
+
+    @property
+    def cost(self) -> Cost:
+        """What a step of the settings' own stage costs."""
+        return self.costs[self.settings.stage]
 
     def _evaluations(self, job: Job, tasks: Sequence[Task]) -> float:
         """Validation pictures that a network is still evaluated on, of these tasks."""
@@ -214,7 +225,7 @@ class Forecast:
     def checkpoint_bytes(self) -> int:
         """Of all checkpoints that will be kept, and the one that is being written."""
         kept = min(self.settings.keep, self.settings.iterations // self.settings.interval_steps + 1)
-        return (len(self.jobs) * kept + 1) * self.cost.checkpoint_bytes
+        return sum(self.costs[job.stage].checkpoint_bytes * kept for job in self.jobs) + self.cost.checkpoint_bytes
 
     def summary(self) -> str:
         """What is to be trained, in a line."""
@@ -272,9 +283,14 @@ class Forecast:
                 f"time: unknown; {cost.samples} samples at once did not fit into the memory of {self.device}: "
                 "take them in more parts (--accumulate), or a smaller --batch-size"
             )
+        others = "".join(
+            f", one of stage {stage} {quantity(other.step_seconds, TIME_UNITS)}"
+            for stage, other in self.costs.items()
+            if stage != self.settings.stage and other.step_seconds is not None
+        )
         return (
             f"time: about {quantity(seconds, TIME_UNITS)}; a step takes {quantity(cost.step_seconds, TIME_UNITS)} "
-            f"(measured on {cost.samples} samples at once), a validation picture "
+            f"(measured on {cost.samples} samples at once){others}, a validation picture "
             f"{quantity(cost.picture_seconds, TIME_UNITS)}; loading is not in it"
         )
 

@@ -143,8 +143,19 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
         if training_plan.lacks_groups
         else None
     )
-    cost = measure(spec, training_plan.initial, settings, training_plan.tasks[0], ranks, device, accelerator.autocast)
-    forecast = Forecast(settings, spec, jobs, cost, ranks, device, search)
+    costs = {
+        stage: measure(
+            spec,
+            training_plan.initial,
+            replace(settings, stage=stage),
+            training_plan.tasks[0],
+            ranks,
+            device,
+            accelerator.autocast,
+        )
+        for stage in {settings.stage: None} | {job.stage: None for job in jobs if job.steps_left}
+    }
+    forecast = Forecast(settings, spec, jobs, costs, ranks, device, search)
     print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
     if jobs and TENSORBOARD in settings.tracker_names:
         print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)

@@ -263,7 +263,11 @@ class TrainingPlan:
             require_same_contents(folder, self.contents)
             pilot = [*map(self._pilot_job, self.tasks)] if self.lacks_mixture else []
             missing = [self._reference_job(task) for task in self._missing_references()]
-            jobs = [*pilot, *missing, Job("shared", folder, self.tasks, self.shared, settings.iterations)]
+            jobs = [
+                *pilot,
+                *missing,
+                Job("shared", folder, self.tasks, self.shared, settings.iterations, stage=settings.stage),
+            ]
         elif settings.mode == "groups":
             jobs = []
         elif settings.mode == "pilot":
@@ -289,7 +293,7 @@ class TrainingPlan:
         def make() -> RunSpec:
             return self.single(task, title, folder / task.name, iterations, others)
 
-        return Job(title, folder / task.name, [task], make, iterations, others)
+        return Job(title, folder / task.name, [task], make, iterations, others, self.reference_settings.stage)
 
     def _missing_references(self) -> list[Task]:
         """The tasks whose reference is in use and not trained to the end; those that are must fit."""

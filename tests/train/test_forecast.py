@@ -33,7 +33,7 @@ def forecast(tasks: list[Task], folder: Path, **changes: Any) -> Forecast:
     )
     reference = Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list, settings.iterations)
     jobs = [reference, Job("shared", folder / "b", tasks, list, settings.iterations)]
-    return Forecast(settings, SPEC, jobs, COST, 2, CPU)
+    return Forecast(settings, SPEC, jobs, {settings.stage: COST}, 2, CPU)
 
 
 def test_samples_and_epochs_of_every_network(tasks: list[Task], tmp_path: Path) -> None:
@@ -50,6 +50,16 @@ def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp
     pictures = 6 * (1 + 3) * VAL_ROWS  # six boundaries of both networks
     assert found.seconds == 2 * 100 * 2.0 + pictures * 0.5 / 2
     assert "time: about 7.47 min; a step takes 2 s (measured on 8 samples at once)" in "\n".join(found.plan())
+
+
+def test_references_of_another_stage_cost_what_that_stage_costs(tasks: list[Task], tmp_path: Path) -> None:
+    plain = forecast(tasks, tmp_path)
+    reference, shared = plain.jobs
+    costs = {"psnr": COST, "gan": replace(COST, step_seconds=5.0)}
+    settings = replace(plain.settings, stage="gan")
+    found = replace(plain, settings=settings, costs=costs, jobs=[reference, replace(shared, stage="gan")])
+    assert found.seconds == plain.seconds + 100 * (5.0 - 2.0)
+    assert "a step takes 5 s (measured on 8 samples at once), one of stage psnr 2 s, a" in "\n".join(found.plan())
 
 
 def test_references_are_evaluated_on_the_tasks_of_the_others_and_that_is_counted(
@@ -122,7 +132,7 @@ def test_initial_weights_that_are_no_numbers_are_refused(tasks: list[Task]) -> N
 def test_a_step_that_does_not_fit_is_no_error_yet(tasks: list[Task], tmp_path: Path) -> None:
     found = forecast(tasks, tmp_path)
     cost = Cost(None, 24, 0.5, 0, {GENERATOR: 1000})
-    lines = Forecast(found.settings, SPEC, found.jobs, cost, 2, CPU).plan()
+    lines = Forecast(found.settings, SPEC, found.jobs, {"psnr": cost}, 2, CPU).plan()
     assert "time: unknown; 24 samples at once did not fit into the memory of cpu: take them in more parts" in lines[-1]
 
 
