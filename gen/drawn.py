@@ -27,10 +27,10 @@ def blur_sigmas(plans: Sequence[Plan], stage: int) -> list[float]:
     return found
 
 
-def resize_factors(plans: Sequence[Plan], stage: int, base: int) -> list[float]:
-    """Factors of the resizes whose direction is up or down. base: height that they are relative to, pixels."""
-    resizes = (getattr(plan, f"resize{stage}") for plan in plans)
-    return [resize.height / base for resize in resizes if resize.direction != "keep"]
+def resize_factors(plans: Sequence[Plan], stage: int, bases: Sequence[float]) -> list[float]:
+    """Factors of the resizes whose direction is up or down. bases: for each plan the height that it is relative to."""
+    resizes = [getattr(plan, f"resize{stage}") for plan in plans]
+    return [resize.height / base for resize, base in zip(resizes, bases, strict=True) if resize.direction != "keep"]
 
 
 def noise_levels(plans: Sequence[Plan], stage: int, kind: str) -> list[float]:

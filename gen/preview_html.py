@@ -1,46 +1,40 @@
-"""The sheet as one HTML page that stands alone: what was drawn over all rows as histograms, then rows to look at.
+"""The sheet as one HTML page that stands alone: rows to look at, then what was drawn over all rows as histograms.
 
-Several datasets share each histogram. Everything in a dataset may come from strangers: the template escapes all text,
-no chart shows any, and the page forbids scripts and the network.
+A histogram has an axis for each task, all with the same bins and the same scale. Everything in a dataset may come from
+strangers: the template escapes all text, no chart shows any, and the page forbids scripts and the network.
 """
 
 import base64
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gen.drawn import NOT_BLURRED, blur_sigmas, kernel_shares, noise_levels, resize_factors
-from shared.command import spelling
+from gen.preview_rows import Group, TaskShown
 from shared.degradation.plan import Plan
-from shared.errors import RunError
 from shared.images import encode_png
-from shared.shards.format import Pair
-from shared.shards.manifest import Manifest
-from shared.shards.reader import Dataset
 from shared.text import printable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 TEMPLATE = Path(__file__).with_name("preview.html")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
-"""One for each dataset (Okabe and Ito's, which the colour-blind can tell apart, and two more), then again."""
+"""One for each task (Okabe and Ito's, which the colour-blind can tell apart, and two more), then again."""
 STYLE: Any = {
     **{f"{part}.color": "#808080" for part in ("text", "xtick", "ytick")},  # seen on white and on black
     "axes.edgecolor": "#808080",
+    "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.size": 8,
     "svg.fonttype": "none",
     "svg.hashsalt": "preview",  # equal datasets give equal bytes
 }
-SIZE_INCHES = (3.6, 1.7)
+WIDTH_INCHES, AXIS_INCHES, LABEL_INCHES = 3.6, 0.42, 0.3
 MIN_BINS, MAX_BINS = 8, 40
+QUARTILES = (0, 0.25, 0.5, 0.75, 1)
 FAMILIES = {
     "iso": "isotropic",
     "aniso": "anisotropic",
@@ -53,44 +47,41 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One dataset on the page: its manifest, the plans of all rows, and some rows with their plans in words."""
+class Summary(NamedTuple):
+    """A parameter in one task: share of the LR images in which it occurs, then minimum, quartiles and maximum."""
 
-    manifest: Manifest
-    plans: list[Plan]
-    rows: list[tuple[Pair, list[str]]]
-
-
-def read_plans(dataset: Dataset, on_row: Callable[[], object] = lambda: None) -> list[Plan]:
-    """The plans of all rows in order, without reading an image. Raises `RunError` that names a damaged row."""
-    plans = []
-    for number in range(len(dataset)):
-        try:
-            plans.append(Plan.from_json(dataset.meta(number).plan))
-        except ValueError as error:
-            raise RunError(f"row {number} of {dataset.folder} is damaged: {error}; run {spelling('verify')}") from error
-        on_row()
-    return plans
+    share: str
+    numbers: list[str]
 
 
 class Chart(NamedTuple):
-    """One parameter. note: in which share of the rows it occurs. svg: None when it occurs in none."""
+    """One parameter: a histogram of each task, None when no task has a value, and the five numbers of each."""
 
     title: str
-    note: str
     svg: bytes | None
+    tasks: list[Summary]
 
 
-def draw_page(datasets: Sequence[Shown]) -> bytes:
+def draw_page(groups: Sequence[Group]) -> bytes:
     """The page, UTF-8."""
     import jinja2  # here, as matplotlib below, so that commands answer before they are loaded
 
     environment = jinja2.Environment(autoescape=True, finalize=_visible)
     environment.filters |= {"base64": base64.b64encode, "png": encode_png}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    stages = {"First": [*_charts(datasets, 1)], "Second": [*_charts(datasets, 2)]}
-    return template.render(datasets=datasets, stages=stages, colours=COLOURS).encode()
+    names = [*dict.fromkeys(task.name for group in groups for task in group.tasks)]
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+    return template.render(
+        groups=groups,
+        names=names,
+        colours=colours,
+        families=FAMILIES,
+        shares=lambda group, stage: [kernel_shares(task.plans, stage) for task in group.tasks],
+        charts=lambda group: {
+            name: [*_charts(group.tasks, stage, [colours[task.name] for task in group.tasks])]
+            for name, stage in (("First", 1), ("Second", 2))
+        },
+    ).encode()
 
 
 def _visible(value: Any) -> Any:
@@ -98,88 +89,60 @@ def _visible(value: Any) -> Any:
     return value if hasattr(value, "__html__") else printable(str(value))
 
 
-def _charts(datasets: Sequence[Shown], stage: int) -> Iterator[Chart]:
-    """Charts of each parameter of the first or the second degradation."""
-    plans = [shown.plans for shown in datasets]
-    rows = [shown.rows[0][0].row for shown in datasets]
-    bases = [row.patch if stage == 1 else row.patch // row.scale for row in rows]
-    yield _shares(f"blur {stage}: kernel family, share of rows", [kernel_shares(p, stage) for p in plans])
-    yield _histogram(f"blur {stage}: sigma, pixels", [blur_sigmas(p, stage) for p in plans])
+def _charts(tasks: Sequence[TaskShown], stage: int, colours: Sequence[str]) -> Iterator[Chart]:
+    """A chart for each number of the first or the second degradation."""
+    plans = [task.plans for task in tasks]
+    bases = [[height / (1 if stage == 1 else task.scale) for height in task.hr_heights] for task in tasks]
     factors = [resize_factors(p, stage, base) for p, base in zip(plans, bases, strict=True)]
-    size = "HR" if stage == 1 else "LR"
-    yield _histogram(f"resize {stage}: factor of {size} size", factors, _part_of(factors, plans))
-    for kind, title in (("gaussian", "Gaussian, sigma of 255"), ("poisson", "Poisson, scale")):
-        levels = [noise_levels(p, stage, kind) for p in plans]
-        yield _histogram(f"noise {stage}: {title}", levels, _part_of(levels, plans))
-    yield _histogram(f"JPEG {stage}: quality", [[getattr(q, f"jpeg{stage}") for q in p] for p in plans], whole=True)
+    sigmas, with_sigma = [blur_sigmas(p, stage) for p in plans], [_num_with_sigma(p, stage) for p in plans]
+    gaussian, poisson = ([noise_levels(p, stage, kind) for p in plans] for kind in ("gaussian", "poisson"))
+    qualities = [[getattr(plan, f"jpeg{stage}") for plan in p] for p in plans]
+    for title, series, counts in (
+        ("Blur: sigma, pixels", sigmas, with_sigma),
+        (f"Resize: factor of {'HR' if stage == 1 else 'LR'} size", factors, None),
+        ("Gaussian noise: sigma of 255", gaussian, None),
+        ("Poisson noise: scale", poisson, None),
+        ("JPEG: quality", qualities, None),
+    ):
+        shares = [n / len(p) for n, p in zip(counts or map(len, series), plans, strict=True)]
+        numbers = [[f"{n:.3g}" for n in np.quantile(v, QUARTILES)] if v else [] for v in series]
+        summaries = [Summary(f"{share:.0%}", five) for share, five in zip(shares, numbers, strict=True)]
+        yield Chart(title, _histograms(series, colours), summaries)
 
 
-def _part_of(found: Sequence[Sequence[float]], plans: Sequence[Sequence[Plan]]) -> str:
-    """In which share of the rows a parameter occurs; of several datasets, the range."""
-    return f"{_range([len(some) / len(every) for some, every in zip(found, plans, strict=True)])} of rows"
+def _num_with_sigma(plans: Sequence[Plan], stage: int) -> int:
+    """How many plans have a kernel with a sigma: an anisotropic one has two, a sinc none."""
+    blurs = [getattr(plan, f"blur{stage}") for plan in plans]
+    return sum(blur is not None and blur.family != "sinc" for blur in blurs)
 
 
-def _range(shares: Sequence[float]) -> str:
-    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
-    return low if low == high else f"{low[:-1]}-{high}"
-
-
-def _edges(filled: Sequence[np.ndarray], whole: bool) -> np.ndarray:
-    """Borders of the bins, as many as the smallest sample can bear; between whole numbers when the values are such."""
+def _edges(filled: Sequence[np.ndarray]) -> np.ndarray:
+    """Edges of the bins, as many as the smallest sample can bear; between whole numbers when the values are such."""
     low, high = float(min(map(np.min, filled))), float(max(map(np.max, filled)))
     bins = min(MAX_BINS, max(MIN_BINS, round(math.sqrt(min(map(len, filled))))))
-    if whole:
+    if all(values.dtype.kind == "i" for values in filled):
         step = math.ceil((high - low + 1) / bins)
         return np.append(np.arange(low, high + 1, step), high + 1) - 0.5
     return np.linspace(low, high if high > low else low + 1, bins + 1)
 
 
-def _histogram(title: str, series: Sequence[Sequence[float]], note: str = "", whole: bool = False) -> Chart:
-    """Outlines over common bins, each of the same area, so that datasets of different size can be compared."""
-    filled = [np.asarray(values) for values in series if len(values)]
-    if not filled:
-        return Chart(title, "in no row", None)
-    edges = _edges(filled, whole)
-
-    def draw(axes: "Axes") -> None:
-        for number, values in enumerate(series):
-            if len(values):
-                density, colour = np.histogram(values, edges, density=True)[0], COLOURS[number % len(COLOURS)]
-                axes.stairs(density, edges, fill=True, color=colour, alpha=0.35 if len(series) == 1 else 0.1)
-                axes.stairs(density, edges, color=colour)
-        axes.set_yticks([])
-        axes.spines.left.set_visible(False)
-
-    return Chart(title, note, _svg(draw))
-
-
-def _shares(title: str, series: Sequence[Mapping[str, float]]) -> Chart:
-    """Horizontal bars, a group for each family that occurs."""
-    families = [family for family in FAMILIES if any(shares[family] for shares in series)]
-    height = 0.8 / len(series)
-
-    def draw(axes: "Axes") -> None:
-        for number, shares in enumerate(series):
-            places = [place + number * height for place in range(len(families))]
-            axes.barh(places, [shares[f] for f in families], 0.9 * height, color=COLOURS[number % len(COLOURS)])
-        for place, family in enumerate(families):
-            found = [shares[family] for shares in series]
-            end = (max(found), place + 0.4 - height / 2)
-            axes.annotate(_range(found), end, (3, 0), textcoords="offset points", va="center")
-        axes.set_yticks([place + 0.4 - height / 2 for place in range(len(families))], [FAMILIES[f] for f in families])
-        axes.invert_yaxis()
-        axes.tick_params(left=False, bottom=False, labelbottom=False)
-        axes.spines[:].set_visible(False)
-
-    return Chart(title, "", _svg(draw))
-
-
-def _svg(draw: "Callable[[Axes], None]") -> bytes:
+def _histograms(series: Sequence[Sequence[float]], colours: Sequence[str]) -> bytes | None:
+    """An axis for each task, SVG: common bins, the same area on each, so that tasks of any size can be compared."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    filled = [np.asarray(values) for values in series if len(values)]
+    if not filled:
+        return None
+    edges, buffer = _edges(filled), io.BytesIO()
     with rc_context(STYLE):
-        figure, buffer = Figure(SIZE_INCHES, layout="constrained"), io.BytesIO()
-        draw(figure.subplots())
+        figure = Figure((WIDTH_INCHES, AXIS_INCHES * len(series) + LABEL_INCHES), layout="constrained")
+        axes = figure.subplots(len(series), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axis, values, colour in zip(axes, series, colours, strict=True):
+            if len(values):
+                axis.stairs(np.histogram(values, edges, density=True)[0], edges, fill=True, color=colour)
+            axis.set_yticks([])
+            axis.tick_params(bottom=axis is axes[-1])
+        axes[0].set_ylim(bottom=0)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return buffer.getvalue()

@@ -119,9 +119,10 @@ def _draw_histograms(axes: "Sequence[Axes]", plans: Sequence[Plan], stage: int) 
     shares = kernel_shares(plans, stage)
     axes[0].barh(list(shares), list(shares.values()))
     axes[0].set_title(f"blur {stage}: share of kernel families", fontsize=9)
+    bases = [PATCH if stage == 1 else PATCH // SCALE] * len(plans)
     series: list[tuple[str, Sequence[Any]]] = [
         (f"blur {stage}: sigma, pixels", blur_sigmas(plans, stage)),
-        (f"resize {stage}: factor, unless kept", resize_factors(plans, stage, PATCH if stage == 1 else PATCH // SCALE)),
+        (f"resize {stage}: factor, unless kept", resize_factors(plans, stage, bases)),
         (f"noise {stage}: Gaussian, sigma of 255", noise_levels(plans, stage, "gaussian")),
         (f"noise {stage}: Poisson, scale", noise_levels(plans, stage, "poisson")),
         (f"JPEG {stage}: quality", [getattr(plan, f"jpeg{stage}") for plan in plans]),

@@ -1,9 +1,10 @@
 """Tasks: the kinds of degradation to train on, each with stored rows or served on the fly."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..command import typed
 from ..degradation.definition import space_of
@@ -136,7 +137,9 @@ def find_tasks(
     for name in names or ():
         if name not in offered:
             raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
-    chosen = [name for name in _partition_order(offered) if not names or name in names]
+    chosen = [
+        name for name in partition_order(offered, next(iter(offered.values()))[1].recipe) if not names or name in names
+    ]
     for name in chosen:
         if validation and name not in val:
             folder = shards / dataset_name(name, "val")
@@ -218,11 +221,10 @@ def read_manifest(folder: Place, retry: RetryPolicy) -> Manifest:
     return manifest
 
 
-def _partition_order(offered: dict[str, tuple[Place, Manifest]]) -> list[str]:
-    """Names in the order in which their partition lists them, names of other partitions after it."""
-    recipe = next(iter(offered.values()))[1].recipe
+def partition_order(names: Iterable[str], recipe: Mapping[str, Any]) -> list[str]:
+    """Names in the order in which the partition of a dataset's recipe lists them, other names after these."""
     listed = [subspace.name for subspace in partition(space_of(recipe), recipe["partition"])]
-    return sorted(offered, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
+    return sorted(names, key=lambda name: (listed.index(name) if name in listed else len(listed), name))
 
 
 def _require_one_each(found: list[tuple[Place, Manifest]]) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import gen.preview
-from gen.preview import draw_sheet, plan_in_words
+from gen.plan_words import plan_in_words
+from gen.preview import draw_sheet, find_groups
+from gen.preview_rows import OTHER_CROPS, OTHER_IMAGES, matched_rows, middle
 from shared.contact_sheet import CAPTION, MARGIN
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc
 from shared.errors import UsageError
@@ -71,7 +73,7 @@ def test_a_sheet_shows_hr_and_lr_of_evenly_spread_rows(rendered, tmp_path):
 
 def test_more_rows_than_there_are_shows_all(rendered, tmp_path):
     assert gen.preview.main([str(rendered), "--rows", "99", "--out", str(tmp_path / "sheet.png")]) == 0
-    assert (tmp_path / "sheet.png").read_bytes() == draw_sheet(Dataset(rendered), 10)
+    assert (tmp_path / "sheet.png").read_bytes() == draw_sheet(find_groups([str(rendered)], 10))
 
 
 def test_no_rows_is_refused(rendered):
@@ -88,4 +90,68 @@ def test_any_file_name_fits_the_sheet(name, render, picture, tmp_path):
         (tmp_path / "hr" / name[:120]).mkdir()
         (tmp_path / "hr" / "p.png").rename(tmp_path / "hr" / name[:120] / name[-120:])
     folder = render(tmp_path / "out", "--split", "val", "--hr", str(tmp_path / "hr"))
-    assert decode(draw_sheet(Dataset(folder), 1), "sheet").shape[1] < 1500
+    assert decode(draw_sheet(find_groups([str(folder)], 1)), "sheet").shape[1] < 1500
+
+
+@pytest.fixture(scope="module")
+def all_tasks(render, tmp_path_factory):
+    """Datasets of all tasks, training and validation rows."""
+    folder = tmp_path_factory.mktemp("shards")
+    for split, count in (("train", "8"), ("val", "4")):
+        render(folder, "--subspace", "all", "--split", split, "--count", count)
+    return folder
+
+
+def test_validation_rows_show_one_crop_in_each_task_in_the_order_of_the_partition(all_tasks):
+    validation, training = find_groups([str(all_tasks)], 2)
+    names = ["mild", "blur", "noise", "severe"]
+    assert [task.name for task in validation.tasks] == [task.name for task in training.tasks] == names
+    assert validation.note == ""
+    assert training.note == OTHER_CROPS
+    assert [example.title for example in validation.examples] == ["row 1", "row 3"]
+    for example, row in zip(validation.examples, (1, 3), strict=True):
+        assert example.is_one_crop
+        for tile, name in zip(example.tiles, names, strict=True):
+            pair = Dataset(all_tasks / f"{name}-val")[row]
+            assert np.array_equal(tile.hr, example.tiles[0].hr)
+            assert np.array_equal(tile.lr, pair.lr)
+            assert tile.words == plan_in_words(Plan.from_json(pair.row.plan))
+    for example in training.examples:
+        assert len({tile.where.partition(",")[0] for tile in example.tiles}) == 1
+
+
+def test_a_sheet_of_all_tasks_shows_hr_once_and_lr_in_each_task(all_tasks, tmp_path):
+    folders = [str(all_tasks / f"{name}-val") for name in ("severe", "mild")]
+    assert gen.preview.main([*folders, "--out", str(tmp_path / "sheet.png"), "--rows", "1"]) == 0
+    sheet = decode((tmp_path / "sheet.png").read_bytes(), "sheet")
+    mild, severe = (Dataset(all_tasks / f"{name}-val")[2] for name in ("mild", "severe"))
+    side, (top,) = 76 * 4, [row for row in range(len(sheet)) if (sheet[row, MARGIN + 1] == 0xDC).all()]
+    right = sheet.shape[1] - MARGIN - 3 * side - 2 * MARGIN
+    for number, (image, factor) in enumerate(((mild.hr, 4), (mild.lr, 16), (severe.lr, 16))):
+        y, x = top + CAPTION, right + number * (side + MARGIN)
+        assert np.array_equal(sheet[y : y + side : factor, x : x + side : factor], image)
+
+
+@pytest.mark.parametrize(
+    ("crops", "count", "expected"),
+    [
+        ([[("a", 0, 0), ("b", 0, 1)], [("b", 0, 1), ("a", 0, 0)]], 9, ([(0, 1), (1, 0)], "")),
+        ([[("a", 0, 0), ("a", 0, 0)], [("a", 0, 0), ("a", 0, 0)]], 9, ([(0, 0), (1, 1)], "")),
+        ([[("a", 0, 0), ("b", 0, 1)], [("c", 0, 1), ("b", 9, 9)]], 9, ([(1, 1)], OTHER_CROPS)),
+        ([[("a", 0, 0), ("b", 0, 1)], [("c", 0, 1)]], 9, ([(1, 0)], OTHER_IMAGES)),
+        ([[("a", 0, row) for row in range(6)]], 2, ([(1,), (4,)], "")),
+    ],
+)
+def test_rows_of_a_line_share_as_much_as_they_can(crops, count, expected):
+    assert matched_rows(crops, count) == expected
+
+
+def test_the_middle_of_a_whole_image_is_the_same_square_in_hr_and_lr():
+    y, x = np.mgrid[:100, :140]
+    lr = np.stack([y, x, y], 2).astype(np.uint8)
+    hr = lr.repeat(4, 0).repeat(4, 1)
+    large, small = middle(hr, lr, 4)
+    assert large.shape == (256, 256, 3)
+    assert np.array_equal(large[::4, ::4], small)
+    assert small[0, 0].tolist() == [18, 38, 18]
+    assert middle(hr[:80, :120], lr[:20, :30], 4)[0].shape == (80, 80, 3)

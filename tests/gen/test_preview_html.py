@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import gen.preview
-from gen.preview_html import COLOURS, FAMILIES, read_plans
+from gen.preview_html import COLOURS, FAMILIES
+from gen.preview_rows import read_rows
 from shared.degradation.plan import Plan
-from shared.errors import RunError, UsageError
+from shared.errors import RunError
 from shared.images import decode
 from shared.shards.reader import Dataset
 
@@ -96,57 +97,72 @@ def test_the_page_is_well_formed_and_loads_nothing(page, rendered, mild):
 
 
 def test_the_plans_of_all_rows_are_read(rendered):
-    assert read_plans(Dataset(rendered)) == [Plan.from_json(Dataset(rendered)[row].row.plan) for row in range(10)]
+    rows = [Dataset(rendered)[number].row for number in range(10)]
+    expected = [Plan.from_json(row.plan) for row in rows], [(row.hr_sha256, row.crop_y, row.crop_x) for row in rows]
+    assert read_rows(Dataset(rendered)) == expected
 
 
 def test_kernel_families_are_shares_of_all_rows(page, rendered):
-    shown = page(rendered)
-    families = Counter(plan.blur1.family for plan in read_plans(Dataset(rendered)))
-    chart = shown.charts()["blur 1: kernel family, share of rows"]
-    texts = [element.text.strip() for element in chart.iter(f"{SVG}text")]
-    found = [family for family in FAMILIES if families[family]]
-    assert texts == [*(FAMILIES[family] for family in found), *(f"{families[family] / 10:.0%}" for family in found)]
+    cells = [words.strip() for words in page(rendered).words if words.strip()]
+    families = Counter(plan.blur1.family for plan in read_rows(Dataset(rendered))[0])
+    begin = cells.index("Blur: kernel family") + 2
+    expected = [word for f, name in FAMILIES.items() if families[f] for word in (name, f"{families[f] / 10:.0%}")]
+    assert cells[begin : begin + len(expected) + 1] == [*expected, "Blur: sigma, pixels"]
+
+
+def test_five_numbers_say_what_was_drawn_of_each_parameter(page, rendered):
+    cells = [words.strip() for words in page(rendered).words if words.strip()]
+    qualities = [plan.jpeg1 for plan in read_rows(Dataset(rendered))[0]]
+    expected = ["100%", *(f"{number:.3g}" for number in np.quantile(qualities, (0, 0.25, 0.5, 0.75, 1)))]
+    begin = cells.index("JPEG: quality")
+    assert cells[begin + 1 : begin + 14] == ["share", "min", "25%", "50%", "75%", "max", "noise", *expected]
+    gaussian = [plan for plan in read_rows(Dataset(rendered))[0] if plan.noise1.kind == "gaussian"]
+    begin = cells.index("Gaussian noise: sigma of 255")
+    assert cells[begin + 7 : begin + 9] == ["noise", f"{len(gaussian) / 10:.0%}"]
 
 
 def test_every_parameter_has_a_histogram_in_each_degradation(page, rendered):
     figures = page(rendered).charts().keys()
-    for stage, size in ((1, "HR"), (2, "LR")):
+    for stage, size in (("First", "HR"), ("Second", "LR")):
         assert {
-            f"blur {stage}: kernel family, share of rows",
-            f"blur {stage}: sigma, pixels",
-            f"resize {stage}: factor of {size} size",
-            f"noise {stage}: Gaussian, sigma of 255",
-            f"noise {stage}: Poisson, scale",
-            f"JPEG {stage}: quality",
+            f"{stage} degradation, {title}"
+            for title in (
+                "Blur: sigma, pixels",
+                f"Resize: factor of {size} size",
+                "Gaussian noise: sigma of 255",
+                "Poisson noise: scale",
+                "JPEG: quality",
+            )
         } <= figures
 
 
-def test_outlines_of_a_histogram_have_the_same_area(page, rendered, render, tmp_path):
-    """Two datasets of 10 and 20 rows: what is drawn is the distribution, not the count."""
+def test_histograms_of_a_parameter_have_an_axis_for_each_task_and_the_same_area(page, rendered, render, tmp_path):
+    """Two tasks of 10 and 20 rows: what is drawn is the distribution, not the count."""
     larger = render(tmp_path / "larger", "--count", "20", "--subspace", "mild")
     shown = page(rendered, larger)
-    chart = shown.charts()["JPEG 2: quality"]  # which every row has
-    styles = [f"fill: none; stroke: {colour}" for colour in COLOURS[:2]]
-    outlines = [path for path in chart.iter(f"{SVG}path") if path.get("style", "").startswith(tuple(styles))]
-    assert len(outlines) == 2
-    areas = []
-    for path in outlines:
+    chart = shown.charts()["Second degradation, JPEG: quality"]  # which every row has
+    areas, tops = [], []
+    for colour in COLOURS[:2]:
+        (path,) = [each for each in chart.iter(f"{SVG}path") if f"fill: {colour}" in each.get("style", "")]
         points = np.array([[float(n) for n in pair.split(" ")] for pair in re.findall(r"[\d.]+ [\d.]+", path.get("d"))])
-        heights = points[:, 1].max() - points[:, 1]
-        areas.append(float(np.sum(np.diff(points[:, 0]) * (heights[1:] + heights[:-1]) / 2)))
+        x, y = points[:, 0], points[:, 1]
+        areas.append(abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2)
+        tops.append(y.min())
     assert areas[0] == pytest.approx(areas[1], rel=1e-4)
+    assert tops[0] < tops[1]  # mild stands above noise
 
 
 def test_several_datasets_and_folders_of_datasets_share_a_page(page, rendered, mild, tmp_path):
     shown = page(rendered, mild.parent, "--rows", "1")
-    assert {"Rows of noise", "Rows of mild"} <= set(shown.words)
+    assert "mild, noise" in shown.words
     assert len(shown.pictures()) == 4
-    assert sum(attributes.get("class") == "swatch" for attributes in shown.all("i")) == 4  # table and legend
+    swatches = [attributes["style"] for attributes in shown.all("i") if attributes.get("class") == "swatch"]
+    assert [f"background:{colour}" for colour in COLOURS[:2]] == swatches[:2]
 
 
-def test_several_datasets_fit_no_png(rendered, mild, tmp_path):
-    with pytest.raises(UsageError, match=r"2 datasets fit no PNG sheet: give one, or a name that ends in \.html"):
-        gen.preview.main([str(rendered), str(mild), "--out", str(tmp_path / "sheet.png")])
+def test_datasets_of_one_name_are_told_apart_by_their_folders(page, rendered, dataset):
+    shown = page(rendered, dataset, "--rows", "1")
+    assert f"{rendered}, {dataset}" in shown.words
 
 
 def test_paths_may_follow_the_options(rendered, tmp_path):

@@ -83,9 +83,14 @@ def test_what_is_wrong_in_a_test_set_is_named(name, said, made, tmp_path, capsys
     assert "is missing" in capsys.readouterr().out
 
 
-def test_a_test_set_is_drawn_as_a_sheet(made, tmp_path):
-    assert gen.preview.main([str(made), "--rows", "1", "--out", str(tmp_path / "sheet.png")]) == 0
-    sheet = decode((tmp_path / "sheet.png").read_bytes(), "sheet")
-    assert sheet.shape[0] > 4 * gen.preview.SIDE
-    with pytest.raises(UsageError, match="is a test set, of which a PNG sheet is drawn"):
-        gen.preview.main([str(made), "--out", str(tmp_path / "sheet.html")])
+def test_a_test_set_is_drawn_as_a_sheet_and_as_a_page(made, tmp_path):
+    (group,) = gen.preview.find_groups([str(made)], 2)
+    assert [task.name for task in group.tasks] == ["mild", "blur", "noise", "severe"]
+    assert [len(task.plans) for task in group.tasks] == [6] * 4
+    for name in ("sheet.png", "sheet.html"):
+        assert gen.preview.main([str(made), "--rows", "2", "--out", str(tmp_path / name)]) == 0
+    assert decode((tmp_path / "sheet.png").read_bytes(), "sheet").shape[0] > 2 * gen.preview.SIDE
+    page = (tmp_path / "sheet.html").read_text()
+    assert page.count('alt="HR"') == 2
+    assert page.count('alt="LR"') == 8
+    assert "Test set div2k4level" in page

@@ -103,7 +103,7 @@ def test_drawn_numbers_are_those_of_the_plans():
     assert kernel_shares(plans, 1)["aniso"] == kernel_shares(plans, 1)[NOT_BLURRED] == 0.25
     assert kernel_shares(plans, 2)[NOT_BLURRED] == 1
     assert blur_sigmas(plans, 1) == [1.0, 2.0, 3.0]
-    assert resize_factors(plans, 1, 256) == [0.5] * 4
-    assert resize_factors(plans, 2, 64) == []
+    assert resize_factors(plans, 1, [256] * 4) == [0.5] * 4
+    assert resize_factors(plans, 2, [64] * 4) == []
     assert noise_levels(plans, 1, "gaussian") == [5.0] * 4
     assert noise_levels(plans, 1, "poisson") == []
