@@ -43,7 +43,7 @@ from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, Selection, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.listed import shows_validation
-from shared.photos.photo_cache import cache_bytes, cache_folder, fetch
+from shared.photos.photo_cache import cache_bytes, fetch, photo_cache_folder
 from shared.progress import progress_bar
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.codecs import CODECS
@@ -246,7 +246,7 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         state = "complete" if not todo else f"{todo} of {counted(len(job.specs), 'shard')} to render"
         print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
     if missing:
-        if folder := cache_folder():
+        if folder := photo_cache_folder():
             print(f"decoded photographs are kept in {folder}, up to {quantity(cache_bytes(), BYTE_UNITS)}")
         rows = sum(spec.rows for spec in missing)
         seconds, size = _calibrate(missing[0])

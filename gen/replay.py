@@ -8,6 +8,7 @@ import yaml
 
 from gen.recipe import Recipe
 from shared.records import field_types
+from shared.user_folders import expand_home
 
 FLAGS = ("partition", "subspace", "split", "patch", "scale", "seed", "rows_per_shard", "codec", "backend", "space")
 MAX_CONFIG_BYTES = 16 << 20
@@ -23,7 +24,7 @@ def replayed(argv: Sequence[str]) -> tuple[list[str], Mapping[str, Any]]:
         flag, is_joined, name = word.partition("=")
         if flag == "--config":
             after = position + (1 if is_joined else 2)
-            values = _read(Path(name or "".join(argv[position + 1 : after])).expanduser())
+            values = _read(expand_home(name or "".join(argv[position + 1 : after])))
             if values:
                 return [*_arguments(values), *argv[:position], *argv[after:]], values
     return argv, {}

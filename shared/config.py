@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import jsonargparse
@@ -22,6 +21,7 @@ from .effects import without_removed
 from .errors import UsageError
 from .help import HELP_FLAGS, help_text
 from .records import read_yaml
+from .user_folders import expand_home
 
 C = TypeVar("C")
 Effect = Literal["samples", "losses", "mixture", "chance", "length", "speed", "place"]
@@ -60,7 +60,7 @@ def _with_checked_files(argv: Sequence[str], settings: type) -> list[str]:
 
 def _checked_file(name: str, settings: type) -> str:
     """A configuration file, or what it holds without removed options."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if not path.is_file():
         raise UsageError(f"no configuration file {name}: --config wants a YAML file (see --help)")
     try:
@@ -158,10 +158,7 @@ def _expanded(value: Any) -> Any:
         return [_expanded(each) for each in value]
     if not isinstance(value, str):
         return value
-    try:
-        return re.sub(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)", lambda match: str(Path(match[0]).expanduser()), value)
-    except RuntimeError as error:
-        raise UsageError(f"{value}: {error}; write the path out") from error
+    return re.sub(r"(?:^|(?<=[=,]))~[^/=,]*(?=/|,|$)", lambda match: str(expand_home(match[0])), value)
 
 
 class _Truth:

@@ -55,10 +55,13 @@ def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None 
     Returns 0 on success, 1 on `RunError` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C.
     Anything else is a fault of ours and keeps its traceback.
     """
+    from .user_folders import lead_libraries_to_caches  # which raises our errors
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # any name can be printed, also in a C locale
     try:
+        lead_libraries_to_caches()
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
         return _report(error, 2)

@@ -41,11 +41,11 @@ def main(argv: list[str]) -> int:
     require_aim(next(iter(AIMS)), settings.floor, settings.max_loss_db)
     from shared.rebalance.mixtures import describe, make_plan  # here: wrong usage is answered before Numba is loaded
 
-    source = Path(settings.run).expanduser()
+    source = Path(settings.run)
     references = find_references(source)
     step = references.last_step if settings.step is None else settings.step
     plan = make_plan(references, step, settings.floor, settings.max_loss_db)
-    out = Path(settings.out).expanduser() if settings.out else source.parent if source.is_file() else source
+    out = Path(settings.out) if settings.out else source.parent if source.is_file() else source
     print("\n".join(describe(plan)))
     save(plan, out, str(source))
     return 0

@@ -17,6 +17,7 @@ from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
 from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below, place
 from ..text import short
+from ..user_folders import expand_home
 from .plans import Box, Plans
 
 MAX_SHARD_ROWS = 100_000
@@ -104,7 +105,7 @@ def open_tasks(
     if given and all(isinstance(task, Task) for task in given):
         return given  # type: ignore[return-value]
     if not isinstance(cache, ShardCache):
-        cache = ShardCache(Path(cache).expanduser() if cache else default_folder(), CACHE_BYTES)
+        cache = ShardCache(expand_home(str(cache)) if cache else default_folder(), CACHE_BYTES)
     names: list[str] = given  # type: ignore[assignment]
     return find_tasks(place(str(shards)), names, on_the_fly=on_the_fly, validation=False, patch=patch, cache=cache)
 

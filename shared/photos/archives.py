@@ -23,7 +23,7 @@ from ..storage.atomic import temporary_beside
 from ..storage.remote import Place, Remote, address, info, place
 from .files import COMPRESSED, COMPRESSED_KIND, OTHER_KIND, OTHER_SUFFIXES, SUFFIXES, image_id, list_images
 from .licences import NOT_GIVEN, Terms
-from .photo_cache import cache_bytes, cache_folder, read_file
+from .photo_cache import cache_bytes, photo_cache_folder, read_file
 
 LISTS = "listed"
 """Folder of the lists of tars, below that of the photo cache."""
@@ -186,7 +186,7 @@ def list_tar(tar: Place) -> list[ImageFile]:
 
 
 def _kept_list(key: str) -> Path | None:
-    folder = cache_folder()
+    folder = photo_cache_folder()
     return folder / LISTS / f"{key}.json" if folder and cache_bytes() else None
 
 

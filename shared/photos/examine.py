@@ -21,7 +21,7 @@ from ..images import MAX_PIXELS, decode, has_alpha, open_image
 from ..records import canonical_json, require_fields
 from ..storage.atomic import temporary_beside
 from .damage import FaultError, check_jpeg, check_tiff
-from .photo_cache import cache_bytes, cache_folder
+from .photo_cache import cache_bytes, photo_cache_folder
 
 MAX_FILE_BYTES = 12 * MAX_PIXELS
 """Larger files are passed over unread: no image of `MAX_PIXELS` needs more than 8 bytes a pixel."""
@@ -96,7 +96,7 @@ def examine_file(path: Path) -> Finding:
 
 
 def _path(digest: str) -> Path | None:
-    folder = cache_folder()
+    folder = photo_cache_folder()
     return folder / FINDINGS / digest[:2] / f"{digest}-{EXAMINER}.json" if folder and cache_bytes() else None
 
 

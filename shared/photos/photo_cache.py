@@ -26,6 +26,7 @@ from ..errors import RunError, UsageError
 from ..images import decode
 from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
 from ..storage.remote import Remote, place
+from ..user_folders import cache_folder, expand_home
 
 if TYPE_CHECKING:
     from .find import HRImage
@@ -41,13 +42,12 @@ _started = time.time()
 _verified: set[str] = set()
 
 
-def cache_folder() -> Path | None:
+def photo_cache_folder() -> Path | None:
     """The folder of the photo cache, or None."""
-    folder = os.environ.get("REALSR_CACHE")
-    if folder is None:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        return Path(base, "realsr-rebalance", "photographs").expanduser()
-    return Path(folder).expanduser() if folder else None
+    named = os.environ.get("REALSR_CACHE")
+    if named is None:
+        return cache_folder("photographs")
+    return expand_home(named) if named else None
 
 
 def cache_bytes() -> int:
@@ -105,7 +105,7 @@ def keep(key: str, image: np.ndarray) -> bool:
 def _path(key: str) -> Path | None:
     import cv2  # here, so that commands answer before it is loaded
 
-    folder = cache_folder()
+    folder = photo_cache_folder()
     return folder / f"{key}-{DECODER}-{cv2.__version__}-{pillow_version}.rgb" if folder else None
 
 

@@ -9,7 +9,6 @@ import ipaddress
 import os
 import re
 import socket
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from ..command import spelling
-from ..errors import RunError, UsageError
+from ..errors import UsageError
 from ..text import without_password
+from ..user_folders import private_folder
 
 T = TypeVar("T")
 HUB = "hf"
@@ -216,30 +216,6 @@ def staging_folder(remote: Remote) -> Path:
     Raises `RunError` as `private_folder` does.
     """
     return private_folder() / sha256(without_password(remote.url).encode()).hexdigest()[:16]
-
-
-def private_folder() -> Path:
-    """This user's folder for temporary files, which no other user may read or write.
-
-    Raises `RunError` when another user has put a link or a folder of that name there first.
-    """
-    folder = Path(tempfile.gettempdir()) / f"realsr-rebalance-{os.getuid()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RunError(f"{folder} is a link or belongs to another user: remove it, or set TMPDIR to a folder of yours")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
-    return folder
-
-
-def cache_folder(name: str) -> Path:
-    """Folder of that name in the user's cache folder, or in `private_folder` for a user without a home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "realsr-rebalance", name).expanduser()
-    except RuntimeError:
-        return private_folder() / name
 
 
 def lock_folder(folder: Place) -> Path:

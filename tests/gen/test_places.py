@@ -24,7 +24,7 @@ from gen.engines import slurm
 from shared.errors import RunError, UsageError, run_command
 from shared.shards.manifest import MANIFEST
 from shared.storage.atomic import locked, sync_folder
-from shared.storage.remote import Remote, cache_folder, private_folder, read_bounded, staging_folder
+from shared.storage.remote import Remote, read_bounded
 from shared.text import without_password
 
 ROOT = Path(__file__).parents[2]
@@ -254,47 +254,6 @@ def test_a_password_in_a_url_is_used_and_never_shown(server, dataset, tmp_path, 
 )
 def test_passwords_are_masked_in_any_text(text, shown):
     assert without_password(text) == shown
-
-
-# shared folders
-
-
-@pytest.fixture
-def shared_folder(tmp_path, monkeypatch) -> Path:
-    """A folder for temporary files in which others may write."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    return tmp_path / "tmp"
-
-
-def test_the_temporary_folder_is_private(shared_folder):
-    folder = private_folder()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    folder.chmod(0o777)
-    assert private_folder().stat().st_mode & 0o777 == 0o700
-
-
-def test_a_link_in_its_place_is_not_followed(shared_folder, tmp_path):
-    victim = tmp_path / "victim"
-    victim.mkdir()
-    (shared_folder / f"realsr-rebalance-{os.getuid()}").symlink_to(victim)
-    with pytest.raises(RunError, match="is a link or belongs to another user: remove it, or set TMPDIR"):
-        staging_folder(Remote("memory://bucket/x"))
-    assert list(victim.iterdir()) == []
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_another_user_in_its_place_is_refused(shared_folder):
-    (shared_folder / f"realsr-rebalance-{os.getuid()}").mkdir()
-    os.chown(shared_folder / f"realsr-rebalance-{os.getuid()}", 12345, 12345)
-    with pytest.raises(RunError, match="belongs to another user"):
-        private_folder()
-
-
-def test_a_user_without_a_home_has_a_cache_folder(shared_folder, monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert cache_folder("shards") == private_folder() / "shards"
 
 
 # what is executed, and what is printed

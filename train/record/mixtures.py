@@ -11,6 +11,7 @@ from shared.errors import UsageError
 from shared.rebalance.policies.fixed import write_mixture
 from shared.records import read_json
 from shared.storage.atomic import write_bytes
+from shared.user_folders import expand_home
 from train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -60,5 +61,5 @@ def with_weights_of_file(settings: TrainSettings) -> TrainSettings:
     weights = settings.policy_options.get("weights")
     if settings.policy != "fixed" or not isinstance(weights, str) or not weights or "=" in weights:
         return settings
-    text = write_mixture(load_mixture(Path(weights).expanduser())["weights"])
+    text = write_mixture(load_mixture(expand_home(weights))["weights"])
     return replace(settings, policy_options={**settings.policy_options, "weights": text})

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import UsageError
 from shared.photos import photo_cache as decoded
-from shared.photos.photo_cache import cache_bytes, cache_folder, keep, kept
+from shared.photos.photo_cache import cache_bytes, keep, kept, photo_cache_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 FILE_BYTES = IMAGE.nbytes + decoded.TRAILER.size
@@ -116,12 +116,12 @@ def test_a_disk_that_takes_nothing_is_no_error(folder, monkeypatch):
     assert kept("a") is None
 
 
-def test_an_empty_name_keeps_nothing_and_no_name_is_the_users_cache_folder(monkeypatch):
+def test_an_empty_name_keeps_nothing_and_no_name_is_the_users_photo_cache_folder(monkeypatch):
     monkeypatch.setenv("REALSR_CACHE", "")
-    assert (cache_folder(), keep("a", IMAGE), kept("a")) == (None, False, None)
+    assert (photo_cache_folder(), keep("a", IMAGE), kept("a")) == (None, False, None)
     monkeypatch.delenv("REALSR_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/realsr-rebalance/photographs")
+    assert photo_cache_folder() == Path("/somewhere/realsr-rebalance/photographs")
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", ""])
