@@ -1,4 +1,4 @@
-"""Join parts of one recipe, rendered apart with `gen.render --rows A:B`, into one dataset.
+"""Join parts of one recipe, rendered apart with `realsr render --rows A:B`, into one dataset.
 
 OUT and the PARTs are dataset folders (those with a manifest.json); a PART may be a url. Shards are hashed on the way
 and hard-linked where the disk is the same; the result is, byte for byte, what one render of all rows would have made.
@@ -40,7 +40,7 @@ class MergeSettings:
     """What `gen.merge` can be asked for."""
 
     out: str = argument("dataset folder to make")
-    part: list[str] = argument("dataset folders or urls to join, in any order")  # noqa: RUF009 -- a field, not a list
+    part: list[str] = argument("dataset folders or urls, in any order")  # noqa: RUF009 -- a field, not a list
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Upload a dataset, or a folder of datasets, to a dataset repository on Hugging Face's hub.
 
-Everything is checked first, and nothing is uploaded when a picture's licence is not given. Shards go up before the
-manifests and cards that name them. When an upload breaks off, the same command goes on with it. The account is that of
-`hf auth login` or of the environment variable HF_TOKEN.
+Everything is checked first, and nothing is uploaded when an image has no licence. Shards go up before the manifests
+and cards that name them. When an upload breaks off, the same command goes on with it. The account is that of `hf auth
+login` or of the environment variable HF_TOKEN.
 
 Examples:
 realsr publish shards NAME/REPO
@@ -40,7 +40,7 @@ class PublishSettings:
     folder: str = argument("dataset folder, or a folder of datasets")
     repo: str = argument("repository, as NAME/REPO; it is made if it does not exist")
     private: bool = option(False, "make a new repository private")
-    quick: bool = option(False, "check structure alone before the upload, as gen.verify --quick")
+    quick: bool = option(False, "check structure alone before the upload, as realsr verify --quick")
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes of the check (default: all cores)")
     dry_run: bool = option(False, "check, say what would be uploaded, and stop")
 

@@ -1,9 +1,7 @@
-"""Render LR-HR pairs of one degradation subspace, or of all, into WebDataset shards.
+"""Render LR-HR pairs of one task, or of all, into tar shards.
 
-With no options but --subspace it uses the photographs that scikit-image carries, so it works without any download.
-Running the same command again renders only what is missing; a larger --count appends rows. --config with a dataset's
-config.yaml renders that dataset again, from its HR images in --hr. Decoded photographs are
-kept for other shards and runs, in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes.
+Without --hr the images are photographs that scikit-image carries, so nothing needs to be downloaded. Running the same
+command again renders only what is missing; a larger --count appends rows.
 
 Examples:
 realsr render --subspace noise --count 100
@@ -60,29 +58,44 @@ class RenderSettings:
     """What `gen.render` can be asked for."""
 
     help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "basic": ("subspace", "hr", "out", "split", "count", "workers", "dry_run"),
-        "data": ("val_hr", "licence", "patch", "scale", "codec"),
+        "basic": ("subspace", "hr", "val_hr", "split", "count", "out", "workers", "dry_run"),
+        "data": ("patch", "scale"),
         "method": ("space", "partition", "seed"),
     }
-    subspace: str = option("all", "task to render (mild, blur, noise, severe, b0n1, ...), or all of the partition")
-    hr: str = option("photos", "HR images: folder of images or tars, pattern or url; 'photos' = scikit-image's")
-    val_hr: str | None = option(None, "the same for validation; default: 1 scene in 20 of --hr, chosen by hash")
+    subspace: str = option(
+        "all",
+        "task to render, such as noise, or all; the tasks are mild, blur, noise and severe, or those of --partition",
+    )
+    hr: str = option(
+        "photos",
+        (
+            "folder of HR images or of tars, pattern or url; photos: those of scikit-image. Decoded images are kept in "
+            "the folder REALSR_CACHE, up to REALSR_CACHE_GB (16) gigabytes; an empty REALSR_CACHE keeps none"
+        ),
+    )
+    val_hr: str | None = option(None, "HR images of validation (default: 1 scene in 20 of --hr)")
     licence: str | None = option(None, "licence of the HR images; without it rows and card say 'not given'")
     sources: str | None = option(
         None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR images by glob pattern"
     )
     min_side: int | None = option(None, "least side of an HR image in pixels (default: the patch)")
     multiscale: bool = option(False, "also use reduced copies of HR images, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
-    out: str = option("shards", "folder, or url as s3://bucket/x, that gets one dataset folder per subspace and split")
-    split: Literal["train", "val"] = option("train", "which photographs to use")
-    count: int | None = option(None, "rows the dataset shall hold (default: 1000 for train, 100 for val)")
-    rows: str | None = option(None, "A:B renders only rows A to B-1, whole shards, as a part for gen.merge")
+    out: str = option(
+        "shards", "folder or url of the datasets, one for each task and split; a url is such as s3://bucket/shards"
+    )
+    split: Literal["train", "val"] = option("train", "whether training or validation rows are rendered")
+    count: int | None = option(None, "rows of each dataset (default: 1000, of val 100)")
+    rows: str | None = option(None, "A:B renders only rows A to B-1, whole shards, as a part for realsr merge")
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str = option("paper", f"degradation space: {', '.join(SPACES)}, or a YAML file (see gen.space)")
+    space: str = option(
+        "paper", f"degradation space by name, or a YAML file; {', '.join(SPACES)}; realsr space prints one"
+    )
     partition: str | None = option(
-        None, "cut of the space: 2x2, BxN, full, or along one axis as jpeg:10 (default: the space's own)"
+        None,
+        "cut of the space into tasks (default: its own, such as 2x2); BxN: B levels of blur and N of noise; full: no "
+        "cut; along one axis, such as jpeg:10",
     )
     usm: bool = option(False, "make LR from the sharpened HR, as Real-ESRGAN; never for val")
     codec: str = option("png", f"how HR crops are stored: {', '.join(CODECS)} (docs/benchmarks.md)")
@@ -90,7 +103,7 @@ class RenderSettings:
     rows_per_shard: int = option(500, "rows in one tar")
     engine: str = option("local", f"where shards are rendered: {', '.join(ENGINES)}")
     workers: int = option(
-        lambda: _num_cores(), "processes, tasks or array elements at work at once, one thread each (default: all cores)"
+        lambda: _num_cores(), "processes, one thread each (default: all cores); tasks of ray, array elements of slurm"
     )
     dry_run: bool = option(False, "say what would be done and stop")
 

@@ -59,10 +59,12 @@ class TestsetSettings:
     out: str | None = option(None, "folder of the set (default: testsets/NAME)")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
-    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}, or a YAML file (see gen.space)")
+    space: str | None = option(None, f"another degradation space: {', '.join(SPACES)}, or a YAML file")
     partition: str | None = option(None, "another cut of the space into tasks: 2x2, BxN or full")
     licence: str | None = option(None, "licence of the HR images; without it the set says 'not given'")
-    sources: str | None = option(None, "YAML or JSON list of {pattern, licence, attribution, url}, as for gen.render")
+    sources: str | None = option(
+        None, "YAML or JSON list of {pattern, licence, attribution, url}, as for realsr render"
+    )
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes, about 1 GB each (default: all cores)")
     dry_run: bool = option(False, "say what would be done and stop")
 

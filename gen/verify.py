@@ -1,8 +1,9 @@
 """Check datasets and test sets: hashes, structure, every row and its plan; on request, render some rows again.
 
-PATH is one dataset folder, a folder of datasets, or the url of either (of http: of one dataset). Every tar is hashed
-and every image decoded; --quick checks the structure alone: sizes, index against tar, json, plans, headers of images,
-keys (of a url: sizes and indexes). Exit code 0: all is well, 1: something is off, 2: bad usage.
+PATH is a dataset folder, a folder of datasets, a test set, or the url of a dataset or of a folder of datasets (over
+http, of one dataset). Every tar is hashed and every image is decoded. --quick checks only sizes, indexes, plans and
+image headers, and of a url only sizes and indexes. The exit code is 0 if all is well, 1 if something is off, 2 for
+wrong usage.
 
 Examples:
 realsr verify shards
@@ -52,9 +53,11 @@ SHOWN = 20
 class VerifySettings:
     """What `gen.verify` can be asked for."""
 
-    path: str = argument("dataset folder (one with a manifest.json), test set, folder of datasets, or a url")
-    quick: bool = option(False, "check structure alone: no tar is hashed and no image decoded; of a url no tar is read")
-    rerender: int = option(0, "rows of each dataset, evenly spread, to render again from their stored plan and HR")
+    path: str = argument("dataset, folder of datasets, test set, or url")
+    quick: bool = option(False, "check the structure alone: hash no tar and decode no image; of a url, read no tar")
+    rerender: int = option(
+        0, "number of rows of each dataset to render again from their stored plan and HR crop, evenly spread"
+    )
     workers: int = option(lambda: len(os.sched_getaffinity(0)), "processes (default: all cores)")
 
 

@@ -1,6 +1,7 @@
 """What every command owes its user before it works: a quick answer to wrong usage, and the same name as was typed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,6 +98,17 @@ def test_usage_names_the_command_as_it_was_typed(verb, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             main()
         assert capsys.readouterr().out.startswith(f"usage: {name} ")
+
+
+@pytest.mark.parametrize("verb", COMMANDS.keys())
+def test_help_fits_a_screen_and_names_no_module(verb, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["realsr", verb, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 40
+    assert not re.search(r"\b(gen|train)[./]\w+(?!.*yaml)", shown)
 
 
 REALSR = "import sys; from shared.command import main; sys.exit(main(['render']))"

@@ -1,9 +1,9 @@
 """Compare evaluations image by image: mean differences with intervals, tests, and a sheet of the largest differences.
 
-Give folders that `realsr evaluate` has written, as NAME=PATH or PATH; all are compared with the first. A
-difference is paired: same image, same HR. Its interval is a 95 % bootstrap over images, photographs as clusters, its p
-that of Wilcoxon's signed-rank test, of that line alone: of twenty lines without a difference one has p below 0.05.
-Training noise, the spread over seeds, is in neither.
+Give folders that `realsr evaluate` has written, as NAME=PATH or PATH. All are compared with the first, image by
+image. The interval is a 95 % bootstrap that resamples photographs; p is that of Wilcoxon's signed-rank test. Each p
+holds for its own line: of twenty lines without a true difference, expect one below 0.05. Neither contains the spread
+over training seeds.
 
 Examples:
 realsr compare ev/ours ev/other
@@ -36,12 +36,12 @@ NOTE = "Differences to the base, paired by image; p of each line alone, not corr
 class CompareSettings:
     """What `train.compare` can be asked for."""
 
-    evaluations: list[str] = argument("two evaluation folders or more, as NAME=PATH or PATH; the first is the base")  # noqa: RUF009 -- a field, not a list
+    evaluations: list[str] = argument("two evaluations or more, as NAME=PATH or PATH; the first is the base")  # noqa: RUF009 -- a field, not a list
     out: str = option("comparison", "folder for comparison.md, .tex, .json and sheet.png")
     testset: list[str] | None = option(None, "the test sets again, as NAME=PATH: adds LR and HR to the sheet")
     rows: int = option(8, "images on the sheet")
-    crop: int = option(96, "side of its crops, HR pixels")
-    partial: bool = option(False, "compare evaluations that are not finished, on the images that all have")
+    crop: int = option(96, "side of the crops on the sheet, HR pixels")
+    partial: bool = option(False, "compare unfinished evaluations on the images that all have")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""Measure a system on test sets: quality of every image beside bicubic, as a table and summaries.
+"""Evaluate a network, or the images that another program made, on test sets, beside bicubic upscaling.
 
-A system is a checkpoint (--checkpoint: a run folder, one of its checkpoint folders, a .pth or .safetensors file in
-official keys, or the word bicubic) or the pictures that another program has made (--results). Test sets: NAME=PATH of a
-dataset folder of gen.render, a set of gen.testset, RealSR V3, DRealSR, crops, paired folders (LR_FOLDER,HR_FOLDER) or a
-plain folder of LR pictures, which only gives outputs. Running the same command again goes on where it stopped; compare
-evaluations with `realsr compare`.
+A test set is a dataset of `realsr render`, a set of `realsr testset`, RealSR V3, DRealSR, a pair of folders
+(LR_FOLDER,HR_FOLDER), or a folder of LR images, which gives outputs but no measures. Running the same command again
+goes on where it stopped.
 
 Examples:
 realsr evaluate --checkpoint runs/default --testset RealSR=RealSR_V3 --out ev/ours

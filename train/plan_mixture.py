@@ -1,8 +1,8 @@
 """Predict from references what each mixture of the tasks gains, and choose the mixture of every aim.
 
-The references must know the PSNR of each network on all tasks: realsr train --mode pilot trains short ones. A
-predicted gain is over a network that is trained on equal volumes; rebalancing moves along a frontier, so look at who
-pays.
+The references must know the PSNR of each network on all tasks; `realsr train --mode pilot` trains short ones. A
+predicted gain is relative to a network that is trained on equal volumes. What one task gains another one pays: look
+at both.
 
 Examples:
 realsr plan-mixture runs/default
@@ -29,8 +29,8 @@ class PlanSettings:
     """What `train.plan_mixture` can be asked for."""
 
     run: str = argument("folder of a run with a pilot or references, folder of the references, or a pack of references")
-    floor: float = option(FLOOR, "smallest weight of a mixture, at most 1 / n")
-    max_loss_db: float = option(float("inf"), "no task may be predicted more than this below equal volumes, dB")
+    floor: float = option(FLOOR, "smallest weight of a task, at most 1 / number of tasks")
+    max_loss_db: float = option(float("inf"), "most that any task may lose against equal volumes, as predicted, dB")
     step: int | None = option(None, "step of the references to predict from (default: the last one that all have)")
     out: str | None = option(None, "folder for the weights and the page (default: the run's, or the pack's)")
 

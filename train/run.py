@@ -1,7 +1,7 @@
-"""Train super-resolution networks on mixed shard streams whose volumes follow the measured imbalance of the tasks.
+"""Train a super-resolution network on a mixture of tasks that follows their measured imbalance.
 
-With no options: reads shards/, trains the single-task references that are missing, then the shared network, into
-runs/default. Running the same command again resumes where it stopped.
+Without options, the command reads shards/, trains the single-task references that are missing, and then trains the
+shared network into runs/default. Running the same command again resumes it.
 
 Examples:
 realsr train --dry-run

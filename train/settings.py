@@ -152,22 +152,20 @@ class TrainSettings:
     """What `train/run.py` can be asked for. Defaults: the paper's interval, batch and length, stage L1."""
 
     help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "basic": ("run", "mode", "iterations", "batch_size", "init", "network", "dry_run"),
-        "data": ("shards", "source", "hr", "workers"),
+        "basic": ("run", "mode", "iterations", "batch_size", "init", "network", "stage", "dry_run"),
+        "data": ("shards", "workers"),
         "method": ("policy", "policy_options", "references"),
     }
 
     mode: Literal["shared", "single", "references", "pilot", "groups"] = option(
         "shared",
-        "what the command trains. shared: one network for all tasks; single: one task's reference; references: all of "
-        "them; pilot: short ones in RUN/pilot, from which plan_mixture predicts what a mixture gains; groups: no "
-        "network, but the groups of --policy tgsr",
+        "what is trained. shared: one network for all tasks; single: one task's reference; references: all of "
+        "them; pilot: short ones in RUN/pilot, from which realsr plan-mixture predicts what a mixture gains; groups: "
+        "no network, but the groups of --policy tgsr",
         affects="place",
     )
     run: str = option("runs/default", "folder of the run; running the same command again resumes it", affects="place")
-    shards: str = option(
-        "shards", "folder or url (s3, http, ...) with the datasets that gen.render made", affects="place"
-    )
+    shards: str = option("shards", "folder or url of the datasets", affects="place")
     tasks: list[str] | None = option(
         None,
         "tasks to use (default: every dataset in --shards; over http, which cannot be listed, they must be named)",
@@ -182,19 +180,21 @@ class TrainSettings:
     task: str | None = option(None, "task of --mode single", affects="place")
     references: str | None = option(
         None,
-        "where the references are: a run folder, the folder of their runs, or a pack that --mode references wrote "
-        "(default: RUN/references, where missing ones are trained if the policy needs them)",
+        "run folder, folder of references, or pack (default: RUN/references); a pack is what --mode references writes. "
+        "In RUN/references those that are missing are trained if the policy needs them",
         affects="place",
     )
     init: str | None = option(
         None,
-        "weights that all networks start from: run folder, .pth or .safetensors (default: random)",
+        "weights to start from (default: random); a run folder, .pth or .safetensors, the same for all networks",
         affects="losses",
         by_content=True,
     )
-    network: NetworkSettings = option(NetworkSettings, "the network", affects="losses")
+    network: NetworkSettings = option(NetworkSettings, "network to train", affects="losses")
     stage: str = option(
-        "psnr", "losses to train on: psnr (L1) or gan (L1, perceptual and a U-Net discriminator)", affects="losses"
+        "psnr",
+        "losses to train on: psnr or gan; psnr is L1, gan is L1, perceptual and a U-Net discriminator",
+        affects="losses",
     )
     reference_stage: str | None = option(
         None,
@@ -213,7 +213,9 @@ class TrainSettings:
         None, "VGG19 of the perceptual loss (default: vgg19-dcbb9e9d.pth in torch's hub folder)", affects="place"
     )
     policy: str = option(
-        "rebalance", f"how an interval's volumes and loss weights are decided: {', '.join(POLICIES)}", affects="mixture"
+        "rebalance",
+        f"rule that sets the mixture, such as rebalance (the paper's) or uniform; all rules: {', '.join(POLICIES)}",
+        affects="mixture",
     )
     policy_options: dict[str, Any] = option(
         dict,
@@ -279,8 +281,8 @@ class TrainSettings:
     )
     hr: str | None = option(
         None,
-        "HR images for fly and gpu: folder, tars, url or photos (default: the HR images in shards); decoded, they are "
-        "kept in the folder REALSR_CACHE (empty: nowhere) up to REALSR_CACHE_GB (16) gigabytes",
+        "HR images to degrade during training (default: those in --shards); a folder, tars, url or photos, for "
+        "--source fly and gpu. Decoded images are kept in the folder REALSR_CACHE, up to REALSR_CACHE_GB (16) GB",
         affects="samples",
         by_content=True,
     )

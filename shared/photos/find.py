@@ -1,8 +1,9 @@
 """HR images: where they are found and which split they belong to."""
 
 import hashlib
+import shlex
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from ..text import counted, some_of
 from .archives import HRFiles, ImageFile, list_hr_files
 from .files import UNREADABLE
 from .licences import NO_SOURCES, Sources, Terms
-from .split import held_out_scenes, ignored, scenes
+from .split import HELD_OUT, held_out_scenes, ignored, is_held_out, scenes
 
 SKIMAGE = "photos"
 """The name of the HR folder that stands for scikit-image's photographs, unless there is a folder of that name."""
@@ -160,6 +161,10 @@ def find_hr_images(
         return _require(val.image_set(val.photographs), str(val_hr), val)
     assert listed
     found = _scan(listed, selection, held_out=False)
+    if val is None and (unused := _validation_folder(hr, found)):
+        found = replace(
+            found, hints=(f"{unused} is used in neither split: add --val-hr {shlex.quote(unused)} to validate on it",)
+        )
     return _require(found.image_set(_side(found, val, split, held_out)), hr, found)
 
 
@@ -178,12 +183,14 @@ class Candidates:
 
     pixels: hash of the decoded pixels by hash of the file.
     skipped: ids of files that cannot serve, by reason. ignored: ids of files ignored by name, by reason.
+    hints: what else to tell.
     """
 
     photographs: tuple[HRImage, ...]
     pixels: Mapping[str, str]
     skipped: Mapping[str, Sequence[str]]
     ignored: Mapping[str, Sequence[str]]
+    hints: tuple[str, ...] = ()
 
     def image_set(self, photographs: Iterable[HRImage]) -> HRImageSet:
         """Some of the images, with what to tell of the others."""
@@ -193,7 +200,19 @@ class Candidates:
             for reason, ids in sorted(passed.items())
         ]
         counts = {reason: len(ids) for reason, ids in sorted(self.skipped.items())}
-        return HRImageSet(tuple(photographs), counts, tuple(notes))
+        return HRImageSet(tuple(photographs), counts, (*notes, *self.hints))
+
+
+def _validation_folder(hr: str, found: Candidates) -> str | None:
+    """The folder below `hr` that is for validation by its name; of several, the one with most of the ignored images."""
+    counts = Counter[str]()
+    for image_id in found.ignored.get(HELD_OUT, ()):
+        *folders, _ = image_id.split("/")
+        depth = next(depth for depth, folder in enumerate(folders, 1) if is_held_out(folder))
+        counts["/".join(folders[:depth])] += 1
+    ranked = sorted(counts, key=lambda folder: ("val" not in folder.lower(), -counts[folder], folder))
+    paths = [str(Path(hr) / folder) for folder in ranked]
+    return next((path for path in paths if Path(path).is_dir()), None)
 
 
 def _side(found: Candidates, val: Candidates | None, split: str, held_out: Collection[str]) -> Iterator[HRImage]:

@@ -37,6 +37,11 @@ def words(name: str) -> list[str]:
     return [word.lower() for word in WORD.findall(name)]
 
 
+def is_held_out(folder: str) -> bool:
+    """Whether a folder is for validation or testing by its name."""
+    return not HELD_OUT_WORDS.isdisjoint(words(folder))
+
+
 def ignored(image_id: str, stems: Collection[str], held_out: bool) -> str | None:
     """Why an image file is ignored, or None.
 
@@ -53,7 +58,7 @@ def ignored(image_id: str, stems: Collection[str], held_out: bool) -> str | None
         return LOW_RESOLUTION
     if copied and copied[1] in stems:
         return LOW_RESOLUTION
-    if not held_out and any(HELD_OUT_WORDS.intersection(words(folder)) for folder in folders):
+    if not held_out and any(map(is_held_out, folders)):
         return HELD_OUT
     return None
 

@@ -33,6 +33,7 @@ def test_folders_named_lr_are_ignored_and_validation_folders_never_enter_train(p
     names += ["Flickr2K/HR/5.png", "Validation/6.png", "TEST set/7.png", ".cache/8.png", "a/.hidden.png", "9.png"]
     for seed, name in enumerate(names):
         picture(tmp_path / name, seed)
+    valid = tmp_path / "DIV2K_valid_HR"
     for split in ("train", "val"):
         photos = find_hr_images(str(tmp_path), split, 76)
         assert ids(photos) <= {"DIV2K_train_HR/1.png", "Flickr2K/HR/5.png", "9.png"}
@@ -40,6 +41,7 @@ def test_folders_named_lr_are_ignored_and_validation_folders_never_enter_train(p
             "ignored as hidden: .cache, a/.hidden.png",
             "ignored as low resolution by name: DIV2K_train_LR_bicubic/X4/2.png",
             "ignored as validation or test by name: DIV2K_valid_HR/3.png, TEST set/7.png, Validation/6.png and 1 more",
+            f"{valid} is used in neither split: add --val-hr {valid} to validate on it",
         )
 
 
@@ -48,7 +50,11 @@ def test_what_is_ignored_is_printed(render, picture, tmp_path, capsys):
         picture(tmp_path / "hr" / f"{number}.png", number)
     picture(tmp_path / "hr" / "valid" / "9.png", 9)
     render(tmp_path / "out", "--hr", str(tmp_path / "hr"))
-    assert "ignored as validation or test by name: valid/9.png\n" in capsys.readouterr().out
+    said, valid = capsys.readouterr().out, tmp_path / "hr" / "valid"
+    assert "ignored as validation or test by name: valid/9.png\n" in said
+    assert f"{valid} is used in neither split: add --val-hr {valid} to validate on it\n" in said
+    render(tmp_path / "other", "--hr", str(tmp_path / "hr"), "--val-hr", str(valid))
+    assert "used in neither split" not in capsys.readouterr().out
 
 
 def test_validation_is_every_hash_that_is_0_mod_20(picture, tmp_path):

@@ -23,12 +23,12 @@ class EvaluateSettings:
         "measures": ("border", "rounded", "lpips"),
     }
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file, or 'bicubic'")
-    results: str | None = option(None, "folder of result pictures: DIR/SET/<image>.png or DIR/<image>.png")
-    testset: list[str] | None = option(None, "test sets as NAME=PATH or PATH (then named like the folder)")
+    results: str | None = option(None, "folder of result images: DIR/SET/<image>.png or DIR/<image>.png")
+    testset: list[str] | None = option(None, "test sets as NAME=PATH, or PATH to take the folder's name")
     out: str = option("evaluation", "folder for images.csv, summary.json, .md and .tex, and the outputs")
-    network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")
-    border: int = option(4, "pixels cropped on every side before measuring; 0 is also common")
-    rounded: bool = option(False, "round Y to whole levels and cut SSIM's contrast at 0, as other tables do")
+    network: NetworkSettings | None = option(None, "network of a file whose weights do not show which it is, at x4")
+    border: int = option(4, "pixels cropped from every side before measuring; 0 is also common")
+    rounded: bool = option(False, "follow the other convention: Y rounded to whole levels; SSIM's contrast is cut at 0")
     lpips: list[str] | None = option(None, "LPIPS networks to measure with: vgg, alex (files: docs/results.md)")
     tile: int | None = option(None, "side of a tile, LR pixels (default: what fits into --memory-gb)")
     overlap: int | None = option(None, "LR pixels computed around a tile (default: receptive radius, at most 32)")
@@ -56,21 +56,24 @@ class EvaluateSettings:
 class UpscaleSettings:
     """What `train.upscale` can be asked for."""
 
+    help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "basic": ("checkpoint", "outscale", "suffix", "format", "overwrite"),
+    }
     input: str = argument("an image, or a folder of images")
     output: str = argument("a file (.png, .jpg or .webp), or a folder")
     checkpoint: str | None = option(None, "run folder, checkpoint folder, .pth or .safetensors file")
-    network: NetworkSettings | None = option(None, "network of a file whose keys do not tell (x4)")
+    network: NetworkSettings | None = option(None, "network of a file whose weights do not show which it is, at x4")
     tile: int | None = option(None, "side of a tile, pixels (default: what fits into --memory-gb)")
     overlap: int | None = option(None, "pixels computed around a tile (default: receptive radius, at most 32)")
     memory_gb: float = option(4.0, "memory that the network may take for one tile")
     outscale: float | None = option(
-        None, "output side / input side: the network's output is resized to it (default: the network's scale)"
+        None, "output side / input side (default: the network's scale); the network's output is resized to it"
     )
-    suffix: str = option("", "what is added to the names of outputs in a folder, such as _x4")
+    suffix: str = option("", "ending of the names of outputs in a folder, such as _x4")
     format: Literal["png", "jpg", "webp"] = option(
         "png", "format of outputs in a folder; jpg and webp have 8 bits and a quality of 95"
     )
-    overwrite: bool = option(False, "make outputs again that are there already")
+    overwrite: bool = option(False, "make outputs again that already exist")
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for a checkpoint that is not there, and for values that make no output."""

@@ -1,7 +1,7 @@
 """Make one self-contained HTML page about one run or several.
 
-Settings that differ, where the runs ended, weights with their bands, gaps, PSNR per task, delivered volumes,
-throughput and crops with a before/after slider. The figures also lie beside the page as PNG.
+The page shows the settings that differ, where the runs ended, weights with their bands, gaps, PSNR of each task,
+delivered volumes, throughput, and crops with a before/after slider. The figures also lie beside the page as PNG.
 
 Examples:
 realsr report runs/default
@@ -24,7 +24,7 @@ from train.report.runs import names_of, read_run
 class ReportSettings:
     """What the report is about."""
 
-    run: list[str] = argument("folders of runs that train/run.py has finished an interval of")  # noqa: RUF009
+    run: list[str] = argument("run folders, each with at least one finished interval")  # noqa: RUF009
     out: str | None = option(
         None, "the page (default: RUN/report.html; of several, report.html in the folder that holds them all)"
     )
