@@ -34,7 +34,7 @@ from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
 from shared.shards.format import num_shards
-from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, dataset_name, load_manifest
 from shared.shards.testset import TESTSET, load_testset
 from shared.storage.atomic import TEMPORARY_PREFIX
 from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_below, listing, place, read_files
@@ -305,7 +305,7 @@ def _check_sums(report: Report, manifest: Manifest, indexes: dict[str, str]) -> 
         return
     real = {entry.url: entry.sha256 for entry in manifest.shardlist} | indexes
     others = ("README.md", "config.yaml", MANIFEST)
-    for name, data in zip(others, read_files([folder / name for name in others]), strict=True):
+    for name, data in zip(others, read_files([folder / name for name in others], MAX_MANIFEST_BYTES), strict=True):
         real[name] = hashlib.sha256(data).hexdigest() if data is not None else "missing"
     for name in sorted(real.keys() | told.keys()):
         if name not in real or name not in told:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 DEFAULT_GB = 16.0
 DECODER = "1"
 """Raise it when `images.decode` gives other pixels; versions of its libraries stand beside it in the name of a file."""
+MAX_IMAGE_BYTES = 1 << 30
+"""Limit for an HR image behind a url."""
 TRAILER = struct.Struct("<III")
 """After the pixels: height, width, CRC-32 of the pixels."""
 ABANDONED_SECONDS = 3600.0
@@ -182,7 +184,7 @@ def read_file(path: str, offset: int = 0, size: int = 0) -> bytes:
     """The bytes of a file, or `size` bytes of it from `offset` on. path: may be a url. Raises OSError."""
     where = place(path)
     if not size:
-        return where.read_bytes()
+        return where.read_bytes(MAX_IMAGE_BYTES) if isinstance(where, Remote) else where.read_bytes()
     if isinstance(where, Remote):
         return where.read_range(offset, offset + size)
     with where.open("rb") as file:

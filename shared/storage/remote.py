@@ -12,6 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,9 @@ READ_ONLY = ("http", "https")
 SILENT_SECONDS = 60.0
 """After so many seconds without a byte a web server is given up; botocore's own limit is the same."""
 MAX_FILE_BYTES = 256 << 20
-"""Limit for files of a server whose size nothing else bounds."""
+"""Limit for files of a server or a store whose size nothing else bounds."""
+READERS = 16
+"""Files of a store that are read at a time."""
 PIECE_BYTES = 1 << 16
 
 
@@ -139,10 +142,12 @@ class Remote:
         """All of a file. Raises OSError as soon as more than `limit` bytes are sent."""
         if self.protocol in READ_ONLY:
             return self._call(lambda fs, path: _get(fs, path, 0, limit, whole=True))
-        return self._call(lambda fs, path: fs.cat_file(path))
+        with tempfile.TemporaryDirectory() as folder:  # no store's library counts what it takes into memory
+            self.download(local := Path(folder, "file"), limit)
+            return local.read_bytes()
 
     def read_text(self) -> str:
-        """All of a file, UTF-8."""
+        """All of a file of at most `MAX_FILE_BYTES` bytes, UTF-8."""
         return self.read_bytes().decode()
 
     def read_range(self, start: int, end: int) -> bytes:
@@ -266,27 +271,20 @@ def _remote_listing(folder: Remote) -> Iterator[tuple[str, Found]]:
             yield PurePosixPath(entry["name"]).name, _found(entry)
 
 
-def read_files(files: Sequence[Place]) -> list[bytes | None]:
-    """All of each file, many at once from a store; None for one that is not there. Raises OSError for other trouble."""
-    remotes = [file for file in files if isinstance(file, Remote)]
-    if not remotes or remotes[0].protocol in READ_ONLY:
-        return [_read(file) for file in files]
+def read_files(files: Sequence[Place], limit: int = MAX_FILE_BYTES) -> list[bytes | None]:
+    """All of each file, many at once from a store; None for one that is not there.
 
-    def read_all(fs: Any, _: str) -> list[Any]:
-        paths = [fs._strip_protocol(file.url) for file in remotes]
-        found = fs.cat(paths, on_error="return")
-        return [found.get(path) for path in paths]
-
-    contents = remotes[0]._call(read_all)
-    for content in contents:
-        if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-            raise OSError(f"{remotes[0].parent}: {without_password(str(content))}") from content
-    return [content if isinstance(content, bytes) else None for content in contents]
+    Raises OSError for other trouble, also when a server or a store sends more than `limit` bytes of one.
+    """
+    if not any(isinstance(file, Remote) for file in files):
+        return [_read(file, limit) for file in files]
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(lambda file: _read(file, limit), files))
 
 
-def _read(file: Place) -> bytes | None:
+def _read(file: Place, limit: int) -> bytes | None:
     try:
-        return file.read_bytes()
+        return file.read_bytes(limit) if isinstance(file, Remote) else file.read_bytes()
     except FileNotFoundError:
         return None
 
@@ -294,15 +292,10 @@ def _read(file: Place) -> bytes | None:
 def read_bounded(file: Place, limit: int) -> bytes:
     """All of a file that somebody else may have written. Raises ValueError when it has more than `limit` bytes.
 
-    Raises OSError when a server sends more.
+    Raises OSError when a server or a store sends more.
     """
     if isinstance(file, Remote):
-        if file.protocol in READ_ONLY:
-            return file.read_bytes(limit)
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder, "file")
-            file.download(local, limit)
-            return local.read_bytes()
+        return file.read_bytes(limit)
     if (size := file.stat().st_size) > limit:
         raise ValueError(f"{size} bytes are more than {limit}")
     return file.read_bytes()
@@ -343,9 +336,15 @@ def _counter(limit: int | None) -> Any:
     from fsspec import Callback
 
     class Counter(Callback):
+        def set_size(self, size: int | None) -> None:
+            self._compare(size or 0)
+
         def relative_update(self, inc: int = 1) -> None:
             super().relative_update(inc)
-            if limit is not None and self.value > limit:
+            self._compare(self.value)
+
+        def _compare(self, bytes: int) -> None:
+            if limit is not None and bytes > limit:
                 raise ValueError(f"more bytes are sent than the {limit} that it may have")
 
     return Counter()
