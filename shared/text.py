@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 BYTE_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+SECRET = re.compile(r"([?&][^=&]*(?:token|sig|key|secret|password|credential)[^=&]*=)[^&'\")>\],]*", re.IGNORECASE)
+"""A parameter in the query of a url that opens what is behind it, such as X-Amz-Signature."""
 TIME_UNITS = {"days": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0}
 
 
@@ -37,5 +39,6 @@ def some_of(names: Sequence[str], most: int = 3) -> str:
 
 
 def without_password(text: str) -> str:
-    """The text with *** for the passwords of the urls in it."""
-    return re.sub(r"([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+    """The text with *** for the passwords of the urls in it, and for the tokens and signatures in their queries."""
+    text = re.sub(r"([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(r"[a-z][a-z0-9+.-]*://\S+", lambda url: SECRET.sub(r"\1***", url[0]), text)

@@ -16,7 +16,7 @@ from shared.mixing.pool import find_pool
 from shared.mixing.tasks import Task
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.storage.remote import READ_ONLY, Remote, folders_below, place
-from shared.text import counted
+from shared.text import counted, without_password
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
 from train.launcher import PARTS, require_all_processes
@@ -122,7 +122,7 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
     size = num_parameters(spec.load(training_plan.initial, "init"))
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if training_plan.pool:
-        print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {settings.hr}")
+        print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {without_password(settings.hr or '')}")
     for note in (*training_plan.notes, *_left_out(training_plan)):
         print(note)
     if settings.init is None:

@@ -14,6 +14,7 @@ from shared.errors import UsageError, require, require_at_least
 from shared.rebalance.options import EstimatorSettings
 from shared.rebalance.policies import POLICIES
 from shared.storage.atomic import write_text
+from shared.text import without_password
 
 CONFIG, GROUPS = "config.yaml", "groups.json"
 """Files in a run folder."""
@@ -383,6 +384,11 @@ class TrainSettings:
         """The trackers to log to."""
         return [name for name in dict.fromkeys(self.trackers) if name != NO_TRACKER]
 
+    def to_plain(self) -> dict[str, Any]:
+        """The settings as plain data for files and trackers, without passwords in urls: a resume gives them again."""
+        values = asdict(self)
+        return {name: without_password(value) if isinstance(value, str) else value for name, value in values.items()}
+
     def save(self, folder: Path) -> None:
         """Write the resolved settings into the run folder."""
-        write_text(folder / CONFIG, yaml.safe_dump(asdict(self), sort_keys=False))
+        write_text(folder / CONFIG, yaml.safe_dump(self.to_plain(), sort_keys=False))

@@ -250,6 +250,11 @@ def test_a_password_in_a_url_is_used_and_never_shown(server, dataset, tmp_path, 
         ("see s3://key:p@ss@bucket/x, or https://host/a:b@c", "see s3://key:***@bucket/x, or https://host/a:b@c"),
         ("https://host:8080/x", "https://host:8080/x"),
         ("https://me@host/x", "https://me@host/x"),
+        ("https://host/x?y=1&X-Amz-Signature=ab%2Fc&z=2", "https://host/x?y=1&X-Amz-Signature=***&z=2"),
+        (
+            "'https://host/x?token=abc' and https://host/x?sig=d, a?key=b",
+            "'https://host/x?token=***' and https://host/x?sig=***, a?key=b",
+        ),
     ],
 )
 def test_passwords_are_masked_in_any_text(text, shown):

@@ -13,6 +13,7 @@ from tests.train.command import flags, run, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import intervals, metrics, require_same_run
 from tests.train.web import Web, cut_off, flipped, serving, slow, unavailable
+from train.report.__main__ import main as report
 
 
 @pytest.fixture
@@ -49,6 +50,23 @@ def test_a_run_from_a_web_server_is_the_run_from_the_folder(
     tars = [name for name in web.gets if name.endswith(".tar")]
     again = 3 * len(names(shards)) // 4  # those that were slow arrived
     assert len(tars) == len(names(shards)) + len(names(shards, "-val")) + again
+
+
+def test_a_password_in_the_url_is_in_no_file_of_a_run_and_a_resume_gives_it_again(
+    web: Web, local: Path, tmp_path: Path
+) -> None:
+    secret = "s3cr3t"
+    url = web.url.replace("://", f"://me:{secret}@")
+    said = [succeed(from_url(url, tasks=TASKS, iterations=each), tmp_path) for each in (5, 10)]
+    require_same_run(tmp_path / "run", local)
+    web.missing.add("manifest.json")
+    said.append(run(from_url(url, tasks=TASKS, iterations=15), tmp_path))
+    assert said[-1].code != 0
+    assert not [outcome for outcome in said if secret in outcome.stdout + outcome.stderr]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert f"shards: {web.url.replace('://', '://me:***@')}\n" in (tmp_path / "run" / "config.yaml").read_text()
+    assert report([str(tmp_path / "run")]) == 0  # without what only the datasets tell
+    assert secret not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_small_cache_is_enough_for_the_window_at_hand(web: Web, local: Path, shards: Path, tmp_path: Path) -> None:

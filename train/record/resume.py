@@ -1,7 +1,6 @@
 """A run goes on with the settings and the files that it was begun with, but for those that alter no sample or loss."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def begun_settings(folder: Path) -> dict[str, Any] | None:
 
 def require_resumable(folder: Path, settings: TrainSettings) -> None:
     """Raises `UsageError` when a run in `folder` was begun with settings that make its continuation another run."""
-    begun, now = begun_settings(folder), asdict(settings)
+    begun, now = begun_settings(folder), settings.to_plain()
     if begun is None:
         return
     for name in affecting(TrainSettings, *IDENTICAL):

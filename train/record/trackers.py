@@ -5,7 +5,6 @@ A resumed run goes on in the same log, without a step twice. A tracker is import
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,8 @@ def _open(name: str, settings: TrainSettings, folder: Path, step: int) -> Tracke
         return Tracker(kind(TENSORBOARD, folder, purge_step=step), {"dataformats": "NHWC"})
     options = {}
     if name == "wandb":
-        config = asdict(settings)
-        options = {"name": str(folder), "id": _wandb_id(folder), "resume": "allow", "dir": folder, "config": config}
+        options = {"name": str(folder), "id": _wandb_id(folder), "resume": "allow", "dir": folder}
+        options["config"] = settings.to_plain()
     return Tracker(kind(PROJECT, *([folder] if kind.requires_logging_directory else []), **options), {})
 
 
