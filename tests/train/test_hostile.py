@@ -301,6 +301,22 @@ def test_a_state_that_is_none_is_an_error_in_words(text: str, run_folder: Path) 
         load_state(folder)
 
 
+@pytest.mark.parametrize(
+    "memory", [[], {"weights": 1}, {"weights": [1.0]}, {"weights": ["a"] * 3}, {"weights": [-1, 1, 1]}]
+)
+def test_a_policy_remembers_a_number_a_task(memory: object, run_folder: Path) -> None:
+    folder = latest_checkpoint(run_folder)
+    state = json.loads((folder / "state.json").read_bytes())
+    num_tasks = len(state["consumed"])
+    state["memory"]["policy"] = {"weights": [1] * num_tasks}
+    (folder / "state.json").write_text(json.dumps(state))
+    assert load_state(folder).memory["policy"] == {"weights": [1] * num_tasks}
+    state["memory"]["policy"] = memory
+    (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(RunError, match=r"state\.json holds no state of a run: memory.*policy"):
+        load_state(folder)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 @pytest.mark.parametrize("write", [pickle.dumps, _torch_file])
 def test_an_optimiser_file_never_runs_code(write: Callable[[object], bytes], run_folder: Path, tmp_path: Path) -> None:

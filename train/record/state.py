@@ -33,7 +33,7 @@ class _Memory:
 
     losses: list[list[float | None]] = field(default_factory=list)
     estimator: Memory = field(default_factory=Memory)
-    policy: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,7 +43,7 @@ class State:
     step: optimiser steps done. consumed: samples of each task delivered before the current interval. record: what was
     measured and decided at the interval's beginning, and trained since (`IntervalLog`); None at a boundary. datasets:
     identity of each task's rows, and digests of files (`train/record/resume.py`). memory: what the estimator and the
-    policy remember of earlier boundaries. feed: what the loader must remember of its datasets
+    policy remember of earlier boundaries (`_Memory`). feed: what the loader must remember of its datasets
     (`shared/mixing/state.py`).
     """
 
@@ -79,7 +79,9 @@ def load_state(folder: Path) -> State:
             raise ValueError(f"its format is {short(found)}, this program reads {STATE_FORMAT}")
         state = from_plain(State, values, "entry")
         from_plain(_Loader, state.feed, "feed")
-        from_plain(_Memory, state.memory, "memory")
+        for name, values in from_plain(_Memory, state.memory, "memory").policy.items():
+            if len(values) != len(state.consumed) or min(values, default=0) < 0:
+                raise ValueError(f"memory of the policy, {short(name)} is {short(values)}: it must be a number a task")
         counts = {"step": [state.step], "consumed": state.consumed, "read": [*state.feed.get("read", {}).values()]}
         for name, numbers in counts.items():
             if not all(0 <= number < MAX_STEP for number in numbers):

@@ -6,7 +6,7 @@ wherever w_j > 0. So a weight w_j may become a volume p_j, a coefficient c_j, or
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ..measurements import Measurements
 
@@ -22,8 +22,8 @@ class Policy:
     needs_references, needs_moments: whether the measurements must hold the PSNR of single-task networks, and the
     moments of the tasks' gradients. needs_groups: whether frozen plans are trained on beside the tasks. needs_mixture:
     whether a mixture must be chosen before the run. every_step: whether `step` gives the coefficients instead of
-    `interval`. seed: the run's. memory: everything that is remembered from boundary to boundary, plain data that the
-    checkpoint holds.
+    `interval`. seed: the run's. memory: all that is remembered from boundary to boundary, by name one number of at
+    least 0 for each task; the checkpoint holds it.
     """
 
     needs_references: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class Policy:
     needs_mixture: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     seed: int = field(default=0, init=False)
-    memory: dict[str, Any] = field(default_factory=dict, init=False)
+    memory: dict[str, list[float]] = field(default_factory=dict, init=False)
 
     def require_tasks(self, tasks: Sequence[str]) -> None:
         """Raises `UsageError`, before anything is trained, when the options do not fit these tasks."""
