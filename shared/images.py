@@ -61,7 +61,8 @@ def checked_png(data: Buffer, name: str) -> bytes | memoryview:
     """The bytes that decoders are given: of a PNG only chunks that decide how it looks, other formats as they are.
 
     Nothing is decompressed. Raises ValueError when a chunk of a PNG claims more bytes than are there, or its header
-    more pixels than the compressed bytes can hold: a decoder would allocate both before it reads them.
+    more pixels than the compressed bytes can hold: a decoder would allocate both before it reads them. Also when the
+    checksum of a chunk that matters is wrong, of which libpng speaks on stderr.
     """
     view = memoryview(data).cast("B")
     if view[:8] != PNG_SIGNATURE:
@@ -75,6 +76,9 @@ def checked_png(data: Buffer, name: str) -> bytes | memoryview:
     bits = view[24] * PNG_CHANNELS.get(view[25], 1)
     if height * width * bits > 8 * MAX_DEFLATE_RATIO * compressed:
         raise ValueError(f"{name} cannot be decoded: {compressed} bytes cannot hold {height} x {width} pixels")
+    for kind, start, end in chunks:
+        if kind in PNG_KEPT and isal_zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise ValueError(f"{name} cannot be decoded: chunk {kind!r} has another checksum")
     if all(kind in PNG_KEPT for kind, _, _ in chunks):
         return view
     kept = (view[start - 8 : end + 4] for kind, start, end in chunks if kind in PNG_KEPT)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from shared.errors import RunError
-from shared.images import open_image, png_chunk, png_profile
+from shared.images import checked_png, open_image, png_chunk, png_profile
 from shared.photos.examine import examine_file
 from shared.progress import progress_bar
 from shared.storage.atomic import write_bytes
@@ -109,7 +109,7 @@ def read_image(job: Job) -> tuple[np.ndarray, bytes]:
     that has changed since it was examined.
     """
     data = job.source.read_bytes()
-    pixels = np.frombuffer(data, np.uint8)
+    pixels = np.frombuffer(checked_png(data, job.source.name), np.uint8)
     upright = cv2.imdecode(pixels, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if upright is None or upright.shape[:2] != (job.height, job.width) or upright.dtype not in (np.uint8, np.uint16):
         raise ValueError("the file has changed meanwhile")

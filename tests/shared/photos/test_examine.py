@@ -216,6 +216,17 @@ def test_what_does_not_show_never_refuses_a_png(name: str, capfd: pytest.Capture
     assert capfd.readouterr().err == ""
 
 
+def test_a_damaged_png_is_refused_before_a_library_speaks_of_it(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = png(np.dstack([IMAGE, HOLE]), chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0\0\0\0\0"))
+    for at in range(8, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        assert found(bytes(damaged)).fault
+        with pytest.raises(ValueError, match="x cannot be decoded: "):
+            decode(bytes(damaged), "x")
+    assert capfd.readouterr().err == ""
+
+
 HEADER = struct.pack(">II", SIDE, SIDE) + bytes([8, 2, 0, 0, 0])
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CLAIMS = {
