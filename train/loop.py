@@ -112,8 +112,8 @@ class Run:
         if self.checkpoint:
             self.loader.load_state_dict(loader_state(self.state, self.log, self.settings, self.loader.tasks))
         self.val = [task.val_rows() for task in spec.tasks]
-        self.photographs = photographs_of(self.val[0])
-        self.others = [(task, rows) for task in spec.others if self._is_paired(rows := task.val_rows())]
+        self.photographs = [photographs_of(rows) for rows in self.val]
+        self.others = [(task, task.val_rows()) for task in spec.others]
         writes = accelerator.is_main_process
         self.run_log = RunLog(
             spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
@@ -129,10 +129,6 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.checkpoint}/state.json holds no state of this run: {error}") from error
 
-    def _is_paired(self, rows: Dataset) -> bool:
-        """Whether a validation set shows the same crops of the same HR images as the run's own."""
-        return len(rows) == len(self.photographs) and photographs_of(rows) == self.photographs
-
     @property
     def step(self) -> int:
         """Optimiser steps done."""
@@ -145,16 +141,16 @@ class Run:
 
     # ---- evaluate and estimate
 
-    def evaluate(self, val: Sequence[Dataset]) -> np.ndarray:
-        """PSNR of the averaged network on n validation sets of m images, dB, float64 [n, m]; ranks share the images."""
-        table = np.empty((len(val), len(self.photographs)))
+    def evaluate(self, val: Sequence[Dataset]) -> list[np.ndarray]:
+        """PSNR of the averaged network on n validation sets, dB, n rows of float64 [m_i]; ranks share the images."""
+        table = [np.empty(len(rows)) for rows in val]
         rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
         network = self.learner.ema.eval()
-        for task, rows in enumerate(val):
+        for found, rows in zip(table, val, strict=True):
             mine = list(range(rank, len(rows), num_ranks))
             values = list(zip(mine, measure(network, rows, mine, self.accelerator.device), strict=True))
             for number, psnr_db in gather_object(values):
-                table[task, number] = psnr_db
+                found[number] = psnr_db
         return table
 
     def take_measurements(self) -> Measurements:
@@ -353,21 +349,21 @@ class Run:
         self.run_log.boundary(log, self._sample_pictures(), time.perf_counter() - start)
         self.run_log.close_interval(log)
 
-    def record_psnr(self, psnr_db: np.ndarray) -> None:
+    def record_psnr(self, psnr_db: Sequence[np.ndarray]) -> None:
         """Record a boundary: in the trace of a reference, with other tasks' PSNR, and as the best checkpoint so far."""
         trace = self.spec.trace
-        others_db = self.evaluate([rows for _, rows in self.others]) if trace else np.empty((0, 0))
+        others_db = self.evaluate([rows for _, rows in self.others]) if trace else []
         if not self.accelerator.is_main_process:
             return
         if trace:
-            trace.photographs = self.photographs
+            trace.photographs = self.photographs[0]
             trace.add(self.step, psnr_db[0].tolist())
             for (task, _), row in zip(self.others, others_db, strict=True):
                 trace.add_other(task.name, task.val_manifest.identity(), self.step, row.tolist())
             save_trace(trace, self.spec.folder)
         if self.settings.keep_best != "none":
-            tasks_db = psnr_db.mean(axis=1)
-            score = tasks_db.min() if self.settings.keep_best == "worst" else tasks_db.mean()
+            tasks_db = [row.mean() for row in psnr_db]
+            score = min(tasks_db) if self.settings.keep_best == "worst" else np.mean(tasks_db)
             keep_best(self.spec.folder, self.step, float(score))
 
 

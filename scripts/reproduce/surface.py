@@ -63,12 +63,12 @@ def run(lab: Lab) -> None:
     readings = {f"{step} steps": references.across(step) for step in (short_step(lab), iterations(lab))}
     short_db, hr_ids = readings[f"{short_step(lab)} steps"]
     surface.require_no_overfitting(short_db, hr_ids, tasks)
-    mixtures = choose(short_db.mean(axis=-1), tasks, _asked(lab))
+    mixtures = choose(surface.mean_psnr(short_db), tasks, _asked(lab))
     arms = {UNIFORM: Arm(UNIFORM)} | {name: _arm(name, tasks, mixtures) for name in _asked(lab)}
     train_arms(lab, [*arms.values()])
     measured = {name: measure(lab, arm) for name, arm in arms.items()}
     predicted = {
-        title: {name: surface.gains(surface.cross_table(values.mean(axis=-1)), w) for name, w in mixtures.items()}
+        title: {name: surface.gains(surface.cross_table(surface.mean_psnr(values)), w) for name, w in mixtures.items()}
         for title, (values, _) in readings.items()
     }
     texts = [_limits(readings, tasks), table(lab, tasks, mixtures, predicted, measured)]
@@ -174,12 +174,11 @@ def _agree(predicted: np.ndarray, measured: np.ndarray) -> Agreement:
 # ---- in words
 
 
-def _limits(readings: Mapping[str, tuple[np.ndarray, list[str]]], tasks: list[str]) -> str:
+def _limits(readings: Mapping[str, tuple[surface.CrossValues, list[list[str]]]], tasks: list[str]) -> str:
     """What no mixture exceeds, by each reading of the references."""
     lines = []
     for title, (values, hr_ids) in readings.items():
-        psnr_db = values.mean(axis=-1)
-        most = surface.shortfall(surface.cross_table(psnr_db), np.full(len(tasks), 1 / len(tasks)))
+        most = surface.shortfall(surface.cross_table(surface.mean_psnr(values)), np.full(len(tasks), 1 / len(tasks)))
         text = f"References of {title}: no task can gain more than {most.max():.3f} dB ({tasks[most.argmax()]})."
         try:
             surface.require_no_overfitting(values, hr_ids, tasks)

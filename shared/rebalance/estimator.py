@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..effects import without_removed
-from .clusters import FEW_PHOTOGRAPHS, clusters_of, interval, resample, resampled_means, standard_errors
+from .clusters import FEW_PHOTOGRAPHS, HRIds, by_task, clusters_of, interval, resampled_means, standard_errors
 from .options import EstimatorSettings
 
 PAPER = EstimatorSettings()
@@ -24,7 +24,7 @@ class Memory:
     """What the estimate of the last boundary leaves for the next one; plain data.
 
     weights: the last weights [n], for `multiplicative`. differences_db: the mean over `boundaries` boundaries of the
-    per-image differences [n, m], for the temperature `auto`.
+    per-image differences [n, m_i], for the temperature `auto`.
     """
 
     weights: list[float] | None = None
@@ -46,13 +46,13 @@ class Estimate:
     """Gaps and weights of n tasks, and how uncertain they are.
 
     gaps_db: DP = PSNR(single) - PSNR(shared), positive where the shared network is behind (Eq. 3). errors_db: the
-    cluster-robust standard error of each gap, None with a single HR image. weights: sum to 1 (Eq. 4 and the options).
-    low, high: 95 % bootstrap interval of each weight over HR images; training noise is not in it. ranking: task
-    numbers by descending weight. ranking_share: share of the bootstrap replicates with the same ranking.
+    cluster-robust standard error of each gap, None for a task with a single HR image. weights: sum to 1 (Eq. 4 and the
+    options). low, high: 95 % bootstrap interval of each weight over HR images; training noise is not in it. ranking:
+    task numbers by descending weight. ranking_share: share of the bootstrap replicates with the same ranking.
     temperature_db: T of the softmax, None where `auto` finds nothing to follow and the weights are uniform.
     signal_share: share B of the spread of the gaps over tasks that is not the luck of the HR images. tasks_differ:
-    whether the interval of any weight excludes 1 / n. band: what the intervals speak about. inputs: what the estimate
-    was made from. memory: for the next boundary.
+    whether the interval of any weight excludes 1 / n. num_photographs: HR images of the task that has the fewest.
+    band: what the intervals speak about. inputs: what the estimate was made from. memory: for the next boundary.
     """
 
     gaps_db: list[float]
@@ -117,49 +117,49 @@ def signal_share(gaps_db: np.ndarray, replicates_db: np.ndarray, num_photographs
 
 
 def estimate(
-    reference_db: np.ndarray,
-    shared_db: np.ndarray,
-    hr_ids: Sequence[str],
+    reference_db: Sequence[np.ndarray],
+    shared_db: Sequence[np.ndarray],
+    hr_ids: HRIds,
     key: Sequence[int | str] = (0,),
     options: EstimatorSettings = PAPER,
     memory: Memory | None = None,
 ) -> Estimate:
-    """Weights of n tasks from the PSNR of single-task networks and of the shared network on the same m images a task.
+    """Weights of n tasks from the PSNR of single-task networks and of the shared network on the same images.
 
     Args:
-        reference_db: PSNR in dB, float [n, m]; row i is the single-task network of task i on the images of task i
-        shared_db: PSNR in dB, float [n, m], of the shared network on the same images
-        hr_ids: name of the HR image that image k of every task was cut from, m strings; images with the same name are
-            resampled together, and the same HR images are resampled for all tasks
+        reference_db: PSNR in dB, n rows of float [m_i]; row i is the single-task network of task i on the images of
+            task i
+        shared_db: PSNR in dB, n rows of float [m_i], of the shared network on the same images
+        hr_ids: name of the HR image that each image was cut from: m strings if image k of every task was cut from the
+            same HR image, else such a list for each task. Images with the same name are resampled together, also those
+            of different tasks
         key: integers and strings that name the random stream of the bootstrap, such as (seed, interval)
         options: how gaps become weights (default: Eq. 4)
         memory: `Estimate.memory` of the last boundary, for `multiplicative` and the temperature `auto`
 
     Raises:
-        ValueError: the shapes do not agree, or a PSNR is not a finite number (two infinite values make no gap)
+        ValueError: the numbers of images do not agree, or a PSNR is not finite (two infinite values make no gap)
     """
     memory = memory or Memory()
-    differences = _differences(np.asarray(reference_db, float), np.asarray(shared_db, float), len(hr_ids))
+    names = by_task(hr_ids, len(reference_db))
+    differences = _differences(reference_db, shared_db, [len(each) for each in names])
     followed, boundaries = differences, 0
     if options.temperature == "auto":
         boundaries = memory.boundaries + 1
-        past = differences if memory.differences_db is None else np.asarray(memory.differences_db)
-        followed = past + (differences - past) / boundaries
-    clusters, num_photographs = clusters_of(hr_ids), len(set(hr_ids))
-    gaps, means = differences.mean(axis=1), followed.mean(axis=1)
-    resampled = resampled_means(followed, resample(clusters, key))
+        past = differences if memory.differences_db is None else [*map(np.asarray, memory.differences_db)]
+        followed = [old + (now - old) / boundaries for old, now in zip(past, differences, strict=True)]
+    num_photographs = min(len(set(each)) for each in names)
+    gaps, means = (np.array([row.mean() for row in table]) for table in (differences, followed))
+    resampled = resampled_means(followed, names, key)
     share, automatic = signal_share(means, resampled, num_photographs)
     weights = weights_of(means, options, memory.weights, automatic)
     replicates = weights_of(resampled, options, memory.weights, automatic)
     low, high = interval(replicates)
     ranking = np.argsort(-weights, kind="stable")
     same_ranking = (np.argsort(-replicates, axis=1, kind="stable") == ranking).all(axis=1)
-    errors: list[float | None] = [None] * len(gaps)
-    if num_photographs > 1:
-        errors = standard_errors(differences, gaps, clusters).tolist()
     return Estimate(
         gaps_db=gaps.tolist(),
-        errors_db=errors,
+        errors_db=[_error(*task) for task in zip(differences, gaps, names, strict=True)],
         weights=weights.tolist(),
         low=low.tolist(),
         high=high.tolist(),
@@ -173,20 +173,36 @@ def estimate(
         + (", given the weights before" if options.multiplicative else ""),
         inputs=Inputs(list(key), options, memory),
         memory=Memory(
-            weights.tolist() if options.multiplicative else None, followed.tolist() if boundaries else None, boundaries
+            weights.tolist() if options.multiplicative else None,
+            [row.tolist() for row in followed] if boundaries else None,
+            boundaries,
         ),
     )
 
 
-def _differences(reference_db: np.ndarray, shared_db: np.ndarray, num_images: int) -> np.ndarray:
-    """PSNR of the single-task network minus PSNR of the shared one, for each image, float [n, m]."""
-    if reference_db.shape != shared_db.shape or reference_db.shape[1:] != (num_images,):
-        raise ValueError(f"tables are {reference_db.shape} and {shared_db.shape} for {num_images} images")
-    differences = np.zeros(reference_db.shape)
-    np.subtract(reference_db, shared_db, out=differences, where=reference_db != shared_db)  # inf and inf is no gap
-    if not np.isfinite(differences).all():
-        raise ValueError("a PSNR is not a finite number")
+def _differences(
+    reference_db: Sequence[np.ndarray], shared_db: Sequence[np.ndarray], num_images: list[int]
+) -> list[np.ndarray]:
+    """PSNR of the single-task network minus PSNR of the shared one, for each image, n rows of float [m_i]."""
+    reference, shared = ([np.asarray(row, float) for row in table] for table in (reference_db, shared_db))
+    shapes = [[row.shape for row in table] for table in (reference, shared)]
+    if any(found != [(count,) for count in num_images] for found in shapes):
+        raise ValueError(f"tables are {shapes[0]} and {shapes[1]} for {num_images} images")
+    differences = []
+    for single, other in zip(reference, shared, strict=True):
+        difference = np.zeros(single.shape)
+        np.subtract(single, other, out=difference, where=single != other)  # inf and inf is no gap
+        if not np.isfinite(difference).all():
+            raise ValueError("a PSNR is not a finite number")
+        differences.append(difference)
     return differences
+
+
+def _error(differences: np.ndarray, gap: float, hr_ids: Sequence[str]) -> float | None:
+    """Standard error of a gap, None with a single HR image."""
+    if len(set(hr_ids)) == 1:
+        return None
+    return float(standard_errors(differences[None], np.array([gap]), clusters_of(hr_ids))[0])
 
 
 def describe_estimate(found: Estimate) -> dict[str, Any]:
@@ -203,8 +219,8 @@ def recompute(record: Mapping[str, Any]) -> Estimate:
     """
     inputs = record["estimator"]
     return estimate(
-        np.array(record["reference_db"]),
-        np.array(record["shared_db"]),
+        record["reference_db"],
+        record["shared_db"],
         record["photographs"],
         inputs["key"],
         EstimatorSettings(**without_removed(EstimatorSettings, inputs["options"], "the record")),

@@ -53,7 +53,7 @@ def make_plan(references: References, step: int, floor: float = FLOOR, max_loss_
     n, tasks = len(values), references.tasks
     require_aim(next(iter(AIMS)), floor, max_loss_db, n)
     surface.require_no_overfitting(values, hr_ids, tasks)
-    means, uniform = values.mean(axis=-1), np.full(n, 1 / n)
+    means, uniform = surface.mean_psnr(values), np.full(n, 1 / n)
     table, own = surface.cross_table(means), np.diag(means)
     uniform_db = own - surface.shortfall(table, uniform)
     choices = []
@@ -68,7 +68,7 @@ def make_plan(references: References, step: int, floor: float = FLOOR, max_loss_
     return MixturePlan(
         tasks=tasks,
         step=step,
-        num_photographs=len(set(hr_ids)),
+        num_photographs=min(len(set(each)) for each in hr_ids),
         table=table,
         errors=surface.cross_errors(values, hr_ids),
         most_db=surface.shortfall(table, uniform).tolist(),

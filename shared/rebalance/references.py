@@ -31,7 +31,7 @@ class Trace:
     """What one single-task network has achieved at each step.
 
     protocol: what the trace may be compared with. psnr_db: PSNR on Y of each validation image of its own task, dB, by
-    step. photographs: the HR image that image k of every task was cut from. others: the same for other tasks, by name:
+    step. photographs: the HR image that each of these images was cut from. others: the PSNR on other tasks, by name:
     `val_rows`, the identity of the validation set, and `psnr_db`. The other tasks are no part of the protocol.
     """
 
@@ -66,15 +66,15 @@ class Trace:
         require_fields(Trace, values, "field")
         if not all(isinstance(name, str) for name in values["photographs"]):
             raise ValueError("photographs are not names")
-        images = {len(values["photographs"])} if values["photographs"] else set()
-        images |= _image_numbers(values["psnr_db"])
+        own = {len(values["photographs"])} if values["photographs"] else set()
+        numbers = [own | _image_numbers(values["psnr_db"])]
         for task, other in values["others"].items():
             if not isinstance(other, dict) or other.keys() != {"val_rows", "psnr_db"}:
                 raise ValueError(f"the values on {short(task)} are not val_rows and psnr_db")
             if not isinstance(other["val_rows"], str) or not isinstance(other["psnr_db"], dict):
                 raise ValueError(f"val_rows or psnr_db of {short(task)} has another type")
-            images |= _image_numbers(other["psnr_db"])
-        if len(images) > 1 or 0 in images:
+            numbers.append(_image_numbers(other["psnr_db"]))
+        if any(len(images) > 1 or 0 in images for images in numbers):
             raise ValueError("the steps have different numbers of images, or none")
         return Trace(**values)
 
@@ -123,15 +123,18 @@ class References:
 
     traces: list[Trace]
 
-    def at(self, step: int) -> np.ndarray:
-        """PSNR of each task's single-task network at `step`, float64 [n, m]. Raises `RunError` past a trace's end."""
+    def at(self, step: int) -> list[np.ndarray]:
+        """PSNR of each task's single-task network at `step`, n rows of float64 [m_i].
+
+        Raises `RunError` past a trace's end.
+        """
         for trace in self.traces:
             if str(step) not in trace.psnr_db:
                 raise RunError(
                     f"the reference of {trace.task} has no value at step {step} (it ends at {trace.last_step}): "
                     "train it as long as the shared run, with python train/run.py --mode references"
                 )
-        return np.array([trace.psnr_db[str(step)] for trace in self.traces])
+        return [np.array(trace.psnr_db[str(step)], float) for trace in self.traces]
 
     @property
     def tasks(self) -> list[str]:
@@ -143,10 +146,11 @@ class References:
         """The last step that all traces have reached."""
         return min(trace.last_step for trace in self.traces)
 
-    def across(self, step: int) -> tuple[np.ndarray, list[str]]:
-        """PSNR of each network on all tasks at `step`, float64 [n networks, n tasks, m images], and the HR images.
+    def across(self, step: int) -> tuple[list[list[np.ndarray]], list[list[str]]]:
+        """PSNR of each network on all tasks at `step`, and the HR images of each task.
 
-        Raises `RunError` that names the missing values, networks of different protocols, or other validation sets.
+        Entry [j][i], float64 [m_i], is the network of task j on the images of task i. Raises `RunError` that names the
+        missing values, networks of different protocols, or values of other numbers of images.
         """
         first = self.traces[0]
         for trace in self.traces[1:]:
@@ -162,20 +166,24 @@ class References:
                 f"references have no values at step {step} for the network of {_listed(missing)}: references of "
                 "earlier versions know their own task alone, train new ones (python train/run.py --mode pilot)"
             )
-        rows = [[_values(network, task, step) for task in self.traces] for network in self.traces]
-        return np.array(rows), first.photographs
+        rows = [[np.array(_values(network, task, step), float) for task in self.traces] for network in self.traces]
+        for number, task in enumerate(self.traces):
+            if any(len(network[number]) != len(task.photographs) for network in rows):
+                raise RunError(
+                    f"references have other numbers of values on {task.task} than it has validation images, "
+                    f"{len(task.photographs)}: train them again"
+                )
+        return rows, [trace.photographs for trace in self.traces]
 
 
 def _require_comparable(one: Trace, other: Trace) -> None:
-    """Raises `RunError` unless two references differ by their tasks alone and have the same images."""
+    """Raises `RunError` unless two references differ by their tasks alone."""
     for key in sorted({*one.protocol, *other.protocol} - {*OWN_ROWS}):
         if one.protocol.get(key) != other.protocol.get(key):
             raise RunError(
                 f"the references of {one.task} and {other.task} were trained with different {key}: "
                 f"{short(one.protocol.get(key))} and {short(other.protocol.get(key))}; train both alike"
             )
-    if one.photographs != other.photographs:
-        raise RunError(f"the validation images of {one.task} and {other.task} are not cut from the same HR images")
 
 
 def _has(network: Trace, task: Trace, step: int) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import RunError
 from ..seeds import words
-from .clusters import clusters_of, interval, resample, resampled_means, standard_errors
+from .clusters import HRIds, by_task, clusters_of, interval, resampled_means, standard_errors
 from .estimator import GAP_DECIMALS
 from .options import FLOOR, require_aim
 
@@ -31,6 +31,14 @@ OVERFIT_ERRORS = 2.0
 
 # ---- the cross table
 
+CrossValues = Sequence[Sequence[np.ndarray]]
+"""PSNR of n networks on n tasks, dB: entry [j][i], float [m_i], is the network of task j on the images of task i."""
+
+
+def mean_psnr(psnr_db: CrossValues) -> np.ndarray:
+    """Mean PSNR of each network on each task, float [n networks, n tasks], dB."""
+    return np.array([[np.mean(row) for row in network] for network in psnr_db])
+
 
 def cross_table(psnr_db: np.ndarray) -> np.ndarray:
     """D, float [..., n, n], of mean PSNR [..., n networks, n tasks], dB: row i is what task i loses in each network."""
@@ -38,25 +46,32 @@ def cross_table(psnr_db: np.ndarray) -> np.ndarray:
     return own[..., :, None] - np.swapaxes(psnr_db, -1, -2)
 
 
-def cross_errors(psnr_db: np.ndarray, hr_ids: Sequence[str]) -> np.ndarray:
-    """Standard errors of D, float [n, n], from per-image PSNR [n networks, n tasks, m images], paired by image.
+def cross_errors(psnr_db: CrossValues, hr_ids: HRIds) -> np.ndarray:
+    """Standard errors of D, float [n, n], from per-image PSNR of n networks on n tasks, paired by image.
 
     Images of one HR image are a cluster. Raises ValueError with a single HR image.
     """
-    if len(set(hr_ids)) < 2:
+    names, rows = by_task(hr_ids, len(psnr_db)), []
+    if any(len(set(each)) < 2 for each in names):
         raise ValueError("a standard error needs images of at least 2 HR images")
-    n, images = len(psnr_db), psnr_db.shape[-1]
-    differences = (psnr_db[range(n), range(n)][:, None] - psnr_db.swapaxes(0, 1)).reshape(n * n, images)
-    return standard_errors(differences, differences.mean(axis=1), clusters_of(hr_ids)).reshape(n, n)
+    for task, values in enumerate(_tables(psnr_db)):
+        differences = values[task] - values
+        rows.append(standard_errors(differences, differences.mean(axis=1), clusters_of(names[task])))
+    return np.array(rows)
 
 
-def require_no_overfitting(psnr_db: np.ndarray, hr_ids: Sequence[str], tasks: Sequence[str]) -> None:
+def _tables(psnr_db: CrossValues) -> list[np.ndarray]:
+    """The values by task, n times float [n networks, m_i]."""
+    return [np.array([network[task] for network in psnr_db]) for task in range(len(psnr_db))]
+
+
+def require_no_overfitting(psnr_db: CrossValues, hr_ids: HRIds, tasks: Sequence[str]) -> None:
     """Raises `RunError` where a task does better in another task's network than in its own, beyond 2 standard errors.
 
     The prediction then does not hold: an own network that is not the best one for its task has learned its rows by
     heart, or was not trained long enough to differ.
     """
-    table, errors = np.round(cross_table(psnr_db.mean(axis=-1)), GAP_DECIMALS), cross_errors(psnr_db, hr_ids)
+    table, errors = np.round(cross_table(mean_psnr(psnr_db)), GAP_DECIMALS), cross_errors(psnr_db, hr_ids)
     i, j = divmod(int(np.argmin(table + OVERFIT_ERRORS * errors)), len(table))
     if table[i, j] + OVERFIT_ERRORS * errors[i, j] < 0:
         raise RunError(
@@ -105,26 +120,27 @@ class PredictedGains:
 
 
 def predicted_gains(
-    psnr_db: np.ndarray, weights: Sequence[float], hr_ids: Sequence[str], key: Sequence[int | str] = (0,)
+    psnr_db: CrossValues, weights: Sequence[float], hr_ids: HRIds, key: Sequence[int | str] = (0,)
 ) -> PredictedGains:
     """What a network trained on a mixture is predicted to gain on each task over one trained on equal volumes.
 
     Args:
-        psnr_db: PSNR in dB, float [n, n, m]; entry [j, i, k] is the network trained on task j alone, on image k of task
-            i. Networks of a fifth of the planned length do; all start from the weights that the mixture starts from
+        psnr_db: PSNR in dB, float [n, n, m], or lists where tasks have different numbers of images; entry [j][i][k] is
+            the network trained on task j alone, on image k of task i. Networks of a fifth of the planned length do; all
+            start from the weights that the mixture starts from
         weights: the mixture, n numbers that are not negative; they are divided by their sum
-        hr_ids: name of the HR image that image k of every task was cut from, m strings; images with the same name are
-            resampled together
+        hr_ids: name of the HR image that each image was cut from: m strings if image k of every task was cut from the
+            same HR image, else such a list for each task. Images with the same name are resampled together
         key: integers and strings that name the random stream of the bootstrap
 
     Raises:
         ValueError: the shapes do not agree, a PSNR is not finite, or the weights are no mixture
     """
     values, w = require_table(psnr_db, hr_ids), np.asarray(weights, float)
-    if w.shape != values.shape[:1] or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
+    if w.shape != (len(values),) or not (np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
         raise ValueError(f"weights are {weights}: they must be {len(values)} numbers, none negative, not all zero")
-    found = gains(cross_table(values.mean(axis=-1)), w / w.sum())
-    replicates = gains(cross_table(resampled_means(values, resample(clusters_of(hr_ids), key))), w / w.sum())
+    found = gains(cross_table(mean_psnr(values)), w / w.sum())
+    replicates = gains(cross_table(resampled_means(_tables(values), hr_ids, key)), w / w.sum())
     low, high = interval(replicates)
     mean_low, mean_high = interval(replicates.mean(axis=1))
     return PredictedGains(
@@ -132,12 +148,18 @@ def predicted_gains(
     )
 
 
-def require_table(psnr_db: np.ndarray, hr_ids: Sequence[str]) -> np.ndarray:
-    """The table as float64. Raises ValueError unless it is [n, n, m] finite numbers for m images."""
-    values = np.asarray(psnr_db, float)
-    if values.ndim != 3 or values.shape[0] != values.shape[1] or values.shape[2] != len(hr_ids) or not values.size:
-        raise ValueError(f"the table is {values.shape}: it must be [n, n, m] for m = {len(hr_ids)} images")
-    if not np.isfinite(values).all():
+def require_table(psnr_db: CrossValues, hr_ids: HRIds) -> list[list[np.ndarray]]:
+    """The table as float64. Raises ValueError unless it is n x n rows of finite numbers, one for each image."""
+    n = len(psnr_db)
+    values = [[np.asarray(row, float) for row in network] for network in psnr_db]
+    expected = [(len(names),) for names in by_task(hr_ids, n)]
+    if not n or (0,) in expected or any([row.shape for row in network] != expected for network in values):
+        sizes = [[row.size for row in network] for network in values]
+        raise ValueError(
+            f"the table holds {sizes} images by network and task: it must be as many networks as tasks, and "
+            f"{[size for (size,) in expected]} images"
+        )
+    if not all(np.isfinite(row).all() for network in values for row in network):
         raise ValueError("a PSNR is not a finite number")
     return values
 

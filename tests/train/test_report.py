@@ -234,7 +234,7 @@ def test_volumes_and_speed_are_summed_up(make_run):
 def test_bicubic_and_the_gain_over_it_are_measured_on_the_validation_crops(make_run):
     run = read_run(make_run("one"), "one")
     assert run.bicubic_db == {}  # the run tells of six crops, its shards hold three
-    measured = bicubic_psnr(run.settings["shards"], TASKS, 3)
+    measured = bicubic_psnr(run.settings["shards"], dict.fromkeys(TASKS, 3))
     for task in TASKS:
         rows = Dataset(Path(run.settings["shards"], f"{task}-val"))
         pairs = [rows[number] for number in range(3)]

@@ -16,7 +16,8 @@ from shared.records import from_plain
 class IntervalLog:
     """Lists have one entry a task, in the order of `tasks`, and further entries for frozen plans (TGSR-style).
 
-    step: optimiser steps before the interval. shared_db, reference_db: PSNR tables, dB. estimator, estimate: what the
+    step: optimiser steps before the interval. photographs: the HR image of each image, one list for all tasks or one
+    for each. shared_db, reference_db: PSNR tables, dB, a list for each task. estimator, estimate: what the
     estimate was made with, and the estimate. p, c: volumes and coefficients that the policy decided; these and `record`
     are None in the last log, after which nothing was trained. totals: sums of the generator's losses and of the
     coefficients of the samples so far, while the interval is trained. losses, delivered_weights: mean losses and mean
@@ -25,7 +26,7 @@ class IntervalLog:
 
     step: int
     tasks: list[str]
-    photographs: list[str]
+    photographs: list[str | list[str]]
     shared_db: list[list[float]]
     reference_db: list[list[float]] | None = None
     estimator: dict[str, Any] | None = None

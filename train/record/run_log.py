@@ -104,7 +104,8 @@ class RunLog:
         if not self.writes:
             return
         shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""
-        print(f"{self.title} step {record['step']}: PSNR {np.mean(record['shared_db']):.3f} dB{shares}", flush=True)
+        psnr_db = np.mean([np.mean(row) for row in record["shared_db"]])
+        print(f"{self.title} step {record['step']}: PSNR {psnr_db:.3f} dB{shares}", flush=True)
         if not self._warned and not tells_tasks_apart(record):
             self._warned = True
             print(f"  {INDISTINCT} (B = {record['estimate']['signal_share']:.2f})", flush=True)

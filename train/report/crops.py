@@ -13,6 +13,7 @@ from shared.errors import RunError, UsageError
 from shared.mixing.tasks import Task, find_tasks
 from shared.shards.reader import Dataset
 from train.evaluation.boxes import busiest
+from train.evaluation.measure import photographs_of
 from train.evaluation.systems import bicubic, load_network
 from train.evaluation.testsets import Image
 from train.evaluation.tiles import Tiling, upscale
@@ -41,8 +42,14 @@ def samples(runs: Sequence[RunData]) -> list[Sample] | str:
         return f"No crops: {error}."
     scale = tasks[0].val_manifest.recipe["scale"]
     fitting = {name: loaded.network for name, loaded in networks.items() if loaded.scale == scale}
-    numbers = _most_detailed(tasks[0].val_rows())
-    return [_sample(task, number, fitting, scale) for task in tasks for number in numbers]
+    chosen: dict[tuple[str, ...], list[int]] = {}
+    found = []
+    for task in tasks:
+        shown = tuple(photographs_of(rows := task.val_rows()))
+        if shown not in chosen:
+            chosen[shown] = _most_detailed(rows)  # tasks with the same HR images show the same crops
+        found += [_sample(task, number, fitting, scale) for number in chosen[shown]]
+    return found
 
 
 def sheet_of(found: Sequence[Sample]) -> bytes:
@@ -51,7 +58,7 @@ def sheet_of(found: Sequence[Sample]) -> bytes:
 
 
 def _most_detailed(rows: Dataset) -> list[int]:
-    """The row with the most contrast of each of the first few photographs; all tasks show the same crops."""
+    """The row with the most contrast of each of the first few photographs."""
     best: dict[str, tuple[float, int]] = {}
     for number in range(len(rows)):
         pair = rows[number]

@@ -92,9 +92,7 @@ def _subtitle(run: RunData) -> str:
 def _caution(run: RunData) -> str:
     """How much the figures can show."""
     last = run.last
-    images, photographs = len(last["photographs"]), len(set(last["photographs"]))
-    text = f"{images} validation crops from {photographs} HR images per task; one seed. {caution(photographs)}"
-    text = text.rstrip()
+    text = f"{_validation(run)}; one seed. {caution(min(len({*ids}) for ids in run.photographs))}".rstrip()
     if run.missing_steps:
         steps = ", ".join(map(str, run.missing_steps))
         text += f" intervals.jsonl has no lines of the intervals that began at step {steps}."
@@ -118,6 +116,19 @@ def _caution(run: RunData) -> str:
         " Training noise, the spread over seeds, is not in them: no ranking of tasks follows from one small run. The "
         f"weights were set on these very crops.{signal}"
     )
+
+
+def _validation(run: RunData) -> str:
+    """How many crops of how many HR images the tasks are validated on."""
+    sizes: dict[tuple[int, int], list[str]] = {}
+    for task, ids in zip(run.tasks, run.photographs, strict=True):
+        sizes.setdefault((len(ids), len({*ids})), []).append(task)
+    texts = [
+        f"{crops} validation crops from {photographs} HR images per task"
+        + (f" ({', '.join(tasks)})" if len(sizes) > 1 else "")
+        for (crops, photographs), tasks in sizes.items()
+    ]
+    return " and ".join(texts)
 
 
 def _choices(samples: Sequence[Sample], runs: Sequence[RunData]) -> dict[str, Any]:

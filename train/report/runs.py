@@ -1,7 +1,7 @@
 """A run as its folder tells it: settings, boundaries, speed, and the figures that follow from them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import find_tasks
-from shared.rebalance.clusters import clusters_of, interval, resample
+from shared.rebalance.clusters import by_task, interval, resampled_means, with_other_images
 from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
 from shared.storage.remote import place
@@ -56,6 +56,17 @@ class RunData:
         return self.last["tasks"]
 
     @property
+    def photographs(self) -> list[list[str]]:
+        """The HR image of each validation image of each task."""
+        return by_task(self.last["photographs"], len(self.tasks))
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the tasks for tables; those whose HR images are not the others' are marked."""
+        marked = zip(self.tasks, with_other_images(self.last["photographs"], len(self.tasks)), strict=True)
+        return [f"{task} (other validation images)" if other else task for task, other in marked]
+
+    @property
     def has_gaps(self) -> bool:
         """Whether the run was measured against references."""
         return all("estimate" in record for record in self.boundaries)
@@ -72,20 +83,24 @@ def read_run(folder: Path, name: str) -> RunData:
         raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
     settings = begun_settings(folder) or {}
     last = boundaries[-1]
-    bicubic_db = bicubic_psnr(settings["shards"], last["tasks"], len(last["photographs"]))
+    num_images = {task: len(row) for task, row in zip(last["tasks"], last["shared_db"], strict=True)}
+    bicubic_db = bicubic_psnr(settings["shards"], num_images)
     return RunData(name, folder, settings, boundaries, JsonLines(folder / "metrics.jsonl").read(), bicubic_db)
 
 
-def bicubic_psnr(shards: str, tasks: list[str], num_images: int) -> dict[str, float]:
-    """Mean PSNR-Y of bicubic upscaling on the validation crops by task, dB; empty where they are gone or others."""
+def bicubic_psnr(shards: str, num_images: Mapping[str, int]) -> dict[str, float]:
+    """Mean PSNR-Y of bicubic upscaling on the validation crops by task, dB; empty where they are gone or others.
+
+    num_images: validation crops of each task.
+    """
     try:
-        found = [(task, task.val_rows()) for task in find_tasks(place(shards), tasks)]
+        found = [(task, task.val_rows()) for task in find_tasks(place(shards), [*num_images])]
     except (RunError, UsageError):
         return {}
     return {
-        task.name: float(np.mean([bicubic_psnr_of(rows[number], task.scale) for number in range(num_images)]))
+        task.name: float(np.mean([bicubic_psnr_of(rows[number], task.scale) for number in range(len(rows))]))
         for task, rows in found
-        if len(rows) == num_images
+        if len(rows) == num_images[task.name]
     }
 
 
@@ -124,16 +139,21 @@ def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
 
     With a `base` that is paired with the run: the differences to it, from the same resamples.
     """
-    counts = resample(clusters_of(run.last["photographs"]), ("report",))
-    once = np.ones((1, counts.shape[1]))
-    value, replicates = (_levels(run, weights) - (_levels(base, weights) if base else 0) for weights in (once, counts))
-    return [Figures(*map(float, row)) for row in zip(value[0], *interval(replicates), strict=True)]
+    value, replicates = (
+        ours - theirs for ours, theirs in zip(_levels(run), _levels(base) if base else (0, 0), strict=True)
+    )
+    return [Figures(*map(float, row)) for row in zip(value, *interval(replicates), strict=True)]
 
 
-def _levels(run: RunData, counts: np.ndarray) -> np.ndarray:
-    """PSNR of the tasks, their mean and their minimum, float [R, n + 2], with image k counted counts[r, k] times."""
-    tasks = counts @ np.array(run.last["shared_db"]).T / counts.sum(axis=1)[:, None]
-    return np.column_stack([tasks, tasks.mean(axis=1), tasks.min(axis=1)])
+def _levels(run: RunData) -> tuple[np.ndarray, np.ndarray]:
+    """PSNR of the tasks, their mean and their minimum, float [n + 2], and the same in the resamples, [R, n + 2]."""
+    table = [*map(np.array, run.last["shared_db"])]
+    once = np.array([row.mean() for row in table])
+    tasks = resampled_means(table, run.last["photographs"], ("report",))
+    return (
+        np.array([*once, once.mean(), once.min()]),
+        np.column_stack([tasks, tasks.mean(axis=1), tasks.min(axis=1)]),
+    )
 
 
 def gap_reaches(record: Record) -> list[float | None]:
@@ -141,9 +161,9 @@ def gap_reaches(record: Record) -> list[float | None]:
 
     Student's t with one degree of freedom less than photographs: 1.96 standard errors cover .70 with 2 and .90 with 7.
     """
-    count = len(set(record["photographs"]))
     errors: list[float | None] = record["estimate"]["errors_db"]
-    return [None if e is None else student_reach(count) * e for e in errors]
+    names = by_task(record["photographs"], len(errors))
+    return [None if e is None else student_reach(len({*ids})) * e for e, ids in zip(errors, names, strict=True)]
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -42,7 +42,7 @@ def comparison(runs: Sequence[RunData]) -> Table:
     head = ["PSNR-Y, dB", *(run.name for run in same), *(f"{run.name} - {first.name}" for run in paired)]
     columns = [[with_interval(*f) for f in final_psnr(run)] for run in same]
     columns += [[with_interval(*f, sign="+") for f in final_psnr(run, first)] for run in paired]
-    names = [*first.tasks, "mean of the tasks", "worst task"]
+    names = [*first.labels, "mean of the tasks", "worst task"]
     return Table(head, [[name, *cells] for name, *cells in zip(names, *columns, strict=True)], bold=2)
 
 
@@ -65,7 +65,11 @@ def ending(run: RunData) -> Table:
         columns["weight"] = _numbers(last["estimate"]["weights"])
     delivered = np.sum([record["delivered"] for record in run.intervals], axis=0)
     columns["samples"] = [f"{count:,}" for count in delivered[: len(run.tasks)]] + [f"{delivered.sum():,} in all", ""]
-    names = [*run.tasks, "mean of the tasks", f"worst task: {run.tasks[int(np.argmin([f.value for f in found[:-2]]))]}"]
+    names = [
+        *run.labels,
+        "mean of the tasks",
+        f"worst task: {run.tasks[int(np.argmin([f.value for f in found[:-2]]))]}",
+    ]
     lines = [[name, *(column[i] for column in columns.values())] for i, name in enumerate(names)]
     return Table(["task", *columns], lines, bold=2)
 

@@ -33,10 +33,10 @@ class Achievement(Policy):
         """The weights follow what each task still lacks."""
         if measurements.final_db is None:
             raise ValueError("achievement needs the PSNR of single-task references")
-        now = measurements.shared_db.mean(axis=1).tolist()
+        now = [float(row.mean()) for row in measurements.shared_db]
         before = self.memory.get("achieved_db", now)
         achieved = [self.ema * b + (1 - self.ema) * a for b, a in zip(before, now, strict=True)]
         self.memory["achieved_db"] = achieved
-        goals = (1 + self.margin) * measurements.final_db.mean(axis=1)
-        missing = [max(0.0, 1 - a / goal) ** self.focus for a, goal in zip(achieved, goals.tolist(), strict=True)]
+        goals = [(1 + self.margin) * float(row.mean()) for row in measurements.final_db]
+        missing = [max(0.0, 1 - a / goal) ** self.focus for a, goal in zip(achieved, goals, strict=True)]
         return split(normalised(missing), self.form)

@@ -34,7 +34,7 @@ class Worst(Policy):
         """The weights of the last interval, moved towards the tasks of low PSNR."""
         n = len(measurements.tasks)
         before = self.memory.get("weights", [1 / n] * n)
-        psnr_db = [round(value, 4) for value in measurements.shared_db.mean(axis=1).tolist()]  # equal networks tie
+        psnr_db = [round(float(row.mean()), 4) for row in measurements.shared_db]  # equal networks tie
         lowest = min(psnr_db)
         moved = [w * math.exp(-self.eta * (value - lowest)) for w, value in zip(before, psnr_db, strict=True)]
         self.memory["weights"] = floored(normalised(moved), self.floor)

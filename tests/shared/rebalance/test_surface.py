@@ -129,8 +129,8 @@ def test_the_interval_covers_the_true_gain_at_60_hr_images(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"psnr_db": np.ones((2, 3, 5))}, r"the table is \(2, 3, 5\)"),
-        ({"psnr_db": np.ones((3, 3, 4))}, r"the table is \(3, 3, 4\)"),
+        ({"psnr_db": np.ones((2, 3, 5))}, r"the table holds \[\[5, 5, 5\], \[5, 5, 5\]\] images"),
+        ({"psnr_db": np.ones((3, 3, 4))}, r"the table holds .* and \[5, 5, 5\] images"),
         ({"psnr_db": np.full((3, 3, 5), np.nan)}, "not a finite number"),
         ({"weights": [0.5, 0.5]}, "weights are"),
         ({"weights": [1.0, 0.5, -0.5]}, "none negative"),
