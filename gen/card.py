@@ -13,7 +13,7 @@ import yaml
 
 from shared.errors import RunError
 from shared.photos.licences import NOT_GIVEN
-from shared.shards.format import extensions
+from shared.shards.format import ADOPTED, extensions
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import write_text
 from shared.storage.remote import Place, folders_below
@@ -23,6 +23,7 @@ MARKER = "<!-- realsr-rebalance writes this file from the manifests below it; wi
 SPLIT_NAMES = {"train": "train", "val": "validation"}
 IDENTIFIERS = {"cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-2.0", "pddl", "mit"}
 """Licences that Hugging Face knows by name, of those that photographs come under."""
+HOW_CUT = {"grid": "on a grid", "random": "at random places"}
 MAX_LISTED = 10_000
 """HR images that a card lists: beyond some MB, a README is not shown."""
 
@@ -46,6 +47,13 @@ def dataset_card(manifest: Manifest) -> str:
         photographs += f"\n\n{more} more are listed in manifest.json."
     attributions = "".join(f"* {_attribution(entry)}\n" for entry in manifest.attributions)
     hr, _, lr = extensions(recipe["codec"])
+    adopted = recipe["space"] == ADOPTED
+    plan = "is empty" if adopted else "holds every number of the degradation"
+    origin = (
+        f"The pairs were made elsewhere and cut {HOW_CUT[recipe['crops']]}"
+        if adopted
+        else f"Degradation space `{recipe['space']}`, partition `{recipe['partition']}`"
+    )
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items()) or "none"
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).strip()}
@@ -53,11 +61,11 @@ def dataset_card(manifest: Manifest) -> str:
 # {manifest.name}: {manifest.rows} LR-HR pairs of subspace `{manifest.subspace}`
 
 HR {recipe["patch"]} x {recipe["patch"]}, LR {recipe["patch"] // recipe["scale"]} x {recipe["patch"] // recipe["scale"]}
-(scale {recipe["scale"]}), 8-bit RGB. Degradation space `{recipe["space"]}`, partition `{recipe["partition"]}`,
+(scale {recipe["scale"]}), 8-bit RGB. {origin},
 split `{manifest.split}`, seed {recipe["seed"]}. Recipe `{manifest.digest}`, {_extent(manifest)}.
 {"LR was made from the sharpened HR (USM); the stored HR is plain." if recipe["usm"] else "No sharpening."}
 
-Members of a row: `{hr}` ({recipe["codec"]}), `json` (flat; `plan` holds every number of the degradation), `{lr}`.
+Members of a row: `{hr}` ({recipe["codec"]}), `json` (flat; `plan` {plan}), `{lr}`.
 Check it with `python -m gen.verify .` or `sha256sum --check SHA256SUMS`.
 
 ## Photographs
@@ -96,7 +104,7 @@ def folder_card(manifests: Sequence[Manifest]) -> str:
     }
     rows = "\n".join(
         f"| [{each.name}]({each.name}/README.md) | {task} | {SPLIT_NAMES[each.split]} | {each.rows} | "
-        f"{_of(each, 'patch')} | {_of(each, 'scale')} | {_of(each, 'space')}, {_of(each, 'partition')} | "
+        f"{_of(each, 'patch')} | {_of(each, 'scale')} | {_origin(each)} | "
         f"{each.digest} |"
         for task, of_task in tasks.items()
         for each in of_task
@@ -116,6 +124,12 @@ Each task is a configuration: `datasets.load_dataset(PATH, "{first}")`, PATH bei
 The README of each dataset names its photographs and their licences. The tar files are WebDataset shards, of the format
 `{manifests[0].format}`.
 """
+
+
+def _origin(manifest: Manifest) -> str:
+    """Space and partition, or how pairs that were made elsewhere were cut."""
+    adopted = manifest.recipe.get("space") == ADOPTED
+    return f"{_of(manifest, 'space')}, {_of(manifest, 'crops' if adopted else 'partition')}"
 
 
 def _of(manifest: Manifest, key: str) -> str:

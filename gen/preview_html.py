@@ -80,6 +80,7 @@ def draw_page(groups: Sequence[Group]) -> bytes:
         charts=lambda group: {
             name: [*_charts(group.tasks, stage, [colours[task.name] for task in group.tasks])]
             for name, stage in (("First", 1), ("Second", 2))
+            if all(task.plans for task in group.tasks)
         },
     ).encode()
 

@@ -71,14 +71,15 @@ class Group:
 def dataset_groups(datasets: Iterable[Dataset], num_examples: int, on_row: Callable[[], object]) -> list[Group]:
     """A group for each split and crop size, validation rows first, tasks in the order of their partition.
 
-    on_row: called for each row that was read. Raises `RunError` that names an empty dataset or a damaged row.
+    Pairs that were made elsewhere have no plans, and groups of their own. on_row: called for each row that was read.
+    Raises `RunError` that names an empty dataset or a damaged row.
     """
     groups: dict[tuple, list[Dataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: dataset.manifest.split, reverse=True):
         if not len(dataset):
             raise RunError(f"{dataset.folder} holds no rows")
         first = dataset.meta(0)
-        groups.setdefault((dataset.manifest.split, first.patch, first.scale), []).append(dataset)
+        groups.setdefault((dataset.manifest.split, first.patch, first.scale, not first.plan), []).append(dataset)
     return [_dataset_group(each, num_examples, on_row) for each in groups.values()]
 
 
@@ -100,11 +101,14 @@ def _dataset_group(datasets: list[Dataset], num_examples: int, on_row: Callable[
     for line in lines:
         pairs = [dataset[row] for dataset, row in zip(datasets, line, strict=True)]
         tiles = [
-            Tile(hr, lr, f"{row.hr_id}, at ({row.crop_y}, {row.crop_x})", plan_in_words(Plan.from_json(row.plan)))
-            for hr, lr, row in pairs
+            Tile(hr, lr, f"{row.hr_id}, at ({row.crop_y}, {row.crop_x})", _words(row.plan)) for hr, lr, row in pairs
         ]
         examples.append(Example(_title([pair.row for pair in pairs]), tiles))
     return Group(SPLITS[datasets[0].manifest.split], note, tasks, examples)
+
+
+def _words(plan: str) -> list[str]:
+    return plan_in_words(Plan.from_json(plan)) if plan else ["made elsewhere: no plan"]
 
 
 def _title(rows: Sequence[Row]) -> str:
@@ -141,15 +145,16 @@ def _facts(dataset: Dataset, patch: int, scale: int) -> dict[str, object]:
 
 
 def read_rows(dataset: Dataset, on_row: Callable[[], object] = lambda: None) -> tuple[list[Plan], list[tuple]]:
-    """The plan of every row, and its HR crop as (sha256 of the HR image, y, x), without reading an image.
+    """The plan of every row that has one, and every row's HR crop as (sha256 of the HR image, y, x).
 
-    Raises `RunError` that names a damaged row.
+    No image is read. Raises `RunError` that names a damaged row.
     """
     plans, crops = [], []
     for number in range(len(dataset)):
         try:
             row = dataset.meta(number)
-            plans.append(Plan.from_json(row.plan))
+            if row.plan:
+                plans.append(Plan.from_json(row.plan))
         except ValueError as error:
             raise RunError(f"row {number} of {dataset.folder} is damaged: {error}; run {spelling('verify')}") from error
         crops.append((row.hr_sha256, row.crop_y, row.crop_x))

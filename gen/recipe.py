@@ -12,15 +12,16 @@ from shared.degradation.partition import Subspace, get_subspace
 from shared.errors import UsageError, require_at_least
 from shared.records import canonical_json, require_fields
 from shared.shards.codecs import CODECS
-from shared.shards.format import FORMAT
+from shared.shards.format import ADOPTED, FORMAT
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `gen.render` was asked for, resolved. Change anything and the digest changes; the row count is not in it.
+    """What `gen.render` or `gen.adopt` was asked for, resolved. Change anything and the digest changes.
 
-    photographs: SHA-256 of the list of HR images with their hashes. usm: LR is made from the sharpened HR.
-    definition: JSON of the numbers of a space that was read from a file, empty for a built-in one.
+    The row count is not in it. photographs: SHA-256 of the list of HR images with their hashes. usm: LR is made from
+    the sharpened HR. definition: JSON of the numbers of a space that was read from a file, empty for a built-in one.
+    crops: how pairs that were made elsewhere are cut, `grid` or `random`; empty for rendered ones.
     """
 
     space: str
@@ -37,11 +38,12 @@ class Recipe:
     backend: str = "cpu"
     format: str = FORMAT
     definition: str = ""
+    crops: str = ""
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for values no dataset can have."""
         require_at_least(1, self, "scale", "rows_per_shard")
-        least = self.box().ranges.least_patch(self.scale)
+        least = self.box().ranges.least_patch(self.scale) if self.has_plans else self.scale
         if self.patch < least or self.patch % self.scale:
             raise UsageError(
                 f"patch is {self.patch}: it must be at least {least} and a multiple of the scale {self.scale}"
@@ -60,8 +62,13 @@ class Recipe:
         """The recipe as manifests hold it."""
         return definition_as_data(asdict(self))
 
+    @property
+    def has_plans(self) -> bool:
+        """Whether rows have plans: those of pairs that were made elsewhere have none."""
+        return self.space != ADOPTED
+
     def box(self) -> Subspace:
-        """The subspace that plans are drawn from. Raises `UsageError` for unknown names."""
+        """The subspace that plans are drawn from. Raises `UsageError` for unknown names, and where there are none."""
         return _box(self.space, self.definition, self.partition, self.subspace)
 
     def digest(self) -> str:
@@ -81,14 +88,15 @@ class Recipe:
 
 
 def definition_as_data(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe with its definition as an object, or without one if it is empty."""
-    others = {name: value for name, value in values.items() if name != "definition"}
+    """The fields of a recipe with its definition as an object; without definition or crops where they are empty."""
+    others = {name: value for name, value in values.items() if name != "definition" and (value or name != "crops")}
     return {**others, "definition": json.loads(values["definition"])} if values["definition"] else others
 
 
 def definition_as_text(values: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `definition_as_data`."""
-    return {**values, "definition": canonical_json(values["definition"]).decode() if "definition" in values else ""}
+    definition = canonical_json(values["definition"]).decode() if "definition" in values else ""
+    return {"crops": "", **values, "definition": definition}
 
 
 @lru_cache(maxsize=64)

@@ -17,19 +17,18 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from gen.backends import BACKENDS, get_backend
-from gen.card import write_folder_card
-from gen.dataset import DatasetJob, commit, existing_list, plan_dataset
+from gen.dataset import DatasetJob, existing_list, plan_dataset
 from gen.engines import ENGINES, get_engine
+from gen.jobs import complete
 from gen.processes import interrupts_wait, start_server
 from gen.recipe import Recipe
 from gen.replay import replayed
 from gen.shards import HashingStream, write_rows
-from gen.specs import DONE_FOLDER, Outcome, ShardSpec
+from gen.specs import ShardSpec
 from shared.command import next_step, spelling
 from shared.config import option, parse
 from shared.degradation.definition import own_definition, space_of
@@ -37,16 +36,15 @@ from shared.degradation.partition import get_subspace, partition
 from shared.degradation.presets import SPACES
 from shared.degradation.space import Space
 from shared.degradation.space_file import find_space
-from shared.errors import RunError, UsageError, require_at_least, run_command
+from shared.errors import UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, Selection, find_hr_images
 from shared.photos.licences import read_sources
 from shared.photos.listed import shows_validation
 from shared.photos.photo_cache import cache_bytes, fetch, photo_cache_folder
-from shared.progress import progress_bar
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.codecs import CODECS
-from shared.storage.atomic import locked
-from shared.storage.remote import address, place, writable_place
+from shared.shards.format import ADOPTED
+from shared.storage.remote import place, writable_place
 from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
@@ -129,23 +127,9 @@ def main(argv: list[str]) -> int:
     if settings.dry_run:
         print("next: the same command without --dry-run")
         return 0
-    with ExitStack() as locks:
-        for job in jobs:
-            locks.enter_context(locked(job.folder, "gen.render", DONE_FOLDER))
-        jobs = _plan(settings, recipes, photos)  # again: only now can no other command change the folders
-        missing = [spec for job in jobs for spec in job.missing()]
-        for job in jobs:
-            if any(spec.folder == address(job.folder) for spec in missing):
-                job.plan.save(job.folder)
-        unfinished = _render(settings, missing)
-        folders = {outcome.spec.folder for outcome in unfinished}
-        for job in jobs:
-            if address(job.folder) not in folders:
-                commit(job)
-                print(f"{job.folder}: {counted(job.rows, 'row')} in {counted(len(job.specs), 'shard')}")
-    write_folder_card(place(settings.out))
-    if unfinished:
-        raise RunError(_advice(settings, len(missing), unfinished))
+    complete(
+        lambda: _plan(settings, recipes, photos), place(settings.out), "gen.render", settings.engine, settings.workers
+    )
     shown = jobs[0].folder if len(jobs) == 1 else settings.out
     print(next_step("preview", shown, "--out", "sheet.html"))
     return 0
@@ -170,26 +154,13 @@ def _hr_images(settings: RenderSettings, recipes: list[Recipe]) -> HRImageSet:
     )
 
 
-def _advice(settings: RenderSettings, num_missing: int, unfinished: list[Outcome]) -> str:
-    """What is to be done about shards that failed or were handed on."""
-    waits = [outcome.waits_for for outcome in unfinished if outcome.waits_for]
-    texts = []
-    if failures := len(unfinished) - len(waits):
-        texts.append(f"{failures} of {num_missing} shards failed; run the same command again to retry only those")
-    if waits:
-        texts.append(
-            f"{len(waits)} of {num_missing} shards are not rendered yet and wait for {', '.join(sorted({*waits}))}; "
-            f"look with `{spelling('status')} {place(settings.out)}`, and run the same command again when they are "
-            "rendered"
-        )
-    return "; ".join(texts)
-
-
 def _check(settings: RenderSettings) -> None:
     require_at_least(1, settings, "count", "workers", "scale")
     get_engine(settings.engine)
     get_backend(settings.backend).require()
     writable_place(settings.out, "out")
+    if settings.space == ADOPTED:
+        raise UsageError(f"space is {ADOPTED!r}: such pairs were made elsewhere; {spelling('adopt')} takes them again")
     if settings.usm and settings.split == "val":
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
@@ -302,18 +273,6 @@ def _calibrate(spec: ShardSpec) -> tuple[float, float]:
     seconds = time.perf_counter() - start - decoding * num_decoded_again
     of_shard = {crop.photograph for crop in spec.crops()}
     return max(seconds, 0.0) / sample.rows + decoding * len(of_shard) / spec.rows, stream.size / sample.rows
-
-
-def _render(settings: RenderSettings, missing: list[ShardSpec]) -> list[Outcome]:
-    """Let the engine render; what became of the shards that are not finished."""
-    unfinished, run = [], get_engine(settings.engine).run
-    with progress_bar(sum(spec.rows for spec in missing), "pair", disable=not missing) as bar:
-        for outcome in run(missing, settings.workers, bar.update):
-            if not outcome.done:
-                unfinished.append(outcome)
-            if outcome.reason:
-                bar.write(f"failed: {outcome.spec.name}: {outcome.reason}", file=sys.stderr)
-    return unfinished
 
 
 if __name__ == "__main__":

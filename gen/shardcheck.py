@@ -225,7 +225,7 @@ def _check_rows(findings: Findings, tar: int, members: list[Member], listed: Lis
         fault = _members_fault(row, found, last, expected) or _row_fault(tar, row, number, expected)
         if not fault:
             findings.good.append(number)
-            if position in listed.rerender and expected.recipe:
+            if position in listed.rerender and expected.recipe and expected.recipe.has_plans:
                 findings.rendered.append(Rendered(number, name, *_rendered_again(tar, row, expected.recipe)))
         else:
             findings.problems.append(f"{name}: {fault}")
@@ -308,6 +308,8 @@ def _crop_fault(meta: Row, expected: Expected) -> str:
 
 
 def _plan_fault(meta: Row, recipe: Recipe) -> str:
+    if not recipe.has_plans:
+        return "it has a plan, and its recipe says that it was made elsewhere" if meta.plan else ""
     try:
         plan = Plan.from_json(meta.plan)
     except (ValueError, AttributeError, RecursionError) as error:

@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from gen.backends import BACKENDS, degrade, versions
 from gen.crops import cut
-from gen.recipe import Recipe
+from gen.pairs import cut_pairs
 from gen.specs import DoneShard, Outcome, ShardSpec, failure, finished
 from shared.degradation.plan import Plan, draw_plan
 from shared.errors import RunError
@@ -115,7 +115,8 @@ class HashingStream:
 def write_rows(stream: HashingStream, spec: ShardSpec, on_row: Callable[[], object] = lambda: None) -> list[Member]:
     """Render the rows of a shard into a tar that is not ended yet."""
     members: list[Member] = []
-    for number, row in zip(spec.row_numbers, render_rows(spec), strict=True):
+    rows = render_rows(spec) if spec.recipe.has_plans else cut_pairs(spec)
+    for number, row in zip(spec.row_numbers, rows, strict=True):
         key = row_key(spec.recipe.subspace, spec.index, number - spec.row_numbers.start)
         blocks, offset = [], stream.size
         for extension, data in row.items():
@@ -162,7 +163,7 @@ def _planned(spec: ShardSpec, crops: Sequence[Crop]) -> Iterator[tuple[Plan, Row
     size = {"height": recipe.patch, "width": recipe.patch, "scale": recipe.scale}
     for together in _batched(zip(spec.row_numbers, crops, strict=True), PLANS_AT_ONCE):
         plans = [draw_plan(box, seed=recipe.seed, split=recipe.split, row=number, **size) for number, _ in together]
-        yield from [(plan, _row(recipe, *drawn, plan)) for drawn, plan in zip(together, plans, strict=True)]
+        yield from [(plan, spec.row(*drawn, plan.to_json())) for drawn, plan in zip(together, plans, strict=True)]
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -170,24 +171,6 @@ def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     iterator = iter(items)
     while run := tuple(islice(iterator, size)):
         yield run
-
-
-def _row(recipe: Recipe, number: int, crop: Crop, plan: Plan) -> Row:
-    return Row(
-        subspace=recipe.subspace,
-        split=recipe.split,
-        seed=recipe.seed,
-        row=number,
-        hr_id=crop.photograph.id,
-        hr_sha256=crop.photograph.sha256,
-        crop_y=crop.y,
-        crop_x=crop.x,
-        patch=recipe.patch,
-        scale=recipe.scale,
-        plan=plan.to_json(),
-        space=recipe.space,
-        licence=crop.photograph.licence,
-    )
 
 
 def _tar_header(member: Member) -> bytes:

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from gen.backends import versions
 from gen.recipe import Recipe
-from shared.photos.crops import Crop, draw_crops
+from shared.photos.crops import Crop, HRImages, draw_crops, grid_crops
 from shared.photos.find import HRImage
 from shared.records import canonical_json
-from shared.shards.format import shard_name
+from shared.shards.format import Row, shard_name
 from shared.shards.manifest import ShardEntry
 from shared.storage.atomic import write_bytes
 from shared.storage.remote import Found, Place, info, listing, place, read_files
@@ -58,6 +58,8 @@ class ShardSpec:
         recipe = self.recipe
         if not self.photographs:
             return iter(self.drawn[: self.rows])
+        if recipe.crops == "grid":
+            return grid_crops(HRImages(self.photographs), self.row_numbers, recipe.patch)
         return draw_crops(
             self.photographs,
             self.row_numbers,
@@ -65,6 +67,26 @@ class ShardSpec:
             subspace=recipe.subspace,
             split=recipe.split,
             patch=recipe.patch,
+            step=1 if recipe.has_plans else recipe.scale,
+        )
+
+    def row(self, number: int, crop: Crop, plan: str) -> Row:
+        """The json of a row but for the checksums; plan: as JSON, or empty."""
+        recipe = self.recipe
+        return Row(
+            subspace=recipe.subspace,
+            split=recipe.split,
+            seed=recipe.seed,
+            row=number,
+            hr_id=crop.photograph.id,
+            hr_sha256=crop.photograph.sha256,
+            crop_y=crop.y,
+            crop_x=crop.x,
+            patch=recipe.patch,
+            scale=recipe.scale,
+            plan=plan,
+            space=recipe.space,
+            licence=crop.photograph.licence,
         )
 
     @property

@@ -208,8 +208,10 @@ def check_dataset(
             remote = isinstance(folder, Remote)
             unread = "tars were not read" if remote else "tars were not hashed, pictures not decoded"
             report.notes.append(f"structure alone was checked: {unread}")
-        if recipe and rerender:
+        if recipe and rerender and recipe.has_plans:
             _judge_rendered(report, manifest, recipe, rendered)
+        elif recipe and rerender:
+            report.notes.append("pairs that were made elsewhere have no plans: nothing was rendered again")
     except (RunError, OSError) as error:
         report.problems.append(str(error))
     return report

@@ -12,6 +12,7 @@ COMMANDS = {
     "verify": ("gen.verify", "check shards: hashes, structure, rows rendered again"),
     "preview": ("gen.preview", "draw rows of a dataset, with their plans in words"),
     "status": ("gen.status", "show which shards are done, failed or pending"),
+    "adopt": ("gen.adopt", "make a dataset of pairs that were made elsewhere"),
     "merge": ("gen.merge", "join parts that were rendered apart"),
     "export": ("gen.export", "write pairs as PNG folders, LMDB or triplets for other trainers"),
     "publish": ("gen.publish", "upload datasets to Hugging Face's hub"),

@@ -10,6 +10,7 @@ from torch import nn
 from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
 from shared.errors import RunError, UsageError
 from shared.mixing.pool import HRPool
+from shared.mixing.sources import require_plans
 from shared.mixing.tasks import Task
 from shared.rebalance.mixtures import describe, make_plan
 from shared.rebalance.policies import make_policy
@@ -50,8 +51,9 @@ class TrainingPlan:
     """Which networks a command trains; all of them start from the same weights. notes: what a person should know."""
 
     def __init__(self, settings: TrainSettings, tasks: list[Task], pool: HRPool | None = None) -> None:
-        """Raises `UsageError` for an unknown network, `RunError` for an init file that does not fit it."""
+        """Raises `UsageError` for what does not fit the tasks, `RunError` for an init file that does not fit."""
         self.settings, self.tasks, self.pool = settings, tasks, pool
+        require_plans(tasks, settings.source)
         self.notes: list[str] = []
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
         if self.policy.needs_moments and not settings.moments:
@@ -80,6 +82,11 @@ class TrainingPlan:
         if settings.groups and settings.mode != "groups" and not self.policy.needs_groups:
             raise UsageError(f"groups is {settings.groups}: policy {settings.policy} has none, leave it out")
         self.groups_file = Path(settings.groups or f"{settings.run}/{GROUPS}")
+        if self.uses_groups and (adopted := [task.name for task in tasks if task.plans is None]):
+            raise UsageError(
+                f"frozen plans are drawn from the plans of the tasks, and {', '.join(adopted)} has none, because its "
+                "pairs were made elsewhere: name the other tasks with --tasks, or take a policy without groups"
+            )
         self.grouping = self._grouping()
 
     def require_whole_batches(self, parts: int) -> None:

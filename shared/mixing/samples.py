@@ -123,6 +123,7 @@ class Samples(TorchDataset[Loaded]):
             row, hr[...] = -1, self._pool.crop(task.name, ticket.ordinal)
         else:
             row = self._read(ticket, lost, lambda dataset, row: np.copyto(hr, dataset.hr(row)))
+        assert task.plans
         plan = task.plans.draw(self._seed, ticket.ordinal, task.patch, task.scale)
         if ticket.source == "gpu":
             lr[...] = 0

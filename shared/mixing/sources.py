@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import RunError
+from ..errors import RunError, UsageError
 from ..shards.cache import ShardRequest
 from .interval_record import IntervalRecord
 from .needed_shards import coming_requests, missing_shards, shard_requests
@@ -37,6 +37,16 @@ def choose_source(
     return "shards" if enough else "gpu" if has_accelerator else "fly"
 
 
+def require_plans(tasks: Sequence[Task], source: str) -> None:
+    """Raises `UsageError` when samples of all tasks shall be made on the fly and one has no plans to make them by."""
+    for task in tasks:
+        if task.plans is None and source not in ("auto", "shards"):
+            raise UsageError(
+                f"source is {source!r}: the pairs of task {task.name} were made elsewhere, and no plan is known that "
+                "would make others; take source auto, or leave the task out"
+            )
+
+
 @dataclass(frozen=True)
 class SourceRules:
     """What decides about sources; the fields are options of `MixingLoader`.
@@ -58,7 +68,7 @@ class Sources:
     def __init__(self, tasks: Sequence[Task], state: LoaderState, pool: HRPool | None, rules: SourceRules) -> None:
         """state: that of the loader, whose versions of the datasets are used. pool: HR images for samples on the fly.
 
-        Raises `RunError` when some task can have no samples.
+        Raises `RunError` when some task can have no samples, `UsageError` as `require_plans`.
         """
         self._tasks, self._pool, self._rules = tasks, pool, rules
         self._names = [task.name for task in tasks]
@@ -67,6 +77,7 @@ class Sources:
         if rules.source == "shards" and len(self._stored) < len(tasks):
             missing = next(task.name for task in tasks if not task.num_rows)
             raise RunError(f"task {missing} has no shards: render some, or let it be served on the fly (source auto)")
+        require_plans(tasks, rules.source)
         if pool is None and not self._stored:
             raise RunError("there are no shards to take HR images from: give hr, a folder of HR images")
         self._orders = {number: self._order(state, number, tasks[number].name) for number in self._stored}
@@ -105,6 +116,8 @@ class Sources:
         task, rules, order = self._tasks[number], self._rules, self._orders.get(number)
         read = state.read.get(task.name, 0)
         visits, on_device = order.visits(read) if order else 0, rules.has_accelerator
+        if task.plans is None:
+            return "shards", []
         source = choose_source(rules.source, self.num_rows[number], visits, quota, rules.max_repeats, on_device)
         if order and source == "shards" and rules.source == "auto":
             missing = missing_shards(task, order.take(read, quota))

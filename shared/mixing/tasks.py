@@ -12,7 +12,7 @@ from ..degradation.partition import get_subspace, partition
 from ..errors import RunError, UsageError
 from ..records import canonical_json
 from ..shards.cache import ShardCache, default_folder
-from ..shards.format import MAX_PATCH
+from ..shards.format import ADOPTED, MAX_PATCH
 from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
 from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below, place
@@ -34,14 +34,14 @@ VAL = ("--split", "val")
 class Task:
     """One task.
 
-    plans: the degradations, for samples that are made on the fly. patch: HR side of the samples, pixels. usm: LR is
-    made from the sharpened HR. train: the folder of the shards, None for a task that is always served on the fly.
-    val, validation: folder and manifest of the validation set, if there is one. cache: where shards behind a url are
-    kept; without a cache they are read in place.
+    plans: the degradations, for samples that are made on the fly; None for pairs that were made elsewhere. patch: HR
+    side of the samples, pixels. usm: LR is made from the sharpened HR. train: the folder of the shards, None for a task
+    that is always served on the fly. val, validation: folder and manifest of the validation set, if there is one.
+    cache: where shards behind a url are kept; without a cache they are read in place.
     """
 
     name: str
-    plans: Plans
+    plans: Plans | None
     patch: int
     scale: int
     usm: bool
@@ -65,6 +65,7 @@ class Task:
         """What its samples are: equal for equal shards, and without shards for equal degradations."""
         if self.train_manifest:
             return self.train_manifest.identity()
+        assert self.plans
         fields = [asdict(self.plans), self.patch, self.scale, self.usm]  # type: ignore[call-overload]
         return hashlib.sha256(canonical_json(fields)).hexdigest()
 
@@ -121,8 +122,10 @@ def find_tasks(
 ) -> list[Task]:
     """The tasks in a folder of datasets, or behind a url, in the order of their partition; `names` restricts them.
 
+    Tasks of pairs that were made elsewhere come last, and may have validation images of their own.
+
     A named task needs no train dataset. on_the_fly: no task needs one; every validation set is a task.
-    validation: whether each task needs a validation set that shows the crops of the others.
+    validation: whether each task needs a validation set, which for rendered tasks shows the crops of the others.
     patch: HR side of samples on the fly where no shards say it, pixels (default: as the validation sets).
     Raises `RunError` when there are no tasks, when one lacks its validation set, or when scales, patches or validation
     crops differ; `UsageError` for a name that is not there, for a patch that the shards do not have, and for a url that
@@ -138,15 +141,16 @@ def find_tasks(
     for name in names or ():
         if name not in offered:
             raise UsageError(f"task {name!r} is not in {shards}: it holds {', '.join(offered)}")
-    chosen = [
-        name for name in partition_order(offered, next(iter(offered.values()))[1].recipe) if not names or name in names
-    ]
+    rendered = [manifest.recipe for _, manifest in offered.values() if not _is_adopted(manifest)]
+    ordered = partition_order(offered, rendered[0]) if rendered else sorted(offered)
+    chosen = [name for name in ordered if not names or name in names]
     for name in chosen:
         if validation and name not in val:
             folder = shards / dataset_name(name, "val")
+            verb = "adopt" if _is_adopted(train[name][1]) else "render"
             raise RunError(
-                f"no validation set {folder}: render it with "
-                f"{typed('render', '--subspace', name, *VAL, '--out', shards)}, and --hr and the rest as for the shards"
+                f"no validation set {folder}: {verb} it with "
+                f"{typed(verb, '--subspace', name, *VAL, '--out', shards)}, and --hr and the rest as for the shards"
             )
     patches = {train[name][1].recipe["patch"] for name in chosen if name in train}
     if patch and patches - {patch}:
@@ -179,11 +183,18 @@ def _task(
     either = train or val
     assert either
     recipe = either[1].recipe
-    box = get_subspace(space_of(recipe), recipe["partition"], name)
-    task = Task(name, Box(box), patch, recipe["scale"], recipe["usm"], cache=cache)
+    plans = None if _is_adopted(either[1]) else Box(get_subspace(space_of(recipe), recipe["partition"], name))
+    task = Task(name, plans, patch, recipe["scale"], recipe["usm"], cache=cache)
     if train:
         task = replace(task, train=train[0], train_manifest=train[1])
+    if plans is None and not train:
+        raise RunError(f"task {name} has validation pairs alone, which were made elsewhere: adopt some to train on")
     return replace(task, val=val[0], validation=val[1]) if val else task
+
+
+def _is_adopted(manifest: Manifest) -> bool:
+    """Whether the pairs were made elsewhere."""
+    return manifest.recipe["space"] == ADOPTED
 
 
 def _manifests(shards: Place, names: Sequence[str] | None, retry: RetryPolicy) -> list[tuple[Place, Manifest]]:
@@ -253,9 +264,10 @@ def _require_alike(tasks: list[Task]) -> None:
 
 
 def _require_same_crops(tasks: list[Task]) -> None:
-    """Raises `RunError` when the validation sets of the tasks show different HR crops."""
-    first = tasks[0]
-    for task in tasks:
+    """Raises `RunError` when the validation sets of rendered tasks show different HR crops."""
+    rendered = [task for task in tasks if task.plans]
+    for task in rendered:
+        first = rendered[0]
         same = ("photographs", "patch", "seed")
         if any(task.val_manifest.recipe[k] != first.val_manifest.recipe[k] for k in same) or (
             task.val_manifest.rows != first.val_manifest.rows

@@ -47,7 +47,7 @@ class HRImage:
     id: its path below the HR folder, with `@<scale>` for a copy. path: of its file, or of the tar that holds it; it may
     be a url. weight: how often it is visited, relative to the others. licence, attribution, url: as given with it.
     reduced: the file is larger and is resized on reading. offset, size: where it lies in a tar, bytes; size 0 means
-    that it is a file. caption: what it shows, if its tar says so.
+    that it is a file. caption: what it shows, if its tar says so. lr: the LR image of a pair that was made elsewhere.
     """
 
     id: str
@@ -63,6 +63,12 @@ class HRImage:
     offset: int = 0
     size: int = 0
     caption: str = ""
+    lr: ImageFile | None = None
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Hashes of the files of a pair."""
+        return self.sha256, self.lr.sha256 if self.lr else ""
 
     @property
     def key(self) -> str:
@@ -89,8 +95,11 @@ class HRImageSet:
 
     def digest(self) -> str:
         """Hash of what enters rows: ids, hashes, sizes, weights, licences; not where the files lie."""
-        elsewhere = ("path", "attribution", "url", "offset", "size", "caption")
-        listing = [{k: v for k, v in asdict(p).items() if k not in elsewhere} for p in self.photographs]
+        elsewhere = ("path", "attribution", "url", "offset", "size", "caption", "lr")
+        listing = [
+            {k: v for k, v in asdict(p).items() if k not in elsewhere} | ({"lr_sha256": p.lr.sha256} if p.lr else {})
+            for p in self.photographs
+        ]
         return hashlib.sha256(canonical_json(listing)).hexdigest()
 
     def captions(self) -> dict[str, str]:
@@ -280,7 +289,7 @@ def _load(
     """
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow speaks through them; all threads share the filter
-        results = list(pool.map(lambda file: _examined(file, selection), files))
+        results = list(pool.map(lambda file: examined_image(file, selection), files))
     skipped = defaultdict(list, {reason: list(ids) for reason, ids in passed.items()})
     found, pixels = [], dict[str, str]()
     for file, (result, its_pixels) in zip(files, results, strict=True):
@@ -294,7 +303,7 @@ def _load(
     return Candidates(tuple(found), pixels, skipped, by_name)
 
 
-def _examined(file: ImageFile, selection: Selection) -> tuple[HRImage | str, str]:
+def examined_image(file: ImageFile, selection: Selection) -> tuple[HRImage | str, str]:
     """The image in a file and the hash of its pixels, or the reason why it is passed over."""
     from .examine import MAX_FILE_BYTES, examine, examined  # here, so that commands answer before OpenCV is loaded
 

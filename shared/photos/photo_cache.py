@@ -161,7 +161,20 @@ def fetch(photograph: "HRImage") -> tuple[np.ndarray, bool]:
 
 def read(photograph: "HRImage") -> np.ndarray:
     """An HR image from its file, uint8 [h, w, 3] RGB. Raises `RunError` when that is not the one that was listed."""
-    path = photograph.path if not photograph.size else f"{photograph.id} in {photograph.path}"
+    data = read_listed(photograph)
+    try:
+        return photograph.fit(decode(data, _where(photograph)))
+    except ValueError as error:
+        raise RunError(f"HR image {error}, although it could be when it was listed: is memory short?") from error
+
+
+def _where(photograph: "HRImage") -> str:
+    return photograph.path if not photograph.size else f"{photograph.id} in {photograph.path}"
+
+
+def read_listed(photograph: "HRImage") -> bytes:
+    """The bytes of an image's file. Raises `RunError` when that is not the one that was listed."""
+    path = _where(photograph)
     try:
         data = read_file(photograph.path, photograph.offset, photograph.size)
     except OSError as error:
@@ -174,10 +187,7 @@ def read(photograph: "HRImage") -> np.ndarray:
             f"HR image {path} has changed since it was listed: images must stay as they are while a command "
             "works; run it again"
         )
-    try:
-        return photograph.fit(decode(data, path))
-    except ValueError as error:
-        raise RunError(f"HR image {error}, although it could be when it was listed: is memory short?") from error
+    return data
 
 
 def read_file(path: str, offset: int = 0, size: int = 0) -> bytes:

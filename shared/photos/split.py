@@ -27,6 +27,8 @@ WORD = re.compile(r"(?<![A-Z])(?:HR|GT|LR|LQ)(?![A-Z])|(?<=\d)K|[A-Z]+(?![a-z])|
 """Words of a name: letters of one case or capitalised, and numbers: `DIV2K_validHR` is DIV, 2, K, valid, HR."""
 SCALE = re.compile(r"(?:(?<=\d\d)[xX]|(?<=[a-z])X|(?<=[\W_])[xX])[2-4](?![0-9A-Za-z])")
 """`x2` to `x4` after a word: `0801x4`, `imageX2`, `bicubic_x3`; not in `phoenix2`, and not in `4x4`."""
+PAIR_MARK = re.compile(r"(_(HR|LR)\d?|_?x\d)$")
+"""What names end in that say which image of a pair it is: Canon_001_LR4, panasonic_12_x1, 0801x4."""
 COPY_OF = re.compile(r"(.+)[xX][2-4]")
 COPY_SUFFIX = re.compile(r"(.+?)(?:_s\d{3,}|T\d)")
 """What BasicSR adds to the name of a tile (`_s001`) and Real-ESRGAN to that of a multi-scale copy (`T0`)."""

@@ -20,6 +20,8 @@ from ..records import parse_json, require_fields
 from .codecs import CODECS, Codec, codec_of
 
 FORMAT = "realsr-pairs-v2"
+ADOPTED = "adopted"
+"""The space of rows that were made elsewhere: no plan is known, and `plan` is empty."""
 INDEX_HEADER = "v1.2"
 """DALI's text index of that version."""
 TAR_BLOCK = 512
@@ -40,7 +42,7 @@ class Row:
     """The JSON of one pair: flat, every key always there, one type each.
 
     row: number of the row in its subspace and split. hr_id: the HR image, by its path below the HR folder.
-    crop_y, crop_x: top left corner in it. patch: HR side, pixels. plan: the `Plan` as a JSON string.
+    crop_y, crop_x: top left corner in it. patch: HR side, pixels. plan: the `Plan` as a JSON string; empty means none.
     hr_crc32, lr_crc32: checksums of the images' bytes, because not every codec has its own.
     """
 
@@ -188,9 +190,12 @@ def group_rows(members: Sequence[Member]) -> list[tuple[Member, Member, Member]]
     return rows
 
 
-def row_members(codec: str, hr: bytes, lr: np.ndarray, row: Row) -> dict[str, bytes]:
-    """The bytes of each member of a row, by extension, checksums in the json. hr: the crop as that codec stores it."""
-    low = encode_png(lr)
+def row_members(codec: str, hr: bytes, lr: np.ndarray | bytes, row: Row) -> dict[str, bytes]:
+    """The bytes of each member of a row, by extension, checksums in the json.
+
+    hr: the crop as that codec stores it. lr: uint8 [h, w, 3], RGB, or its PNG.
+    """
+    low = lr if isinstance(lr, bytes) else encode_png(lr)
     row = replace(row, hr_crc32=isal_zlib.crc32(hr), lr_crc32=isal_zlib.crc32(low))
     return dict(zip(extensions(codec), (hr, row.to_json(), low), strict=True))
 

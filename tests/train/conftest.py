@@ -3,15 +3,19 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
+from gen.adopt import main as adopt
 from gen.render import main as render
 from shared.mixing.tasks import Task, find_tasks
+from tests.gen.conftest import texture, write_picture
 from tests.train.command import flags, succeed
 from train.networks.build import build_network
 
@@ -65,6 +69,28 @@ def shards(once: Once) -> Path:
                 render(["--subspace", task, "--split", split, "--out", str(folder), *sizes, "--workers", "1"])
 
     return once("shards", fill)
+
+
+@pytest.fixture(scope="session")
+def with_camera(once: Once, shards: Path) -> Path:
+    """The datasets of the three tasks, and pairs that were made elsewhere as a fourth, `camera`.
+
+    It has 19 rows to train on and 6 to validate on, of 3 HR images of its own.
+    """
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(shards, folder, dirs_exist_ok=True)
+        for split, sizes in (("train", [(76, 76), (152, 228), (76, 912)]), ("val", [(76, 152)] * 3)):
+            source = folder / "sources" / split
+            for seed, (height, width) in enumerate(sizes):
+                hr = texture(1000 * len(split) + seed, height, width)
+                lr = cv2.resize(hr, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+                for name, image in (("gt", hr), ("lq", cv2.GaussianBlur(lr, (0, 0), 0.7))):
+                    write_picture(source / name / f"{seed}.png", image)
+            words = ["--split", split, "--patch", str(PATCH), "--rows-per-shard", str(ROWS_PER_SHARD)]
+            assert adopt([str(source), *words, "--whole", "--out", str(folder), "--workers", "1"]) == 0
+
+    return once("with-camera", fill)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ NAME=PATH, where PATH is
 """
 
 import hashlib
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from shared.errors import RunError, UsageError
 from shared.images import decode
 from shared.photos.files import SUFFIXES
+from shared.photos.split import PAIR_MARK
 from shared.records import canonical_json
 from shared.shards.manifest import MANIFEST
 from shared.shards.reader import Dataset
@@ -31,8 +31,6 @@ from shared.shards.testset import TESTSET, hr_path, load_testset, lr_path
 PAIRED = (("test_LR", "test_HR"), ("LR", "HR"), ("lq", "gt"))
 """Names of the folders of LR and HR pictures."""
 CAMERAS = ("Canon", "Nikon")
-MARK = re.compile(r"(_(HR|LR)\d?|_?x\d)$")
-"""What names end in that say which of a pair a picture is: Canon_001_LR4, panasonic_12_x1, 0801x4."""
 
 
 class Image(NamedTuple):
@@ -210,8 +208,8 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> Files:
     by_name = [{f.stem: f for f in files} for files in (lr_files, hr_files)]
     if not by_name[0].keys() & by_name[1].keys():
         for files in (lr_files, hr_files):
-            _refuse_doubles([MARK.sub("", f.stem) for f in files], files[0].parent)
-        by_name = [{MARK.sub("", f.stem): f for f in files} for files in (lr_files, hr_files)]
+            _refuse_doubles([PAIR_MARK.sub("", f.stem) for f in files], files[0].parent)
+        by_name = [{PAIR_MARK.sub("", f.stem): f for f in files} for files in (lr_files, hr_files)]
     lr, hr = by_name
     unmatched = [f"{lr[key].name} has no HR picture" for key in lr.keys() - hr.keys()]
     unmatched += [f"{hr[key].name} has no LR picture" for key in hr.keys() - lr.keys()]

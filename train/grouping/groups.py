@@ -63,6 +63,7 @@ def draw_tasks(boxes: Sequence[Task], seed: int, count: int) -> list[Task]:
 def _freeze(boxes: Sequence[Task], name: str, seed: int, number: int, patch: int) -> Task:
     """It has no shards, and keeps the validation pictures of its box. patch: what the plan was drawn for, pixels."""
     box = boxes[number % len(boxes)]
+    assert box.plans
     plan = box.plans.draw(seed, number, patch, box.scale)
     return replace(box, name=name, plans=Frozen(name, plan, patch), train=None, train_manifest=None)
 
@@ -173,6 +174,7 @@ def _check_plans(grouping: Grouping, boxes: Sequence[Task]) -> None:
         raise ValueError(f"patch is {patch}: it must be at least the scale, {boxes[0].scale}")
     for place, text in enumerate(grouping.plans):
         box = boxes[place % len(boxes)]
+        assert box.plans
         if text != box.plans.draw(seed, place, patch, box.scale).to_json():
             raise ValueError(f"plan {place} is not the one that seed {seed} draws from task {box.name}")
 
