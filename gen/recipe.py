@@ -54,13 +54,14 @@ class Recipe:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Recipe":
         """The recipe in a manifest. Raises ValueError for a field that is unknown, missing or of another type."""
-        values = definition_as_text(values)
+        values = {"crops": "", **definition_as_text(values)}
         require_fields(Recipe, values, "recipe field")
         return Recipe(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as manifests hold it."""
-        return definition_as_data(asdict(self))
+        values = definition_as_data(asdict(self))
+        return {name: value for name, value in values.items() if value or name != "crops"}
 
     @property
     def has_plans(self) -> bool:
@@ -88,15 +89,15 @@ class Recipe:
 
 
 def definition_as_data(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe with its definition as an object; without definition or crops where they are empty."""
-    others = {name: value for name, value in values.items() if name != "definition" and (value or name != "crops")}
+    """The fields of a recipe with its definition as an object, or without one if it is empty."""
+    others = {name: value for name, value in values.items() if name != "definition"}
     return {**others, "definition": json.loads(values["definition"])} if values["definition"] else others
 
 
 def definition_as_text(values: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `definition_as_data`."""
     definition = canonical_json(values["definition"]).decode() if "definition" in values else ""
-    return {"crops": "", **values, "definition": definition}
+    return {**values, "definition": definition}
 
 
 @lru_cache(maxsize=64)
