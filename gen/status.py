@@ -150,7 +150,7 @@ class DatasetProgress:
         if (left := self.seconds_left()) is not None:
             parts.append(f"{self.rate():.1f} pairs/s in all, {quantity(left, TIME_UNITS)} left at this rate")
         if not self.pending and not self.committed:
-            parts.append("to be committed: run the same gen.render command again")
+            parts.append("to be committed: run the same render command again")
         lines = ["; ".join(parts)]
         for name, record in list(self.failed.items())[:SHOWN]:
             tried = f"{record.attempts} attempt{'s' if record.attempts > 1 else ''}"
@@ -194,7 +194,7 @@ def find_progress(path: Place) -> list[DatasetProgress]:
         return [progress]
     if found := [progress for folder in folders_below(path) if (progress := DatasetProgress.of(folder))]:
         return found
-    raise UsageError(f"{path} holds no dataset that was begun: give a folder that gen.render writes to")
+    raise UsageError(f"{path} holds no dataset that was begun: begin one with {spelling('render')}")
 
 
 def _look_again(

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(["usage: realsr VERB [options]", "", *lines, "", FIRST_STEPS]))
         return 0
     if verb not in COMMANDS:
-        print(f"error: unknown verb {verb!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        near = "".join(f"did you mean {name}? " for name in get_close_matches(verb, COMMANDS, 1))
+        print(f"error: unknown verb {verb!r}: {near}choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     run_command = import_module("shared.errors").run_command
     return run_command(lambda words: import_module(COMMANDS[verb][0]).main(words), rest)

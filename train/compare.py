@@ -78,8 +78,8 @@ def main(argv: list[str]) -> int:
     parts = [f"{name}: {words}" for name, folder in folders.items() for words in unfinished(folder)]
     if parts and not settings.partial:
         raise RunError(
-            f"an evaluation is not finished ({'; '.join(parts)}): run its train.evaluate again, or compare the images "
-            "that all have (--partial)"
+            f"an evaluation is not finished ({'; '.join(parts)}): give the same command to "
+            f"{spelling('evaluate')} again, or compare the images that all have (--partial)"
         )
     results = {name: read_results(folder) for name, folder in folders.items()}
     base = next(iter(folders))

@@ -6,7 +6,7 @@ files.
 
 Examples:
 realsr interpolate runs/realesrnet runs/realesrgan --alpha 0.8 --out soft.safetensors
-realsr upscale photos large --checkpoint soft.safetensors
+realsr upscale images large --checkpoint soft.safetensors
 """
 
 import sys

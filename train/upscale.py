@@ -6,7 +6,7 @@ colours. Outputs are PNG unless --format or the name of OUTPUT says otherwise; t
 
 Examples:
 realsr upscale photo.jpg large.png --checkpoint runs/default
-realsr upscale photos large --checkpoint weights/RealESRGAN_x4plus.pth --suffix _x4 --format webp
+realsr upscale images large --checkpoint weights/RealESRGAN_x4plus.pth --suffix _x4 --format webp
 """
 
 import sys

@@ -169,7 +169,7 @@ def main(argv: list[str]) -> int:
             failures += outcome.done is None
             print(f"{spec.name}: {outcome.reason or 'done'}", flush=True)
     if failures:
-        raise RunError(f"{failures} of {len(specs)} shards failed, listed above; gen.render retries them")
+        raise RunError(f"{failures} of {len(specs)} shards failed, listed above; the same render command retries them")
     return 0
 
 

@@ -106,7 +106,7 @@ def test_rendered_but_not_committed_is_not_complete(dataset, capsys):
     code, (line,) = status(capsys, dataset)
     assert code == 1
     assert "3 of 3 shards done" in line
-    assert line.endswith("to be committed: run the same gen.render command again")
+    assert line.endswith("to be committed: run the same render command again")
 
 
 def test_a_dataset_without_a_plan_is_held_against_its_manifest(dataset, capsys):

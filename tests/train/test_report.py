@@ -317,7 +317,7 @@ def test_what_is_no_run_is_refused(make_run, tmp_path, capsys):
     assert run_command(report, [str(run), str(run)]) == 2
     assert run_command(report, [str(run), "--out", "page.pdf"]) == 2
     assert run_command(report, []) == 2
-    assert "is not a run with a finished interval: train one with train/run.py" in capsys.readouterr().err
+    assert "is not a run with a finished interval: train one with realsr train" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install chromium to render the page")

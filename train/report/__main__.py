@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         raise UsageError("a run is given twice")
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"no folder {folder}: name the folder of a run that train/run.py has written")
+            raise UsageError(f"no folder {folder}: train one with {spelling('train')}")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([f.resolve() for f in folders]))
     out = Path(settings.out) if settings.out else common / "report.html"
     if out.suffix != ".html":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shared.command import spelling
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import by_task, interval, resampled_means, with_other_images
@@ -80,7 +81,7 @@ def read_run(folder: Path, name: str) -> RunData:
     """Raises `RunError` when the folder is no run or has no finished interval."""
     boundaries = JsonLines(folder / "intervals.jsonl").read("step")
     if not (folder / "config.yaml").is_file() or not any("delivered" in record for record in boundaries):
-        raise RunError(f"{folder} is not a run with a finished interval: train one with train/run.py")
+        raise RunError(f"{folder} is not a run with a finished interval: train one with {spelling('train')}")
     settings = begun_settings(folder) or {}
     last = boundaries[-1]
     num_images = {task: len(row) for task, row in zip(last["tasks"], last["shared_db"], strict=True)}
