@@ -46,17 +46,17 @@ class AdoptSettings:
     """What `gen.adopt` can be asked for."""
 
     help_groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "basic": ("source", "hr", "lr", "subspace", "out", "split", "whole", "count", "workers", "dry_run"),
-        "data": ("licence", "sources", "patch", "scale"),
+        "basic": ("hr", "lr", "subspace", "out", "split", "whole", "count", "workers", "dry_run"),
+        "data": ("patch", "scale"),
     }
     source: list[str] = argument("folders, tars, patterns or urls that hold the pairs")  # noqa: RUF009 -- a field
     hr: str = option("gt", "HR images: folder, pattern or LMDB below SOURCE, or name of a member such as gt.png")
     lr: str = option("lq", "LR images, in the same way")
     subspace: str = option("camera", "name of the task")
-    out: str = option("shards", "folder, or url as s3://bucket/x, that gets the dataset folder")
+    out: str = option("shards", "folder or url that gets the dataset; a url is such as s3://bucket/shards")
     split: Literal["train", "val"] = option("train", "which pairs to use")
     whole: bool = option(False, "all pairs belong to the split; else 1 scene in 20, chosen by hash, is for val")
-    count: int | None = option(None, "random crops; default: all crops on a grid")
+    count: int | None = option(None, "number of random crops (default: all crops on a grid)")
     licence: str | None = option(None, "licence of the images; without it rows and card say 'not given'")
     sources: str | None = option(
         None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR images by glob pattern"
