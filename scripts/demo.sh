@@ -21,7 +21,7 @@ echo "== 1/5 render four subspaces from scikit-image's photographs"
 python -m gen.render --subspace all --out "$shards" --patch 96 --count $rows --rows-per-shard 100
 python -m gen.render --subspace all --out "$shards" --patch 160 --split val --count 48
 mkdir -p "$run"
-python -m scripts.tasks_figure "$shards" --out "$run/tasks.png"
+python -m gen.preview "$shards" --out "$run/preview.html" --rows 2
 
 echo "== 2/5 pre-train one small network on all of them"
 "${launch[@]}" "${settings[@]}" --run "$run/pretrained" --init null --policy uniform --lr 1e-3 \

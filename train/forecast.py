@@ -1,47 +1,38 @@
-"""What a command is about to train and what that costs, said before it begins; all that --dry-run does.
+"""What a command is about to train and how long that takes, printed before it begins; --dry-run does no more.
 
-Times are those of a step and of a validation picture that are really made, on the device, from black pictures.
+The times are those of a training step and of a validation image, both measured on the device with black images.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from shared.errors import RunError
 from shared.mixing.tasks import Task
 from shared.text import BYTE_UNITS, TIME_UNITS, quantity
-from train.networks import GENERATOR
 from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
-from train.optimisation.step import NotFiniteError, backward
 from train.record.state import latest_checkpoint, load_state
 from train.settings import GroupingSettings, TrainSettings
 
 WHOLE_STEP_SECONDS = 10.0
-"""Where a step of the whole batch would take longer, one sample must tell."""
+"""Where a step of the whole batch would take longer, the time of one sample is multiplied."""
 MOST_REPEATS, REPEAT_SECONDS = 6, 0.5
-"""What is measured is repeated up to so often, within about so long."""
-FLOATS = 6
-"""Numbers that a checkpoint holds for each parameter: weights and their average in two files each, two of Adam's."""
-FLOATS_BESIDE = 4
-"""The same for a network that is trained beside the generator: weights in two files, two of Adam's."""
+"""A measurement is repeated at most this number of times, and for about this number of seconds."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network that is to be trained, for so many steps of a stage.
+    """One network to train for `iterations` steps of a stage.
 
-    make: gives what the training loop needs, once the jobs before are done. others: tasks that the network is
-    evaluated on beside its own.
+    make: gives the loop's `RunSpec`, once the jobs before are done. others: tasks that the network is evaluated on
+    beside its own.
     """
 
     title: str
@@ -66,54 +57,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured. step_seconds: for the batch of one process, None where it did not fit into the memory.
+    """Measured times. step_seconds: of the batch of one process, None where it did not fit into the memory.
 
-    samples: how many were trained on at once. picture_seconds: of one validation picture. memory_bytes: of the
-    accelerator at its peak, 0 without one. parameters: of each network.
+    samples: number of samples in the measured step. image_seconds: of one validation image. memory_bytes: peak of the
+    accelerator's memory, 0 without one. parameters: of each network.
     """
 
     step_seconds: float | None
     samples: int
-    picture_seconds: float
+    image_seconds: float
     memory_bytes: int
     parameters: dict[str, int]
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Of one checkpoint."""
-        return sum(
-            4 * count * (FLOATS if name == GENERATOR else FLOATS_BESIDE) for name, count in self.parameters.items()
-        )
 
 
 @dataclass(frozen=True)
 class Search:
-    """Groups of frozen plans that must be found first, by one process. samples: what that costs, in samples trained."""
+    """A search for groups of frozen plans, made first by one process. samples: its cost in samples of training."""
 
     settings: GroupingSettings
     samples: float
 
     def __str__(self) -> str:
         return f"{self.settings.plans} frozen plans tried in {self.settings.total_steps} steps"
-
-
-class _Alone:
-    """What a step needs of a launcher, on one process of perhaps many, which does not wait for the others."""
-
-    def __init__(self, autocast: Callable[[], Any]) -> None:
-        self.autocast = autocast
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
-        return tensor
-
-    def no_sync(self, model: torch.nn.Module) -> Any:
-        return nullcontext()
-
-    def unscale_gradients(self) -> None:
-        pass
 
 
 def measure(
@@ -125,13 +90,9 @@ def measure(
     device: torch.device,
     autocast: Callable[[], Any],
 ) -> Cost:
-    """Train steps and upscale a validation picture a few times, with weights that are then thrown away.
-
-    Raises `RunError` when the initial weights give no finite loss.
-    """
+    """Time a few training steps and validation images, with weights that are then thrown away."""
     gentle = replace(settings, accumulate=1, lr=1e-9, init_discriminator=None)  # such a rate harms no weight
-    learner, launcher = Learner(spec, gentle, initial, None, device), _Alone(autocast)
-    parameters = {name: num_parameters(network) for name, network in learner.plain.items()}
+    learner = Learner(spec, gentle, initial, None, device)
     part = settings.batch_size // num_ranks // settings.accumulate
     side = task.val_manifest.recipe["patch"] // spec.scale
 
@@ -142,28 +103,27 @@ def measure(
     def step(samples: int) -> None:
         lr = torch.zeros(samples, 3, task.patch // spec.scale, task.patch // spec.scale, device=device)
         hr = torch.zeros(samples, 3, task.patch, task.patch, device=device)
-        keys, tasks = [(0, i) for i in range(samples)], torch.zeros(samples, dtype=torch.int64, device=device)
-        backward(
-            learner, launcher, TrainingImages(lr, hr, hr), tasks, keys, lambda losses, tasks: torch.ones_like(losses)
-        )
+        learner.begin_step()
+        with autocast():
+            for objective in learner.stage.objectives(learner.networks, TrainingImages(lr, hr, hr)):
+                objective.losses.mean().backward()
         learner.step(0)
 
-    picture_seconds = _fastest(upscale, device)
+    image_seconds = _fastest(upscale, device)
     try:
         samples, seconds = 1, _fastest(lambda: step(1), device)
         if part * seconds < WHOLE_STEP_SECONDS:
             samples, seconds = part, _fastest(lambda: step(part), device)
         step_seconds = seconds * part / samples * settings.accumulate
-    except NotFiniteError as error:
-        raise RunError(f"{error} with the initial weights: take another --init") from error
     except torch.OutOfMemoryError:
         samples, step_seconds = part, None
     memory_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    return Cost(step_seconds, samples, picture_seconds, memory_bytes, parameters)
+    parameters = {name: num_parameters(network) for name, network in learner.plain.items()}
+    return Cost(step_seconds, samples, image_seconds, memory_bytes, parameters)
 
 
 def _fastest(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the fastest of a few times, because others may use the machine too; the first one warms up."""
+    """Seconds of the fastest of a few calls, since others may use the machine; the first call is a warm-up."""
     seconds: list[float] = []
     while len(seconds) < 2 or (len(seconds) < MOST_REPEATS and sum(seconds[1:]) < REPEAT_SECONDS):
         start = time.perf_counter()
@@ -196,44 +156,30 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Of all steps and boundaries still to do; None without a measured step. Loading is not in it."""
+        """Time of all steps and interval boundaries still to do, without loading; None without a measured step."""
         step_seconds = {stage: cost.step_seconds for stage, cost in self.costs.items() if cost.step_seconds is not None}
         if len(step_seconds) < len(self.costs):
             return None
-        boundaries = sum(self._evaluations(job, [*job.tasks, *job.others]) for job in self.jobs)
+        images = sum(self._images(job) for job in self.jobs)
         per_sample = step_seconds[self.settings.stage] * self.num_ranks / self.settings.batch_size
         first = self.search.samples * per_sample if self.search else 0.0
         steps = sum(job.steps_left * step_seconds[job.stage] for job in self.jobs)
-        return first + steps + boundaries * self.cost.picture_seconds / self.num_ranks
+        return first + steps + images * self.cost.image_seconds / self.num_ranks
 
     @property
     def cost(self) -> Cost:
-        """What a step of the settings' own stage costs."""
+        """The cost of a step of the settings' own stage."""
         return self.costs[self.settings.stage]
 
-    def _evaluations(self, job: Job, tasks: Sequence[Task]) -> float:
-        """Validation pictures that a network is still evaluated on, of these tasks."""
-        return (job.steps_left / self.settings.interval_steps + 1) * sum(task.val_manifest.rows for task in tasks)
-
-    @property
-    def others_seconds(self) -> float:
-        """Seconds of `seconds` in which references are evaluated on the tasks of the others."""
-        pictures = sum(self._evaluations(job, job.others) for job in self.jobs)
-        return pictures * self.cost.picture_seconds / self.num_ranks
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Of all checkpoints that will be kept, and the one that is being written."""
-        kept = min(self.settings.keep, self.settings.iterations // self.settings.interval_steps + 1)
-        return sum(self.costs[job.stage].checkpoint_bytes * kept for job in self.jobs) + self.cost.checkpoint_bytes
+    def _images(self, job: Job) -> float:
+        """Number of validation images that a network is still evaluated on."""
+        rows = sum(task.val_manifest.rows for task in (*job.tasks, *job.others))
+        return (job.steps_left / self.settings.interval_steps + 1) * rows
 
     def summary(self) -> str:
-        """What is to be trained, in a line."""
+        """One line: the networks, their steps and the time left."""
         settings, seconds = self.settings, self.seconds
-        time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} with what is measured now"
-        if seconds and self.others_seconds:
-            share = f"{self.others_seconds / seconds:.0%}"
-            time_left += f", of which {share} evaluate each reference on the tasks of the others"
+        time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} at the speed measured now"
         work, lengths = [str(self.search)] if self.search else [], Counter(job.iterations for job in self.jobs)
         if self.jobs:
             work += [f"{count} networks x {steps} steps" for steps, count in lengths.items()]
@@ -241,7 +187,7 @@ class Forecast:
         return f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}{left}{time_left}"
 
     def plan(self) -> list[str]:
-        """Everything, line by line."""
+        """The whole forecast, line by line."""
         settings, cost = self.settings, self.cost
         sizes = ", ".join(f"{name} {count:,}" for name, count in cost.parameters.items())
         parts = f", in {settings.accumulate} parts each" if settings.accumulate > 1 else ""
@@ -253,7 +199,6 @@ class Forecast:
             f"batch: {self.num_ranks} processes x {settings.batch_size // self.num_ranks} samples{parts}",
             *([f"groups: {self.search}"] if self.search else ()),
             *(line for job in self.jobs for line in self._job(job)),
-            self._disk(),
             self._time(),
         ]
         if cost.memory_bytes:
@@ -271,11 +216,6 @@ class Forecast:
             *(f"  {task.name}: {samples:.0f} samples{shares}, {_epochs(task, samples)}" for task in job.tasks),
         ]
 
-    def _disk(self) -> str:
-        sizes = (self.checkpoint_bytes, self.cost.checkpoint_bytes, _free_bytes(Path(self.settings.run)))
-        all_of_them, each, free = (quantity(size, BYTE_UNITS) for size in sizes)
-        return f"disk: {all_of_them} for checkpoints of {each}; {free} are free"
-
     def _time(self) -> str:
         cost, seconds = self.cost, self.seconds
         if cost.step_seconds is None or seconds is None:
@@ -290,8 +230,8 @@ class Forecast:
         )
         return (
             f"time: about {quantity(seconds, TIME_UNITS)}; a step takes {quantity(cost.step_seconds, TIME_UNITS)} "
-            f"(measured on {cost.samples} samples at once){others}, a validation picture "
-            f"{quantity(cost.picture_seconds, TIME_UNITS)}; loading is not in it"
+            f"(measured on {cost.samples} samples at once){others}, a validation image "
+            f"{quantity(cost.image_seconds, TIME_UNITS)}; loading is not in it"
         )
 
 
@@ -299,8 +239,3 @@ def _epochs(task: Task, samples: float) -> str:
     return (
         f"{samples / task.num_rows:.3g} epochs of its {task.num_rows} rows" if task.num_rows else "all made on the fly"
     )
-
-
-def _free_bytes(folder: Path) -> int:
-    """On the disk that holds the folder, or will."""
-    return shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free

@@ -34,7 +34,7 @@ def require_launcher(environment: Mapping[str, str], settings: TrainSettings) ->
     if precision not in ("no", settings.precision):
         raise UsageError(
             f"Accelerate is configured for mixed precision {precision}, and --precision is {settings.precision}: give "
-            f"--precision {precision} (fp32, tf32, bf16 or fp16), or --mixed_precision no to accelerate launch"
+            f"--precision {precision} (fp32, bf16 or fp16), or --mixed_precision no to accelerate launch"
         )
     compiler = environment.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
     if compiler != "no":

@@ -59,7 +59,6 @@ class RunSpec:
     recorded, if it is a reference itself. others: tasks that a reference is evaluated on beside its own. pool: HR
     images for samples on the fly, if not those of the shards. contents: digests of the files that it begins from
     (`train/record/resume.py`). grouping: frozen plans to train on beside the tasks, if the policy wants them.
-    later_steps: of the networks that the command trains after this one.
     """
 
     folder: Path
@@ -74,7 +73,6 @@ class RunSpec:
     others: Sequence[Task] = ()
     pool: HRPool | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
-    later_steps: int = 0
     grouping: Grouping | None = None
 
 
@@ -115,9 +113,7 @@ class Run:
         self.photographs = [photographs_of(rows) for rows in self.val]
         self.others = [(task, task.val_rows()) for task in spec.others]
         writes = accelerator.is_main_process
-        self.run_log = RunLog(
-            spec.folder, spec.title, self.settings, self.step, writes=writes, later_steps=spec.later_steps
-        )
+        self.run_log = RunLog(spec.folder, spec.title, self.settings, self.step, writes=writes)
 
     def _open_log(self) -> IntervalLog | None:
         """The log of the interval that the state is in. Raises `RunError` when it is damaged."""
@@ -205,13 +201,12 @@ class Run:
 
     def open_interval(self) -> Iterator[Batch]:
         """Evaluate, estimate, apportion; keep and log what was found and decided. Returns the interval's batches."""
-        start = time.perf_counter()
         measurements = self.take_measurements()
         self.record_psnr(measurements.shared_db)
         log = self.decide(measurements)
         batches = self.loader.interval(log.p, self.settings.interval_steps)
         self.log = replace(log, record=self.loader.record, totals=[[0.0] * len(self.tasks)] * 2)
-        self.run_log.boundary(self.log.to_json(), self._sample_pictures(), time.perf_counter() - start)
+        self.run_log.boundary(self.log.to_json(), self._sample_pictures())
         return batches
 
     # ---- train the interval
@@ -342,11 +337,10 @@ class Run:
 
     def close(self) -> None:
         """Evaluate and estimate a last time, and log it."""
-        start = time.perf_counter()
         measurements = self.take_measurements()
         self.record_psnr(measurements.shared_db)
         log = IntervalLog.of(measurements, self.step).to_json()
-        self.run_log.boundary(log, self._sample_pictures(), time.perf_counter() - start)
+        self.run_log.boundary(log, self._sample_pictures())
         self.run_log.close_interval(log)
 
     def record_psnr(self, psnr_db: Sequence[np.ndarray]) -> None:

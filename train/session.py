@@ -21,15 +21,13 @@ from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
 from train.launcher import PARTS, require_all_processes
 from train.loop import train
-from train.networks.arithmetic import tf32
+from train.networks.arithmetic import forbid_tf32
 from train.networks.build import num_parameters
 from train.record.references import PACK, save_pack
 from train.record.run_log import is_finished
 from train.record.trackers import TENSORBOARD, require_trackers
 from train.settings import TrainSettings
 from train.training_plan import TrainingPlan
-
-PRECISIONS = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
@@ -56,12 +54,10 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
         training_plan.make_groups(accelerator)
         assert training_plan.grouping
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
-    for number, job in enumerate(jobs, start=1):
+    for job in jobs:
         if job.title == "shared" and training_plan.policy.needs_mixture:
             _choose_mixture(training_plan, accelerator)
-        later_steps = sum(later.steps_left for later in jobs[number:])
-        with tf32(allowed=False):  # a step may allow it, evaluation never
-            train(replace(job.make(), later_steps=later_steps), accelerator)
+        train(job.make(), accelerator)
     if settings.mode == "shared" and accelerator.is_main_process:
         print(f"{settings.run}: the network, its logs and its curves\n{next_step('report', settings.run)}")
     if settings.mode == "pilot" and accelerator.is_main_process:
@@ -84,14 +80,13 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     """The launcher's side of training. Raises `UsageError` for a precision that the machine has not."""
     if settings.precision == "fp16" and not torch.accelerator.is_available():
         raise UsageError("precision is fp16: half precision needs a GPU; take bf16 or fp32")
-    if settings.precision == "tf32" and not torch.cuda.is_available():
-        raise UsageError("precision is tf32: CUDA has this arithmetic alone; take fp32")
+    forbid_tf32()
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # older versions need it
     AcceleratorState._reset_state()  # a process may train again with another precision; Accelerate keeps the first one
     os.environ.pop(PARTS, None)  # Accelerate would divide the losses by it; `--accumulate` does that
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
-        mixed_precision=PRECISIONS[settings.precision],
+        mixed_precision="no" if settings.precision == "fp32" else settings.precision,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # equal already: they are computed
     )
     require_all_processes(os.environ, accelerator.num_processes)

@@ -9,7 +9,7 @@ import torch
 from shared.errors import UsageError
 from tests.train.command import flags, run
 from train.launcher import require_all_processes, require_launcher
-from train.networks.arithmetic import tf32
+from train.networks.arithmetic import forbid_tf32
 from train.settings import TrainSettings
 
 BY_ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_USE_CPU": "True"}
@@ -67,13 +67,9 @@ def test_the_command_refuses_before_it_trains(shards: Path, tmp_path: Path) -> N
     assert outcome.errors[0].startswith("error: Accelerate is configured for FSDP")
 
 
-def test_fp32_means_fp32_within() -> None:
-    before = torch.backends.cudnn.allow_tf32
-    with tf32(allowed=False):
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
-        with tf32(allowed=True):
-            assert torch.backends.cudnn.allow_tf32
-            assert torch.backends.cuda.matmul.allow_tf32
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
+def test_fp32_means_fp32(monkeypatch) -> None:
+    for backend in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(backend, "allow_tf32", True)
+    forbid_tf32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

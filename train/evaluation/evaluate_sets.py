@@ -22,7 +22,7 @@ from train.evaluation.settings import EvaluateSettings
 from train.evaluation.summaries import write_tables
 from train.evaluation.systems import System, bicubic, open_system
 from train.evaluation.testsets import TestSet
-from train.networks.arithmetic import tf32
+from train.networks.arithmetic import forbid_tf32
 
 DEFAULT_SCALE = 4
 
@@ -33,6 +33,7 @@ class MissingPicturesError(RunError):
 
 def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> int:
     """Measure the system of the settings, and write its tables. Returns the exit code."""
+    forbid_tf32()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     system = open_system(
         settings.checkpoint,
@@ -49,8 +50,7 @@ def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> in
     _announce(system, testsets, device)
     with locked(out, "train.evaluate", *(f"{PICTURES}/{testset.name}" for testset in testsets)):
         begin(out, identity(system, settings, testsets), settings.overwrite)
-        with tf32(allowed=False):
-            missing = measure_sets(system, testsets, measures, out, settings.keep_images)
+        missing = measure_sets(system, testsets, measures, out, settings.keep_images)
         results = read_results(out)
         if results:
             write_tables(results, out, system.words, settings.border, settings.rounded)

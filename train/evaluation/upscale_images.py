@@ -21,7 +21,7 @@ from shared.text import counted
 from train.evaluation.settings import UpscaleSettings
 from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
-from train.networks.arithmetic import tf32
+from train.networks.arithmetic import forbid_tf32
 
 QUALITY = 95
 EXIF_ORIENTATION = 0x112
@@ -49,6 +49,7 @@ class Job(NamedTuple):
 
 def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]) -> int:
     """Upscale every input to its output. Returns the exit code. Raises `RunError` when some could not be upscaled."""
+    forbid_tf32()
     missing = [pair for pair in pairs if settings.overwrite or not pair[1].exists()]
     loaded = load_network(Path(str(settings.checkpoint)), settings.network)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -65,8 +66,7 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
         for job in jobs:
             try:
                 image, profile = read_image(job)
-                with tf32(allowed=False):
-                    large = upscale_image(image, through_network, loaded.scale)
+                large = upscale_image(image, through_network, loaded.scale)
                 if settings.outscale:
                     large = resize_to(
                         large, round(job.height * settings.outscale), round(job.width * settings.outscale)

@@ -1,18 +1,8 @@
-"""Whether CUDA may compute float32 convolutions and products with TF32, which keeps 10 bits of 23."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Float32 on CUDA."""
 
 import torch
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """TF32 allowed or forbidden within; PyTorch itself allows it in convolutions. Of no effect on a CPU."""
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, products.allow_tf32
-    cudnn.allow_tf32 = products.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, products.allow_tf32 = before
+def forbid_tf32() -> None:
+    """Compute float32 in float32 from now on: PyTorch lets CUDA's convolutions use TF32, with 10 bits instead of 23."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import torch
 
 from train.networks import GENERATOR
-from train.networks.arithmetic import tf32
 from train.networks.depth import Key, draw_depth
 from train.optimisation.learner import Learner
 from train.optimisation.objective import Objective, TrainingImages
@@ -78,7 +77,6 @@ def backward(
         objectives = learner.stage.objectives(learner.networks, TrainingImages(*(each[part] for each in images)))
         coefficients = None
         with ExitStack() as within:
-            within.enter_context(tf32(allowed=settings.precision == "tf32"))
             if first + size < len(keys):  # ranks share gradients once, with the last part
                 for network in learner.networks.values():
                     within.enter_context(launcher.no_sync(network))

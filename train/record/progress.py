@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from shared.progress import progress_bar
-from shared.text import TIME_UNITS, quantity
 from train.networks import GENERATOR
 from train.settings import TrainSettings
 
@@ -59,55 +58,21 @@ class Window:
         return record
 
 
-class Pace:
-    """Estimates the time left of a command from the mean times of its steps and interval boundaries so far.
-
-    later_steps: steps of the networks that the command trains after this one, assumed to take as long.
-    """
-
-    def __init__(self, settings: TrainSettings, later_steps: int = 0) -> None:
-        self._iterations, self._interval_steps = settings.iterations, settings.interval_steps
-        self._later_steps = later_steps
-        self._steps: list[float] = [-1, 0.0]  # number and seconds; the first one warms up and does not count
-        self._boundaries: list[float] = [0, 0.0]
-
-    def step(self, seconds: float) -> None:
-        """A step was done."""
-        self._steps[0] += 1
-        self._steps[1] += seconds if self._steps[0] else 0
-
-    def boundary(self, seconds: float) -> None:
-        """A boundary was evaluated."""
-        self._boundaries[0] += 1
-        self._boundaries[1] += seconds
-
-    def left(self, step: int) -> float | None:
-        """Seconds left after `step` steps of this network; None before a step was timed."""
-        if self._steps[0] < 1:
-            return None
-        steps = self._iterations - step + self._later_steps
-        boundaries = -(-steps // self._interval_steps)
-        per_boundary = self._boundaries[1] / self._boundaries[0] if self._boundaries[0] else 0.0
-        return steps * self._steps[1] / self._steps[0] + boundaries * per_boundary
-
-
 class IntervalProgress:
-    """The progress of one interval: its bar, and the sums for the next line of metrics.jsonl."""
+    """The progress of one interval: a bar of the whole run, and the sums for the next line of metrics.jsonl."""
 
-    def __init__(
-        self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, pace: Pace, shown: bool
-    ) -> None:
+    def __init__(self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, shown: bool) -> None:
         """record: the interval's, of intervals.jsonl. first: its steps that are done. shown: whether to draw a bar."""
-        self._settings, self._pace = settings, pace
+        self._settings = settings
         self._window = Window(len(record["p"]))
         self._shares = describe_shares(record["tasks"], record["p"])
         number = record["step"] // settings.interval_steps + 1
         self._step = record["step"] + first
         self._bar = progress_bar(
-            settings.interval_steps,
+            settings.iterations,
             "step",
-            initial=first,
-            desc=f"{title} {number}/{settings.iterations // settings.interval_steps}",
+            initial=self._step,
+            desc=f"{title}, interval {number}/{settings.iterations // settings.interval_steps}",
             disable=not shown,
             leave=False,
         )
@@ -122,11 +87,8 @@ class IntervalProgress:
         """As `Window.add`."""
         self._step += 1
         self._window.add(losses, counts, waited, seconds)
-        self._pace.step(seconds)
         if not self._bar.disable:
-            left = self._pace.left(self._step)
-            time_left = {} if left is None else {"left": quantity(left, TIME_UNITS)}
-            shown = {**self._window.describe(self._settings.batch_size), **time_left, "shares": self._shares}
+            shown = {**self._window.describe(self._settings.batch_size), "shares": self._shares}
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
 

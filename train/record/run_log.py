@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.storage.json_lines import JsonLines
 from train.record.interval_log import missing_intervals
-from train.record.progress import IntervalProgress, Pace, describe_shares
+from train.record.progress import IntervalProgress, describe_shares
 from train.record.trackers import Tracker, open_trackers
 from train.settings import TrainSettings
 
@@ -39,14 +39,11 @@ INDISTINCT = "these photographs cannot tell the tasks apart: the bands of all we
 class RunLog:
     """Of one run, from a step on. Rank 0 writes; on other ranks nothing is written or shown.
 
-    title: what the person is told about. step: optimiser steps done. later_steps: as of `Pace`.
+    title: what the run is called in its messages. step: optimiser steps done.
     """
 
-    def __init__(
-        self, folder: Path, title: str, settings: TrainSettings, step: int, *, writes: bool, later_steps: int = 0
-    ) -> None:
+    def __init__(self, folder: Path, title: str, settings: TrainSettings, step: int, *, writes: bool) -> None:
         self.title, self.settings, self.writes = title, settings, writes
-        self.pace = Pace(settings, later_steps)
         self._folder, self._step = folder, step
         self._metrics, self._intervals = JsonLines(folder / METRICS), JsonLines(folder / INTERVALS)
         self._trackers: list[Tracker] = []
@@ -87,7 +84,7 @@ class RunLog:
 
     def interval(self, record: dict[str, Any], first: int) -> IntervalProgress:
         """The progress of an interval from its step `first` on. record: as in intervals.jsonl."""
-        return IntervalProgress(self.title, record, first, self.settings, self.pace, self.writes)
+        return IntervalProgress(self.title, record, first, self.settings, self.writes)
 
     def steps(self, line: dict[str, Any]) -> None:
         """Log a line of metrics.jsonl."""
@@ -95,12 +92,11 @@ class RunLog:
             self._metrics.append(line)
             self._track(scalars_of_steps(line), line["step"])
 
-    def boundary(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Log what was measured and decided at a boundary, in so many seconds; say it.
+    def boundary(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
+        """Log and print what was measured and decided at a boundary.
 
         record: as in intervals.jsonl. pictures: of the network's output by task, uint8 [H, W, 3] RGB.
         """
-        self.pace.boundary(seconds)
         if not self.writes:
             return
         shares = f", shares {describe_shares(record['tasks'], record['p'])}" if "p" in record else ""

@@ -1,4 +1,4 @@
-"""What a person sees while an interval trains: the bar's words, and how long everything still takes."""
+"""What a person sees while an interval trains: the bar's words."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import train.record.progress
-from train.record.progress import IntervalProgress, Pace, describe_shares
+from train.record.progress import IntervalProgress, describe_shares
 from train.settings import TrainSettings
 
 SETTINGS = TrainSettings(iterations=20, interval_steps=5, batch_size=8)
@@ -43,22 +43,19 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Bar]:
     return made
 
 
-def test_a_bar_shows_loss_speed_data_wait_time_left_and_ratios(bars: list[Bar]) -> None:
-    pace = Pace(SETTINGS, later_steps=20)
-    pace.boundary(10.0)
-    with IntervalProgress("shared", RECORD, 2, SETTINGS, pace, True) as progress:
+def test_the_bar_of_a_run_shows_loss_speed_data_wait_and_ratios(bars: list[Bar]) -> None:
+    with IntervalProgress("shared", RECORD, 2, SETTINGS, True) as progress:
         for loss in (0.5, 0.25):
             progress.step({"generator": loss, "discriminator": 9.0}, np.array([2, 6]), 0.5, 4.0)
     (bar,) = bars
-    assert (bar.total, bar.options["desc"], bar.options["initial"]) == (5, "shared 2/4", 2)
+    assert (bar.total, bar.options["desc"], bar.options["initial"]) == (20, "shared, interval 2/4", 7)
     common = {"samples/s": "2", "data wait": "12.5%", "shares": "mild 0.25 noise 0.75"}
-    # 11 steps of this network and 20 later ones at 4 s, 7 boundaries at 10 s: 194 s
-    assert bar.shown == [{"loss": "0.5000", **common}, {"loss": "0.3750", "left": "3.23 min", **common}]
+    assert bar.shown == [{"loss": "0.5000", **common}, {"loss": "0.3750", **common}]
     assert (bar.updates, bar.closed) == (2, True)
 
 
 def test_a_rank_that_shows_nothing_still_counts(bars: list[Bar]) -> None:
-    with IntervalProgress("shared", RECORD, 0, SETTINGS, Pace(SETTINGS), False) as progress:
+    with IntervalProgress("shared", RECORD, 0, SETTINGS, False) as progress:
         progress.step({"generator": 0.5}, np.array([2, 6]), 1.0, 4.0)
         line = progress.line()
     assert bars[0].shown == []
@@ -71,17 +68,6 @@ def test_a_rank_that_shows_nothing_still_counts(bars: list[Bar]) -> None:
         "data_wait": 0.25,
         "counts": [2, 6],
     }
-
-
-def test_the_first_step_warms_up_and_does_not_count() -> None:
-    pace = Pace(SETTINGS)
-    pace.step(100.0)
-    assert pace.left(1) is None
-    pace.step(2.0)
-    assert pace.left(2) == 36.0
-    pace.boundary(3.0)
-    assert pace.left(10) == 10 * 2.0 + 2 * 3.0
-    assert pace.left(20) == 0
 
 
 def test_of_many_tasks_the_largest_ratios_are_shown_in_the_order_of_tasks() -> None:
