@@ -21,22 +21,20 @@ class Line(NamedTuple):
     tiles: Sequence[tuple[str, np.ndarray]]
 
 
-def contact_sheet(lines: Sequence[Line], side: int = 192, title: str = "", rows: int = 1) -> bytes:
+def contact_sheet(lines: Sequence[Line], side: int = 192, title: str = "") -> bytes:
     """Draw the lines below each other. Returns a PNG.
 
     side: width and height of a tile in pixels. Smaller pictures are upscaled by nearest neighbour, so that each pixel
-    shown is one of the picture; larger ones are reduced. rows: rows of tiles in each line. With more than one, the
-    first tile of each line, such as the whole image that the others are crops of, is as high as all rows.
+    shown is one of the picture; larger ones are reduced.
     """
     words = [[part for text in line.words for part in _folded(text)] for line in lines]
     label = max((int(_font().getlength(text)) for texts in words for text in texts), default=0)
     left = MARGIN + (label + 2 * MARGIN if label else 0)
     cell = side + MARGIN
-    lead = rows * (cell + CAPTION) - CAPTION if rows > 1 else 0
-    columns = max(-(-len(line.tiles[bool(lead) :]) // rows) for line in lines)
-    heights = [max(rows * (cell + CAPTION), SPACING * len(texts)) + MARGIN for texts in words]
+    columns = max(len(line.tiles) for line in lines)
+    heights = [max(cell + CAPTION, SPACING * len(texts)) + MARGIN for texts in words]
     top = MARGIN + (SPACING + MARGIN if title else 0)
-    size = (left + lead + columns * cell, top + sum(heights))
+    size = (left + columns * cell, top + sum(heights))
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), _fitted(title, size[0] - 2 * MARGIN), INK, _font())
@@ -44,11 +42,8 @@ def contact_sheet(lines: Sequence[Line], side: int = 192, title: str = "", rows:
         pen.line([(MARGIN, top), (size[0] - MARGIN, top)], RULE)
         for number, text in enumerate(texts):
             pen.text((MARGIN, top + CAPTION + SPACING * number), text, INK, _font())
-        if lead:
-            _place(sheet, line.tiles[0], left, top, lead - MARGIN)
-        for number, tile in enumerate(line.tiles[bool(lead) :]):
-            row, column = divmod(number, columns)
-            _place(sheet, tile, left + lead + column * cell, top + row * (cell + CAPTION), side)
+        for column, tile in enumerate(line.tiles):
+            _place(sheet, tile, left + column * cell, top, side)
         top += height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)

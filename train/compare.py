@@ -14,20 +14,20 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from shared.command import spelling
 from shared.config import argument, option, parse
-from shared.contact_sheet import Line, contact_sheet
+from shared.contact_sheet import contact_sheet
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.images import decode
 from shared.storage.atomic import write_bytes, write_text
 from train.evaluation.paired import bootstrap_mean, caution, wilcoxon_p
-from train.evaluation.results import PICTURES, read_config, read_results, unfinished
+from train.evaluation.results import read_config, read_results, unfinished
 from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER, ImageResult, latex, markdown
-from train.evaluation.testsets import Image, TestSet, named_path, open_testsets
+from train.evaluation.testsets import named_path, open_testsets
 
 NOTE = "Differences to the base, paired by image; p of each line alone, not corrected for their number."
 
@@ -90,15 +90,18 @@ def main(argv: list[str]) -> int:
         )
     out = Path(settings.out)
     write_text(out / "comparison.json", json.dumps([asdict(d) for d in differences], indent=1) + "\n")
-    head, lines = _table(differences)
+    head, cells = _table(differences)
     note = f"{NOTE} {caution(min(d.photographs for d in differences))}".rstrip()
     note += f" Not finished: {'; '.join(parts)}." * bool(parts)
-    write_text(out / "comparison.md", f"{markdown(head, lines)}\n{note}\n")
-    write_text(out / "comparison.tex", latex(head, lines, note))
+    write_text(out / "comparison.md", f"{markdown(head, cells)}\n{note}\n")
+    write_text(out / "comparison.tex", latex(head, cells, note))
     print((out / "comparison.md").read_text())
-    picture = _sheet(folders, results, testsets, settings)
-    if picture:
-        write_bytes(out / "sheet.png", picture)
+    from train.evaluation.sheet import Shown, lines_of, most_different_images  # here, because it imports OpenCV
+
+    systems = [Shown(name, folder, results[name]) for name, folder in folders.items()]
+    lines = lines_of(systems, testsets, most_different_images(systems), settings.crop)
+    if shown := [*islice(lines, settings.rows)]:
+        write_bytes(out / "sheet.png", contact_sheet(shown))
         print(f"largest differences: {out / 'sheet.png'}")
     print(f"tables: {out / 'comparison.md'}, .tex and .json")
     return 0
@@ -161,43 +164,6 @@ def _table(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]
             [f"{d.system} - {d.base}", d.testset, title, sizes, *values, interval, f"{d.p:.2g}", f"{d.wins:.0%}"]
         )
     return head, lines
-
-
-def _sheet(
-    folders: dict[str, Path],
-    results: dict[str, list[ImageResult]],
-    testsets: dict[str, TestSet],
-    settings: CompareSettings,
-) -> bytes | None:
-    """Crops where the systems differ most in PSNR-Y, one image a line; None when outputs were not kept."""
-    from train.evaluation.boxes import most_different  # here, because they import OpenCV and PyTorch
-    from train.evaluation.systems import bicubic
-
-    tables = [{(r.testset, r.image): r.values["psnr_db"] for r in found} for found in results.values()]
-    common = set.intersection(*(set(table) for table in tables))
-    spread = {key: max(t[key] for t in tables) - min(t[key] for t in tables) for key in common}
-    lines: list[Line] = []
-    for key in sorted(spread, key=lambda key: (-spread[key], key)):
-        files = {name: folder / PICTURES / key[0] / f"{key[1]}.png" for name, folder in folders.items()}
-        if len(lines) == settings.rows or not all(file.is_file() for file in files.values()):
-            continue
-        pictures = {name: decode(file.read_bytes(), str(file)) for name, file in files.items()}
-        captions = [f"{name} {table[key]:.2f} dB" for name, table in zip(folders, tables, strict=True)]
-        tiles = list(zip(captions, pictures.values(), strict=True))
-        image = _image(testsets, *key)
-        if image and image.hr is not None:
-            scale = image.hr.shape[0] // image.lr.shape[0]
-            tiles = [("bicubic", bicubic(image, scale)), *tiles, ("HR", image.hr)]
-        y, x = most_different(list(pictures.values()), settings.crop)
-        crops = [(caption, tile[y : y + settings.crop, x : x + settings.crop]) for caption, tile in tiles]
-        lines.append(Line(key, crops))
-    return contact_sheet(lines) if lines else None
-
-
-def _image(testsets: dict[str, TestSet], testset: str, name: str) -> Image | None:
-    if testset not in testsets or name not in testsets[testset].names:
-        return None
-    return testsets[testset][list(testsets[testset].names).index(name)]
 
 
 if __name__ == "__main__":

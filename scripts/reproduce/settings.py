@@ -51,10 +51,10 @@ class CropSettings(TableSettings):
     """What crop sheets can be asked for."""
 
     image: list[str] | None = option(
-        None, "what to show: SET/IMAGE or SET/IMAGE:X,Y,SIDE in HR pixels (default: where systems differ most)"
+        None, "images to show, as SET/IMAGE (default: those on which the systems differ most)"
     )
     rows: int = option(4, "images, without --image")
-    side: int = option(96, "side of a box that --image does not give, HR pixels")
+    side: int = option(96, "side of a crop, HR pixels")
 
 
 @dataclass(frozen=True)

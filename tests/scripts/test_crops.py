@@ -1,78 +1,71 @@
-"""Crop sheets: what is asked for, where it is cut, how it is drawn."""
+"""Crop sheets: what is asked for, which images are chosen, and how a line is cut."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scripts.reproduce.__main__ import main
-from scripts.reproduce.crops import RED, Box, Panel, Wish, largest_spread, panel_of, read_wish
-from scripts.reproduce.systems import Evaluated, Released
+from scripts.reproduce.systems import Released
 from scripts.reproduce.tables import Row
-from shared.errors import UsageError, run_command
+from shared.errors import run_command
 from shared.images import decode, encode_png
+from train.evaluation.sheet import Shown, lines_of, most_different_images
 from train.evaluation.summaries import ImageResult
 from train.evaluation.testsets import open_testsets
 
 
 @pytest.fixture
-def systems(pairs: Path, tmp_path: Path) -> list[Evaluated]:
-    """Two systems of flat pictures; the second lacks picture b."""
+def systems(pairs: Path, tmp_path: Path) -> list[Shown]:
+    """Three systems of flat outputs, which differ within a square; the last one lacks image b."""
     found = []
-    for number, (name, images) in enumerate((("dark", "abc"), ("bright", "ac"))):
+    for number, (name, images) in enumerate((("dark", "abc"), ("grey", "ab"), ("bright", "ac"))):
         folder = tmp_path / name
         for image in images:
+            output = np.full((96, 80, 3), 60, np.uint8)
+            output[16:56, 8:48] += np.uint8(60 * number)
             (folder / "images" / "set").mkdir(parents=True, exist_ok=True)
-            picture = np.full((96, 80, 3), 60 + 100 * number, np.uint8)
-            (folder / "images" / "set" / f"{image}.png").write_bytes(encode_png(picture))
+            (folder / "images" / "set" / f"{image}.png").write_bytes(encode_png(output))
         spread = {"a": 1.0, "b": 9.0, "c": 2.0}
         results = [ImageResult("set", image, image, {"psnr_db": 20 + number * spread[image]}) for image in images]
-        found.append(Evaluated(name, (folder,), (results,)))
+        found.append(Shown(name, folder, results))
     return found
 
 
-def test_a_wish_names_a_picture_and_perhaps_a_box():
-    assert read_wish("RealSR-Canon/Canon_001") == Wish("RealSR-Canon", "Canon_001", None)
-    assert read_wish("set/0801:12,40,96") == Wish("set", "0801", Box(12, 40, 96))
-    for text in ("0801", "/0801"):
-        with pytest.raises(UsageError, match="must be SET/IMAGE"):
-            read_wish(text)
+def test_images_on_which_systems_differ_most_come_first_and_one_system_alone_does_not_differ(systems):
+    dark, _, bright = systems
+    assert most_different_images(systems) == [("set", "b"), ("set", "c"), ("set", "a")]
+    assert most_different_images([dark, bright]) == [("set", "c"), ("set", "a")]
 
 
-def test_pictures_on_which_systems_differ_most_come_first_and_one_system_alone_does_not_differ(systems):
-    assert largest_spread(systems) == [("set", "c"), ("set", "a")]
+def test_one_image_of_each_photograph_is_shown(systems):
+    same = [each._replace(results=[replace(r, photograph="one") for r in each.results]) for each in systems]
+    assert most_different_images(same) == [("set", "b")]
 
 
-def test_a_panel_has_lr_every_system_that_has_the_picture_and_hr(systems, pairs):
+def test_a_line_has_lr_every_system_that_has_the_image_and_hr(systems, pairs):
     (testset,) = open_testsets([f"set={pairs}"])
-    panel = panel_of(Wish("set", "a", Box(8, 16, 40)), systems, testset, 96)
+    line, other = lines_of(systems, {"set": testset}, [("set", "a"), ("set", "c")], 40)
     hr = decode((pairs / "HR/a.png").read_bytes(), "")
-    names, cut = [caption.split(" ")[0] for caption, _ in panel.crops], dict(panel.crops)
-    assert names == ["LR", "dark", "bright", "HR"]
-    assert [crop.shape[0] for crop in cut.values()] == [10, 40, 40, 40]
-    assert np.array_equal(panel.crops[-1][1], hr[16:56, 8:48])
-    assert (cut["bright 21.00 dB"] == 160).all()
-    assert [c.split(" ")[0] for c, _ in panel_of(Wish("set", "b", None), systems, testset, 16).crops] == [
-        "LR",
-        "dark",
-        "HR",
-    ]
+    assert (line.words, [caption.split(" ")[0] for caption, _ in other.tiles]) == (
+        ("set", "a"),
+        ["LR", "dark", "bright", "HR"],
+    )
+    tiles = dict(line.tiles)
+    assert [*tiles] == ["LR", "dark 20.00 dB", "grey 21.00 dB", "bright 22.00 dB", "HR"]
+    assert [tile.shape[0] for tile in tiles.values()] == [10, 40, 40, 40, 40]
+    assert np.array_equal(tiles["HR"], hr[16:56, 8:48])
+    assert (tiles["bright 22.00 dB"] == 180).all()
 
 
-def test_a_box_outside_the_picture_is_refused(systems, pairs):
-    (testset,) = open_testsets([f"set={pairs}"])
-    with pytest.raises(UsageError, match="box 60,0,40 leaves set/a, 80 x 96 pixels"):
-        panel_of(Wish("set", "a", Box(60, 0, 40)), systems, testset, 96)
-
-
-def test_the_box_is_marked_on_the_whole_picture():
-    whole, crop = np.full((100, 100, 3), 200, np.uint8), np.full((8, 8, 3), 90, np.uint8)
-    words, ((title, marked), *crops) = Panel("set/a", whole, Box(20, 30, 40), [("LR", crop)]).line()
-    assert (words, title, crops[0][0]) == ([], "set/a", "LR")
-    red = np.argwhere((marked == RED).all(axis=2))
-    assert (red.min(axis=0).tolist(), red.max(axis=0).tolist(), len(red)) == ([30, 20], [69, 59], 4 * 39)
-    assert (whole == 200).all()
+def test_an_image_that_one_system_alone_has_kept_makes_no_line(systems):
+    dark, grey, bright = systems
+    bright.output(("set", "c")).unlink()
+    assert [*lines_of(systems, {}, [("set", "c")], 40)] == []
+    (line,) = lines_of([dark, grey], {}, [("set", "b")], 40)
+    assert [caption for caption, _ in line.tiles] == ["dark 20.00 dB", "grey 29.00 dB"]
 
 
 def test_the_command_draws_what_systems_there_are(pairs, monkeypatch, tiny):

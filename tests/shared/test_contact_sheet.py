@@ -6,8 +6,6 @@ import pytest
 from shared.contact_sheet import CAPTION, MARGIN, Line, contact_sheet
 from shared.images import decode
 
-STEP = CAPTION + MARGIN
-
 
 def picture(side: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
@@ -37,16 +35,6 @@ def test_lines_follow_each_other_and_the_margins_stay_empty():
     assert (sheet[:, -MARGIN + 1 :] == 255).all()
     assert (sheet[:, : MARGIN - 2] == 255).all()
     assert (sheet[-MARGIN:] == 255).all()
-
-
-def test_the_first_tile_is_as_high_as_all_rows():
-    whole, crops = np.full((60, 90, 3), 10, np.uint8), [("crop", picture(16, n)) for n in range(5)]
-    sheet = drawn([Line([], [("whole", whole), *crops])], side=32, rows=2)
-    high = 2 * (32 + STEP) - CAPTION - MARGIN
-    assert sheet.shape[:2] == (2 * MARGIN + 2 * (32 + STEP), MARGIN + high + MARGIN + 3 * (32 + MARGIN))
-    assert (sheet[MARGIN + CAPTION + high // 2, MARGIN : MARGIN + high] == 10).all()
-    last = sheet[MARGIN + 32 + STEP + CAPTION :, MARGIN + high + 2 * MARGIN + 32 :]
-    assert np.array_equal(last[:32:2, :32:2], crops[4][1])
 
 
 @pytest.mark.parametrize("text", ["\N{SNOWMAN}\x1b[2J\n$x$", "a" * 3000, "", "\udcff"])

@@ -72,7 +72,7 @@ def identity(system: System, settings: EvaluateSettings, testsets: Sequence[Test
         "border": settings.border,
         "rounded": settings.rounded,
         "lpips": settings.lpips or [],
-        "testsets": [[testset.name, testset.identity] for testset in testsets],
+        "testsets": [[testset.name, testset.identify()] for testset in testsets],
         COUNTS: {testset.name: len(testset.names) for testset in testsets if testset.scale},
     }
 
@@ -89,7 +89,7 @@ def _announce(system: System, testsets: Sequence[TestSet], device: torch.device)
         for reason in testset.unmatched:
             print(f"{testset.name}: left out, {reason}")
     sets = ", ".join(f"{testset.name} ({len(testset.names)})" for testset in testsets)
-    tiling = f", tiles of {system.tiling.tile} + {system.tiling.overlap}" if hasattr(system, "tiling") else ""
+    tiling = f", tiles of {system.tiling.tile} + {system.tiling.overlap}" if system.tiling else ""
     print(f"{system.words} on {sets}, {device}{tiling}")
 
 

@@ -1,15 +1,11 @@
-"""Systems under test: anything that makes a large picture of a small one, behind one call.
-
-A network of ours, any network that spandrel knows by its keys, bicubic upscaling, or a folder of pictures that
-another program has made.
-"""
+"""Systems to measure: a network of ours, a network that spandrel recognises, bicubic, or the results of a program."""
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,56 +26,37 @@ from train.settings import NetworkSettings
 BICUBIC = "bicubic"
 
 
-class System(Protocol):
-    """scale: HR side / LR side, None if any. identity: equal for systems that give equal outputs. words: what it is."""
+Output = Callable[[str, Image, int], np.ndarray | None]
+"""(test set, image, scale) -> the system's output, uint8 [scale h, scale w, 3] RGB; None when it has none."""
 
-    scale: int | None
-    identity: str
+
+@dataclass(frozen=True)
+class System:
+    """A system to measure.
+
+    words: its name in messages and tables. identity: equal for systems that give equal outputs. scale: HR side / LR
+    side, None if any. tiling: how a network takes large images.
+    """
+
     words: str
-
-    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        """uint8 [scale h, scale w, 3] RGB, None when it has none for this image."""
+    identity: str
+    scale: int | None
+    output: Output
+    tiling: Tiling | None = None
 
 
 def bicubic(image: Image, scale: int) -> np.ndarray:
-    """OpenCV's bicubic upscaling, INTER_CUBIC: the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
+    """Bicubic upscaling by OpenCV's INTER_CUBIC, the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
     height, width, _ = image.lr.shape
     return cv2.resize(image.lr, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
 
 
-class Bicubic:
-    """Bicubic upscaling as a system."""
-
-    scale: int | None = None
-    identity = words = BICUBIC
-
-    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        return bicubic(image, scale)
-
-
-class Network:
-    """A network with its weights, on a device, in tiles that fit into a memory budget."""
-
-    def __init__(self, loaded: "Loaded", device: torch.device, tiling: Tiling) -> None:
-        self.scale: int | None = loaded.scale
-        self.identity, self.words = loaded.identity, loaded.words
-        self._network, self._device, self.tiling = loaded.network.to(device), device, tiling
-
-    def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        try:
-            return upscale(self._network, image.lr, scale, self.tiling, self._device)
-        except NotFiniteOutputError as error:
-            raise RunError(f"{self.words}: {error} for {testset}/{image.name}") from error
-
-
 class Results:
-    """Pictures that another program has made: FOLDER/<test set>/<image>.* or FOLDER/<image>.*; a suffix may follow."""
-
-    scale: int | None = None
+    """Results of another program: FOLDER/<test set>/<image>.* or FOLDER/<image>.*; a suffix may follow the name."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `UsageError` when the folder holds no pictures."""
-        self.folder, self.words = folder, f"pictures in {folder}"
+        """Raises `UsageError` when the folder holds no images."""
+        self.folder = folder
         files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
         if not files:
             raise UsageError(f"results is {str(folder)!r}: no such folder, or no pictures in it")
@@ -90,7 +67,10 @@ class Results:
             self._stems.setdefault(path.parent, {})[path.stem] = path
 
     def output(self, testset: str, image: Image, scale: int) -> np.ndarray | None:
-        """Raises `RunError` for a picture that cannot be decoded or has another size than the set asks for."""
+        """The result for an image, uint8 [scale h, scale w, 3] RGB; None when there is none.
+
+        Raises `RunError` for a file that cannot be decoded, or an image of another size.
+        """
         path = self._find(self._stems.get(self.folder / testset, {}), image.name) or self._find(
             self._stems.get(self.folder, {}), image.name
         )
@@ -108,7 +88,7 @@ class Results:
 
     @staticmethod
     def _find(stems: Mapping[str, Path], name: str) -> Path | None:
-        """The file of that name, or the one whose name goes on after it with a mark, such as 0801_out or 0801-x4."""
+        """The file of that name, or the one with a suffix after a mark, such as 0801_out or 0801-x4."""
         if name in stems:
             return stems[name]
         longer = [path for stem, path in stems.items() if re.match(re.escape(name) + r"[^0-9A-Za-z]", stem)]
@@ -119,7 +99,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network of a file, in evaluation mode: RGB float [1, 3, h, w] in [0, 1] to [1, 3, scale h, scale w]."""
+    """A network read from a file, in evaluation mode: RGB float [1, 3, h, w] in [0, 1] to [1, 3, scale h, scale w]."""
 
     network: nn.Module
     scale: int
@@ -136,23 +116,32 @@ def open_system(
     tile: int | None = None,
     overlap: int | None = None,
 ) -> System:
-    """The system that a command's options ask for. Raises `UsageError` unless it is exactly one."""
+    """The system that the options --checkpoint and --results name. Raises `UsageError` unless one of them is given."""
     if (checkpoint is None) == (results is None):
         raise UsageError("give one of --checkpoint F and --results DIR (see --help)")
     if results is not None:
-        return Results(Path(results))
+        found = Results(Path(results))
+        return System(f"pictures in {results}", found.identity, None, found.output)
     if checkpoint == BICUBIC:
-        return Bicubic()
+        return System(BICUBIC, BICUBIC, None, lambda testset, image, scale: bicubic(image, scale))
     loaded = load_network(Path(str(checkpoint)), named)
     network = loaded.network.to(device)
-    return Network(loaded, device, choose_tiling(footprint(network, device), memory_gb, tile, overlap))
+    tiling = choose_tiling(footprint(network, device), memory_gb, tile, overlap)
+
+    def output(testset: str, image: Image, scale: int) -> np.ndarray:
+        try:
+            return upscale(network, image.lr, scale, tiling, device)
+        except NotFiniteOutputError as error:
+            raise RunError(f"{loaded.words}: {error} for {testset}/{image.name}") from error
+
+    return System(loaded.words, loaded.identity, loaded.scale, output, tiling)
 
 
 def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Loaded:
     """The averaged network of a run, a checkpoint folder or a weights file.
 
-    A file of ours names its network; another is recognised by its keys (MSRResNet, RRDBNet, whatever spandrel knows),
-    unless `named`, at x4, says what it is. Nothing in the file is executed.
+    A file that this project wrote names its network. Another file is recognised by its keys (MSRResNet, RRDBNet, or
+    any network that spandrel knows), unless `named` gives its network, with a scale of 4. No code in the file is run.
     Raises `UsageError` for a file that is not there, `RunError` for weights that fit no network.
     """
     file = weights_file(checkpoint)
@@ -168,7 +157,7 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Load
 
 
 def _recognise(weights: Weights) -> NetworkSpec | None:
-    """Name and sizes of a network of ours by its keys; None for any other."""
+    """Name and sizes of an RRDBNet or MSRResNet by its keys; None for any other network."""
     parts = {key.split(".")[0] for key in weights}
     num_block = len({key.split(".")[1] for key in weights if key.startswith("body.")})
     first = weights.get("conv_first.weight", torch.empty(0, 0)).shape
@@ -185,7 +174,7 @@ def _recognise(weights: Weights) -> NetworkSpec | None:
 
 RRDBNET = {"conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"}
 RRDBNET_SCALES = {3: 4, 12: 2, 48: 1}
-"""Scale by the channels that the first layer sees: for smaller scales the picture is unshuffled."""
+"""Scale by the input channels of the first layer: for smaller scales the image is unshuffled."""
 MSRRESNET = {"conv_first", "body", "upconv1", "conv_hr", "conv_last"}
 
 
@@ -201,7 +190,7 @@ def _detect(weights: Weights, file: Path) -> Loaded:
 
 
 class Detected(nn.Module):
-    """A network as spandrel calls it: padded to the sizes it wants, of several outputs the picture."""
+    """A network that spandrel calls: it pads the input to the sizes the network needs, and picks the image output."""
 
     def __init__(self, found: Any) -> None:
         super().__init__()
@@ -212,9 +201,9 @@ class Detected(nn.Module):
 
 
 class Padded(nn.Module):
-    """A network that wants sides of a multiple of `multiple`: the border is reflected, and cut off the output.
+    """A network whose input sides must be multiples of `multiple`: the input is padded by reflection, the output cut.
 
-    What an image is too small to reflect repeats its last row or column.
+    Where an image is too small for that, its last row or column is repeated.
     """
 
     def __init__(self, network: nn.Module, multiple: int, scale: int) -> None:

@@ -11,11 +11,11 @@ NAME=PATH, where PATH is
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,87 +41,63 @@ class Image(NamedTuple):
     hr: np.ndarray | None
 
 
-class TestSet(Protocol):
+@dataclass(frozen=True)
+class TestSet:
     """A named sequence of images.
 
-    scale: HR side / LR side, None when there is no HR. names: of the images. photographs: what each shows, so that
-    images of one scene are known as such. unmatched: pictures that were left out, and why. identity: a hash that
-    differs between sets of other pictures.
+    scale: HR side / LR side, None when there is no HR. names: of the images. photographs: the photograph that each
+    image shows, so that images of one scene are one cluster. read: an image by its number. identify: a hash that
+    differs between sets of other images. unmatched: files that were left out, and why.
     """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def scale(self) -> int | None: ...
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def photographs(self) -> Sequence[str]: ...
-    @property
-    def unmatched(self) -> Sequence[str]: ...
-    @property
-    def identity(self) -> str: ...
-    def __getitem__(self, index: int) -> Image: ...
-
-
-@dataclass(frozen=True)
-class Files:
-    """A set of picture files. pairs: LR and HR path of each image."""
 
     name: str
     scale: int | None
-    names: list[str]
-    photographs: list[str]
-    pairs: list[tuple[Path, Path | None]]
-    unmatched: list[str] = field(default_factory=list)
+    names: Sequence[str]
+    photographs: Sequence[str]
+    read: Callable[[int], Image]
+    identify: Callable[[], str]
+    unmatched: Sequence[str] = ()
 
-    @property
-    def identity(self) -> str:
-        """By names and contents of the files."""
-        files = (file for pair in self.pairs for file in pair if file)
+    def __getitem__(self, number: int) -> Image:
+        """An image. Raises `RunError` that names a file which cannot be decoded."""
+        return self.read(number)
+
+
+def _of_files(
+    name: str,
+    scale: int | None,
+    names: Sequence[str],
+    photographs: Sequence[str],
+    pairs: Sequence[tuple[Path, Path | None]],
+    unmatched: Sequence[str] = (),
+) -> TestSet:
+    """A set of image files. pairs: LR and HR path of each image; HR is cut to `scale` times the size of LR."""
+
+    def read(number: int) -> Image:
+        lr_file, hr_file = pairs[number]
+        lr = _decode(lr_file)
+        if hr_file is None or scale is None:
+            return Image(names[number], lr, None)
+        height, width = (side * scale for side in lr.shape[:2])
+        return Image(names[number], lr, _decode(hr_file)[:height, :width])
+
+    def identify() -> str:
+        files = (file for pair in pairs for file in pair if file)
         return hashlib.sha256(canonical_json([[file.name, file_digest(file)] for file in files])).hexdigest()
 
-    def __getitem__(self, index: int) -> Image:
-        """Raises `RunError` that names a file which cannot be decoded. HR is cut to the size that LR asks for."""
-        lr_file, hr_file = self.pairs[index]
-        lr = _decode(lr_file)
-        if hr_file is None or self.scale is None:
-            return Image(self.names[index], lr, None)
-        height, width = (side * self.scale for side in lr.shape[:2])
-        return Image(self.names[index], lr, _decode(hr_file)[:height, :width])
+    return TestSet(name, scale, names, photographs, read, identify, unmatched)
 
 
-@dataclass(frozen=True)
-class Shards:
-    """The rows of a dataset that gen.render made."""
+def _of_rows(name: str, rows: Dataset) -> TestSet:
+    """The rows of a dataset that gen.render made, by their numbers."""
+    names = [f"{number:06d}" for number in range(len(rows))]
+    photographs = [rows.meta(number).hr_sha256 for number in range(len(rows))]
 
-    name: str
-    rows: Dataset
-    unmatched: tuple[str, ...] = ()
+    def read(number: int) -> Image:
+        pair = rows[number]
+        return Image(names[number], pair.lr, pair.hr)
 
-    @property
-    def identity(self) -> str:
-        """By the hashes of the shards."""
-        return self.rows.manifest.identity()
-
-    @property
-    def scale(self) -> int:
-        """HR side / LR side."""
-        return self.rows.manifest.recipe["scale"]
-
-    @property
-    def names(self) -> list[str]:
-        """The rows by their number."""
-        return [f"{number:06d}" for number in range(len(self.rows))]
-
-    @property
-    def photographs(self) -> list[str]:
-        """The photograph of every row, by its hash."""
-        return [self.rows.meta(number).hr_sha256 for number in range(len(self.rows))]
-
-    def __getitem__(self, index: int) -> Image:
-        pair = self.rows[index]
-        return Image(f"{index:06d}", pair.lr, pair.hr)
+    return TestSet(name, rows.manifest.recipe["scale"], names, photographs, read, rows.manifest.identity)
 
 
 def open_testsets(texts: Sequence[str]) -> list[TestSet]:
@@ -153,7 +129,7 @@ def _open(text: str) -> Iterator[TestSet]:
     if not path.is_dir():
         raise UsageError(f"test set {text!r}: no folder {path}")
     if (path / MANIFEST).is_file():
-        yield Shards(name, Dataset(path))
+        yield _of_rows(name, Dataset(path))
     elif (path / TESTSET).is_file() or (path / "plans").is_dir():
         yield from _built(name, path)
     elif cameras := [camera for camera in CAMERAS if (path / camera / "Test" / "4").is_dir()]:
@@ -166,16 +142,16 @@ def _open(text: str) -> Iterator[TestSet]:
         sizes, unusable = _examine(_pictures(path))
         names = [file.stem for file in sizes]
         _refuse_doubles(names, path)
-        yield Files(name, None, names, names, [(file, None) for file in sizes], unusable)
+        yield _of_files(name, None, names, names, [(file, None) for file in sizes], unusable)
 
 
-def _built(name: str, folder: Path) -> Iterator[Files]:
+def _built(name: str, folder: Path) -> Iterator[TestSet]:
     """One set per task of a folder that gen.testset made."""
     record = load_testset(folder)
     names, photographs = [i.name for i in record.images], [i.photograph for i in record.images]
     for task in record.tasks:
         pairs: list[tuple[Path, Path | None]] = [(lr_path(folder, task, n), hr_path(folder, n)) for n in names]
-        yield Files(f"{name}-{task}", record.scale, names, photographs, pairs)
+        yield _of_files(f"{name}-{task}", record.scale, names, photographs, pairs)
 
 
 def _paired_folders(path: Path) -> tuple[Path, Path] | None:
@@ -186,7 +162,7 @@ def _paired_folders(path: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _marked(name: str, folder: Path) -> Files:
+def _marked(name: str, folder: Path) -> TestSet:
     """RealSR V3: both pictures of a pair lie in one folder."""
     files = _pictures(folder)
     return _paired(name, [f for f in files if f.stem.endswith("_LR4")], [f for f in files if f.stem.endswith("_HR")])
@@ -202,7 +178,7 @@ def _pictures(folder: Path) -> list[Path]:
     return files
 
 
-def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> Files:
+def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> TestSet:
     """Pairs by equal names, or, when there are none, by names without the marks of LR and HR."""
     places = " and ".join(dict.fromkeys(str(files[0].parent) for files in (lr_files, hr_files) if files))
     by_name = [{f.stem: f for f in files} for files in (lr_files, hr_files)]
@@ -229,7 +205,7 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> Files:
             unmatched.append(
                 f"{hr[key].name}, {large[1]} x {large[0]} pixels, is not {scale} times its LR, {small[1]} x {small[0]}"
             )
-    return Files(name, scale, common, common, [(lr[key], hr[key]) for key in common], sorted(unmatched))
+    return _of_files(name, scale, common, common, [(lr[key], hr[key]) for key in common], sorted(unmatched))
 
 
 def _refuse_doubles(names: list[str], folder: Path) -> None:

@@ -14,6 +14,7 @@ from train.networks.discriminator import UNetDiscriminator
 from train.networks.weights import fill, load_weights, weights_digest
 from train.optimisation.losses import Perceptual, adversarial_loss, discriminator_loss, l1
 from train.optimisation.objective import Objective, TrainingImages
+from train.optimisation.stages import Stage
 from train.record.resume import DISCRIMINATOR as DISCRIMINATOR_FILE
 from train.record.resume import VGG19
 from train.settings import TrainSettings
@@ -25,7 +26,7 @@ POWER_ITERATIONS = 3
 """Power iterations on spectral norms in a step: Real-ESRGAN makes one in each of its three passes."""
 
 
-class GAN:
+class GAN(Stage):
     """The generator's loss is a weighted sum of L1, VGG19 and GAN losses; the discriminator's is a GAN loss.
 
     The discriminator sees HR images, never sharpened, and the outputs of the same step. Both losses are computed with
@@ -34,6 +35,7 @@ class GAN:
 
     def __init__(self, settings: TrainSettings) -> None:
         """Raises `UsageError` when VGG19's weights are not there."""
+        super().__init__(settings)
         self.weights = settings.gan
         self.perceptual = Perceptual(settings.vgg19) if settings.gan.perceptual else None
         self._settings = settings

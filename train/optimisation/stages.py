@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shared.errors import UsageError
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:  # names of stages must be known before PyTorch is imported
     from train.settings import TrainSettings
 
 
-class Stage(Protocol):
-    """Losses of a batch for each trained network."""
+class Stage:
+    """Losses of a batch for each trained network. The defaults are those of a stage of the generator alone."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        """Raises `UsageError` for a file that the losses need and that is not there."""
 
     def require_patch(self, patch: int) -> None:
         """Raises `UsageError` when the stage cannot take HR patches of `patch` pixels."""
-        ...
 
     def companions(self) -> dict[str, nn.Module]:
         """The networks that are trained beside the generator, by name, as they begin."""
-        ...
+        return {}
 
     def contents(self) -> dict[str, str]:
         """Digests of the files that the losses depend on, by the name of the option (`train/record/resume.py`)."""
-        ...
+        return {}
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> None:
         """Move the networks that are not trained."""
-        ...
 
     def begin_step(self, networks: Mapping[str, nn.Module]) -> None:
-        """Called before the first batch of an optimiser step."""
-        ...
+        """Prepare an optimiser step; called before its first batch."""
 
     def objectives(self, networks: Mapping[str, nn.Module], images: TrainingImages) -> Iterator[Objective]:
         """One objective for each trained network, the generator's first.
 
         The caller goes backward on each before it asks for the next. networks: as prepared for training, by name.
         """
-        ...
+        raise NotImplementedError
 
 
 STAGES = {"psnr": "train.optimisation.psnr:PSNR", "gan": "train.optimisation.gan:GAN"}

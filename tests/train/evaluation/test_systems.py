@@ -11,7 +11,7 @@ from torch import nn
 
 from shared.errors import RunError, UsageError
 from shared.images import encode_png
-from train.evaluation.systems import Bicubic, Loaded, Results, load_network, open_system
+from train.evaluation.systems import Loaded, Results, bicubic, load_network, open_system
 from train.evaluation.testsets import Image
 from train.networks.build import build_network
 
@@ -198,7 +198,7 @@ def test_an_empty_folder_of_results_is_refused(tmp_path):
 def test_bicubic_is_opencvs():
     lr = np.random.default_rng(3).integers(0, 256, (9, 7, 3), np.uint8)
     expected = cv2.resize(lr, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    assert np.array_equal(Bicubic().output("", Image("x", lr, None), 4), expected)
+    assert np.array_equal(bicubic(Image("x", lr, None), 4), expected)
 
 
 @pytest.mark.parametrize("choice", [{}, {"checkpoint": "a", "results": "b"}])

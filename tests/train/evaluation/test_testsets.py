@@ -95,7 +95,7 @@ def test_a_built_set_is_one_set_per_task(tmp_path):
     sets = open_testsets([f"DIV2K4Level={tmp_path}/set"])
     assert [found.name for found in sets] == [f"DIV2K4Level-{task}" for task in ("mild", "blur", "noise", "severe")]
     assert len({tuple(found.photographs) for found in sets}) == 1
-    assert len({found.identity for found in sets}) == 4
+    assert len({found.identify() for found in sets}) == 4
     assert not np.array_equal(sets[0][0].lr, sets[3][0].lr)
     assert np.array_equal(sets[0][0].hr, sets[3][0].hr)
     (tmp_path / "set" / "testset.json").unlink()
