@@ -7,16 +7,21 @@ plans; the host's part of the work is timed apart, because loader workers do it 
 """
 
 import importlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from scripts.bench.harness import accelerator, finish, forget_peak, machine, peak_mb, show
 from scripts.bench.settings import DegradeBenchSettings
+from shared.degradation import gpu
 from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
 from shared.degradation.gpu_steps import Steps, steps_of
 from shared.degradation.partition import Subspace, get_subspace
@@ -60,8 +65,10 @@ def run(settings: DegradeBenchSettings) -> dict[str, Any]:
         milliseconds = _time(calls, device)
         if kind == "per_sample":  # before anything else has been on the device
             figures["peak_mib"] = peak_mb(device)
-        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds}
+        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
         figures[f"ratio_to_{kind}"] = milliseconds / figures["per_sample"]["ms"]
+    figures["copy_gb_per_s"] = _copy_rate(device)
+    figures["floor_ms"] = 1000 * figures["per_sample"]["gigabytes"] / figures["copy_gb_per_s"]
     bound = batch * max(working_bytes(plan, settings.patch, settings.patch) for plans in per_sample for plan in plans)
     figures["bound_mib"] = min(bound, budget_bytes) / 2**20
     _show(figures, [*kinds])
@@ -74,9 +81,10 @@ def _show(figures: dict[str, Any], kinds: Sequence[str]) -> None:
     for kind in kinds:
         found = figures[kind]
         cells = [f"{found['ms']:.1f}", f"{found['pairs_per_s']:.0f}", f"{figures[f'ratio_to_{kind}']:.2f}"]
-        lines.append([kind.replace("_", " "), *cells])
-    show(["plans", "ms per batch", "pairs/s", "time / per sample"], lines)
+        lines.append([kind.replace("_", " "), *cells, f"{found['launches']:.0f}", f"{found['gigabytes']:.2f}"])
+    show(["plans", "ms per batch", "pairs/s", "time / per sample", "launches", "GB read and written"], lines)
     print(f"host, ahead of the device: {figures['host_ms']:.1f} ms per batch")
+    print(f"floor, those bytes at a copy's {figures['copy_gb_per_s']:.0f} GB/s: {figures['floor_ms']:.1f} ms")
     print(f"working memory: bound {figures['bound_mib']:.0f} MiB; peak of all memory: {figures['peak_mib']:.0f} MiB")
 
 
@@ -135,3 +143,57 @@ def _time(calls: Calls, device: torch.device) -> float:
         call()
     finish(device)
     return 1000 * (clock() - start) / (len(calls) - 1)
+
+
+def _effort(calls: Calls, device: torch.device) -> dict[str, float]:
+    """Launches and gigabytes per call, in the mean.
+
+    On the CPU, images are grouped as on a GPU meanwhile, and a launch is an operation that a GPU would be sent.
+    """
+    with Counter() as counter, mock.patch.dict(gpu.WASTED_PIXELS, clear=True):
+        for call in calls:
+            call()
+    launches = counter.operations
+    if device.type == "cuda":
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiled:
+            for call in calls:
+                call()
+            torch.cuda.synchronize()
+        launches = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiled.events())
+    return {"launches": launches / len(calls), "gigabytes": counter.num_bytes / len(calls) / 1e9}
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations that compute or copy, and the bytes that they read and write, each value once an operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.num_bytes = 0, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        result, name = function(*args, **(kwargs or {})), function.__name__
+        is_view = any(a.alias_info and not a.alias_info.is_write for a in function._schema.arguments)
+        if not is_view and "empty" not in name and "unsafe_view" not in name:
+            self.operations += 1
+            inputs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
+            read = [] if name.startswith(("new_", "zeros", "full", "arange")) else tree_leaves((args, inputs))
+            read = read[1:] if name.startswith("copy_") else read
+            of_inputs = {(t.data_ptr(), t.shape): _stored_bytes(t) for t in read if isinstance(t, Tensor)}
+            self.num_bytes += sum(of_inputs.values())
+            self.num_bytes += sum(_stored_bytes(t) for t in tree_leaves(result) if isinstance(t, Tensor))
+        return result
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    """Bytes of the values that a tensor shows, repeated ones (of stride 0) counted once."""
+    sides = [side for side, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
+    return math.prod(sides) * tensor.element_size()
+
+
+def _copy_rate(device: torch.device) -> float:
+    """GB/s read and written by a copy of a large tensor."""
+    source = torch.empty((1 << 28) if device.type == "cuda" else (1 << 24), dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    calls = [lambda: target.copy_(source)] * 5
+    return 2 * source.nbytes / 1e6 / _time(calls, device)

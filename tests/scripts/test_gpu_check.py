@@ -59,7 +59,9 @@ def test_degradation_is_timed_beside_its_peer(tmp_path):
     found = json.loads(out.read_text())
     assert found["ratio_to_per_sample"] == 1
     assert found["ratio_to_peer"] < 1
-    assert found["bound_mib"] > 0
+    assert found["per_sample"]["launches"] > 100
+    assert found["peer"]["launches"] == 1
+    assert found["floor_ms"] > 0
 
 
 def test_a_peer_that_is_not_there_is_refused():
@@ -67,6 +69,14 @@ def test_a_peer_that_is_not_there_is_refused():
         UsageError, match=r"--peer nobody:nothing: No module named 'nobody'; it must be MODULE:FUNCTION"
     ):
         degrade.load_peer("nobody:nothing")
+
+
+def test_counted_bytes_are_those_of_the_tensors():
+    source = torch.zeros(10, 100)
+    with degrade.Counter() as counter:
+        source.view(1000).add_(source.new_zeros(1).expand(1000))
+    assert counter.operations == 2
+    assert counter.num_bytes == 4 + (4000 + 4 + 4000)  # new_zeros writes one value; add_ reads and writes
 
 
 def test_speed_is_that_of_the_second_interval(tmp_path):
