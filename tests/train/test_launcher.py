@@ -67,9 +67,10 @@ def test_the_command_refuses_before_it_trains(shards: Path, tmp_path: Path) -> N
     assert outcome.errors[0].startswith("error: Accelerate is configured for FSDP")
 
 
-def test_fp32_means_fp32(monkeypatch) -> None:
-    for backend in (torch.backends.cudnn, torch.backends.cuda.matmul):
-        monkeypatch.setattr(backend, "allow_tf32", True)
+def test_fp32_means_fp32() -> None:
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     forbid_tf32()
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    assert [backend.allow_tf32 for backend in backends] == [False, False]
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
