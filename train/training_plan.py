@@ -5,6 +5,7 @@ from dataclasses import MISSING, asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from torch import nn
 
 from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
@@ -18,7 +19,7 @@ from shared.rebalance.policies.planned import Planned
 from shared.rebalance.references import References, Trace, require_same_protocol
 from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
-from train.grouping.trials import Launcher, Trials, make_grouping
+from train.grouping.trials import Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
@@ -184,7 +185,7 @@ class TrainingPlan:
         if not self.uses_groups or not self.groups_file.is_file():
             return None
         grouping = load_grouping(self.groups_file, self.tasks)
-        require_same_groups(grouping, self.groups_protocol(), self.groups_file)
+        require_same_groups(grouping, self.groups_protocol(), self.groups_file, ABSENT)
         return grouping
 
     def groups_protocol(self) -> dict[str, Any]:
@@ -223,7 +224,7 @@ class TrainingPlan:
             found["iterations"] = settings.iterations  # where the rate falls to
         return {**found, "init_sha256": self._init_sha256}
 
-    def make_groups(self, launcher: Launcher) -> None:
+    def make_groups(self, launcher: Accelerator) -> None:
         """Find the groups and write their file."""
         trials = Trials(self.settings, self.tasks, self.spec, self.initial, launcher, self.pool)
         self.grouping = make_grouping(trials, self.groups_protocol(), self.groups_file)

@@ -51,20 +51,11 @@ def show(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 # ---- time
 
 
-@contextmanager
-def timed(costs: list[Cost]) -> Iterator[None]:
-    """Append the cost of the block to `costs`."""
-    wall, cpu = time.perf_counter(), family_cpu_seconds()
-    yield
-    costs.append(Cost(time.perf_counter() - wall, family_cpu_seconds() - cpu))
-
-
 def cost_of(function: Callable[[], object]) -> Cost:
-    """What one call costs."""
-    costs: list[Cost] = []
-    with timed(costs):
-        function()
-    return costs[0]
+    """The time of one call."""
+    wall, cpu = time.perf_counter(), family_cpu_seconds()
+    function()
+    return Cost(time.perf_counter() - wall, family_cpu_seconds() - cpu)
 
 
 class StageClock:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,25 +11,22 @@ from torch import nn
 
 from shared.errors import RunError
 from shared.metrics import psnr_y, to_8bit_values, to_float
+from shared.shards.format import Pair
 from shared.shards.reader import Dataset
 
 EQUAL_DB = 100.0
-"""What a picture counts that is reproduced exactly, as flat black ones are: a mean needs a number."""
+"""PSNR of an image that is reproduced exactly, such as a flat black one, where infinity would spoil a mean."""
 
 
-class Shown(Protocol):
-    """A pair to measure on: uint8 [H, W, 3] and [H / scale, W / scale, 3], RGB."""
+class ValPair(NamedTuple):
+    """A validation crop and its LR image; uint8 [H, W, 3] and [h, w, 3], RGB."""
 
-    @property
-    def hr(self) -> np.ndarray: ...
-    @property
-    def lr(self) -> np.ndarray: ...
+    hr: np.ndarray
+    lr: np.ndarray
 
 
-class Rows(Protocol):
-    """Pairs by number: a dataset, or a list."""
-
-    def __getitem__(self, number: int, /) -> Shown: ...
+Rows = Dataset | Sequence[ValPair]
+"""Pairs to measure on, by number."""
 
 
 def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torch.device) -> list[float]:
@@ -50,7 +47,7 @@ def measure(network: nn.Module, rows: Rows, numbers: Sequence[int], device: torc
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch's operations on one thread each, also those of threads that are started meanwhile."""
+    """Run each of PyTorch's operations on one thread, also those of threads that are started meanwhile."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -60,7 +57,7 @@ def one_thread() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _psnr(network: nn.Module, pair: Shown, number: int, device: torch.device) -> float:
+def _psnr(network: nn.Module, pair: Pair | ValPair, number: int, device: torch.device) -> float:
     lr, hr = (to_float(torch.from_numpy(image).permute(2, 0, 1)[None].to(device)) for image in (pair.lr, pair.hr))
     output = network(lr)
     if not output.isfinite().all():
@@ -73,7 +70,7 @@ def _psnr(network: nn.Module, pair: Shown, number: int, device: torch.device) ->
 
 @torch.no_grad()
 def picture(network: nn.Module, rows: Rows, number: int, device: torch.device) -> np.ndarray:
-    """What the network makes of a row: LR (every pixel as a square), output and HR side by side, uint8 [H, 3 W, 3]."""
+    """LR (upscaled by nearest neighbour), the network's output and HR of a row side by side, uint8 [H, 3 W, 3], RGB."""
     pair = rows[number]
     scale = pair.hr.shape[0] // pair.lr.shape[0]
     lr = to_float(torch.from_numpy(pair.lr).permute(2, 0, 1)[None].to(device))

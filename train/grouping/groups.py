@@ -2,13 +2,12 @@
 
 Zhang et al., "Real-world image super-resolution as multi-task learning", NeurIPS 2023; no training code is public, and
 docs/method.md says how it is read here. A task is one frozen plan: a vector of degradation parameters. The result is a
-portable JSON file (docs/format.md): nothing in such a file is trusted before it is checked.
+portable JSON file (docs/format.md), which is checked before it is used.
 """
 
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,21 @@ from shared.errors import RunError
 from shared.mixing.plans import Frozen
 from shared.mixing.tasks import Task
 from shared.packs import pack, unpack
-from shared.records import canonical_json, read_json, require_fields
+from shared.records import canonical_json, from_plain, read_json
 from shared.storage.atomic import write_bytes
 from shared.text import short
 from train.settings import GroupingSettings
 
 FORMAT = "realsr-groups-v1"
 WHOLE_SPACE = 0
-"""Number of the group that is no selection of plans: the tasks of the run itself."""
-REQUIRED = ("network", "init_sha256", "degradations", "grouping")
-"""What a run must have in common with its groups. Seeds may differ: several runs can share one file."""
+"""Number of the group that holds the tasks of the run itself, and no frozen plans."""
 
 
 # ---- from gains to groups
 
 
 def most_improved(gains_db: Sequence[float], count: int) -> list[int]:
-    """Places of the `count` largest gains, in ascending order; of equal gains the earlier ones."""
+    """Positions of the `count` largest gains, in ascending order; of equal gains the earlier ones."""
     return sorted(sorted(range(len(gains_db)), key=lambda place: -gains_db[place])[:count])
 
 
@@ -61,7 +58,7 @@ def draw_tasks(boxes: Sequence[Task], seed: int, count: int) -> list[Task]:
 
 
 def _freeze(boxes: Sequence[Task], name: str, seed: int, number: int, patch: int) -> Task:
-    """It has no shards, and keeps the validation pictures of its box. patch: what the plan was drawn for, pixels."""
+    """A task of one frozen plan, without shards, with the validation set of its box. patch: HR side of the plan."""
     box = boxes[number % len(boxes)]
     assert box.plans
     plan = box.plans.draw(seed, number, patch, box.scale)
@@ -85,10 +82,12 @@ def degradations(boxes: Sequence[Task]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Grouping:
-    """What was found. protocol: how, with the `seed` and the `patch` that the plans were drawn with.
+    """The groups that a search has found.
 
-    plans: of every task tried, as JSON. gains_db: of fine-tuning on each alone. chosen: places of the most improved.
-    joint_gains_db, groups: of the chosen, in that order; group 0 for those that no group took.
+    protocol: the settings of the search, with the `seed` and the `patch` that the plans were drawn with. plans: JSON of
+    every plan tried. gains_db: gain of fine-tuning on each plan alone. chosen: positions of the largest gains.
+    joint_gains_db, groups: gain in the joint fine-tuning and group of each chosen plan; group 0 for a plan that exceeds
+    no threshold.
     """
 
     protocol: dict[str, Any]
@@ -109,7 +108,7 @@ class Grouping:
         return [_freeze(boxes, f"g{g}t{k}", seed, k, patch) for k, g in chosen if g != WHOLE_SPACE]
 
     def describe(self) -> str:
-        """A line for people: how many plans each group has, and what was gained."""
+        """One line: the number of plans in each group, and the ranges of the gains."""
         sizes = ", ".join(f"{number}: {count}" for number, count in sorted(Counter(self.numbers()).items()))
         gains = [f"{min(gains):+.3f} to {max(gains):+.3f} dB" for gains in (self.gains_db, self.joint_gains_db)]
         return f"plans by group {sizes or 'none'}; gains alone {gains[0]}, of the chosen jointly {gains[1]}"
@@ -120,41 +119,44 @@ class Grouping:
 
 
 def load_grouping(path: Path, boxes: Sequence[Task]) -> Grouping:
-    """Read and check a file. Raises `RunError` when it is damaged, or its plans or groups are not what they must be."""
+    """Read and check a file. Raises `RunError` when it is damaged, or when one part does not follow from another."""
     try:
-        content = unpack(read_json(path), [FORMAT], "grouping", dict)
-        require_fields(Grouping, content, "field")
-        grouping = Grouping(**content)
+        grouping = from_plain(Grouping, unpack(read_json(path), [FORMAT], "grouping", dict))
         _check(grouping, boxes)
     except ValueError as error:
         raise RunError(f"{path} does not hold the groups of a network: {error}") from error
     return grouping
 
 
-def require_same_groups(grouping: Grouping, protocol: dict[str, Any], path: Path) -> None:
-    """Raises `RunError` that names the first of `REQUIRED` that a run does not share with a file, with both values."""
-    for key in REQUIRED:
-        if grouping.protocol.get(key) != protocol[key]:
+def require_same_groups(
+    grouping: Grouping, protocol: Mapping[str, Any], path: Path, absent: Mapping[str, Any] | None = None
+) -> None:
+    """Raises `RunError` that names the first setting in which a run differs from a search, with both values.
+
+    Seeds may differ, so several runs can share one file. absent: the value that a missing setting stands for.
+    """
+    for key in dict.fromkeys((*protocol, *grouping.protocol)):
+        theirs, ours = (one.get(key, (absent or {}).get(key)) for one in (grouping.protocol, protocol))
+        if key != "seed" and theirs != ours:
             raise RunError(
-                f"{path} was made with {key} = {short(grouping.protocol.get(key))}, this run has "
-                f"{short(protocol[key])}: use the same setting, or another --groups (it is made if it is not there)"
+                f"{path} was made with {key} = {short(theirs)}, this run has {short(ours)}: use the same setting, or "
+                "another --groups (it is made if it is not there)"
             )
 
 
+@dataclass(frozen=True)
+class _Search:
+    """The entries of a protocol that plans and groups follow from."""
+
+    seed: int
+    patch: int
+    grouping: GroupingSettings
+
+
 def _check(grouping: Grouping, boxes: Sequence[Task]) -> None:
-    """Types, sizes, and that everything follows from what it must follow from. Raises ValueError."""
-    protocol, count = grouping.protocol, len(grouping.plans)
-    for key in ("seed", "patch"):
-        if type(protocol.get(key)) is not int:
-            raise ValueError(f"protocol {key} is {short(protocol.get(key))}: it must be a whole number")
-    settings = protocol.get("grouping")
-    if not isinstance(settings, dict):
-        raise ValueError("protocol has no grouping")
-    require_fields(GroupingSettings, settings, "grouping")
-    _require_numbers("thresholds_db", settings["thresholds_db"])
-    options = GroupingSettings(**settings)
-    _require_numbers("gains_db", grouping.gains_db)
-    _require_numbers("joint_gains_db", grouping.joint_gains_db)
+    """Raises ValueError unless sizes agree and chosen plans and groups follow from the gains."""
+    entries = {name: grouping.protocol.get(name) for name in ("seed", "patch", "grouping")}
+    options, count = from_plain(_Search, entries, "protocol").grouping, len(grouping.plans)
     if not count == len(grouping.gains_db) == options.plans:
         raise ValueError(f"it holds {count} plans and {len(grouping.gains_db)} gains of the {options.plans} tried")
     if grouping.chosen != most_improved(grouping.gains_db, options.num_chosen):
@@ -163,12 +165,12 @@ def _check(grouping: Grouping, boxes: Sequence[Task]) -> None:
         raise ValueError(f"{len(grouping.chosen)} plans are chosen, {len(grouping.joint_gains_db)} have a joint gain")
     if grouping.groups != group_by_gain(grouping.joint_gains_db, options.thresholds_db):
         raise ValueError("the groups do not follow from the joint gains and the thresholds")
-    if protocol.get("degradations") == degradations(boxes):  # else the run refuses it, and says so better
+    if grouping.protocol.get("degradations") == degradations(boxes):  # else the run refuses it, and says so better
         _check_plans(grouping, boxes)
 
 
 def _check_plans(grouping: Grouping, boxes: Sequence[Task]) -> None:
-    """A plan is what its seed draws, to the last digit: so none of its numbers can do harm."""
+    """Raises ValueError unless every plan is the one that its seed draws, to the last digit."""
     seed, patch = grouping.protocol["seed"], grouping.protocol["patch"]
     if patch < boxes[0].scale:
         raise ValueError(f"patch is {patch}: it must be at least the scale, {boxes[0].scale}")
@@ -177,8 +179,3 @@ def _check_plans(grouping: Grouping, boxes: Sequence[Task]) -> None:
         assert box.plans
         if text != box.plans.draw(seed, place, patch, box.scale).to_json():
             raise ValueError(f"plan {place} is not the one that seed {seed} draws from task {box.name}")
-
-
-def _require_numbers(name: str, values: Any) -> None:
-    if not isinstance(values, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in values):
-        raise ValueError(f"{name} is not a list of finite numbers")

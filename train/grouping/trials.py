@@ -1,17 +1,18 @@
-"""Finding groups (TGSR-style): a fine-tune on every frozen plan, then one on those together that gained most.
+"""The search for groups (TGSR-style): a fine-tuning on every frozen plan, then one on the plans of the largest gains.
 
-The indicator is the gain of PSNR-Y over the network that all fine-tunings start from, on the same validation crops
-degraded with the plan, averaged over crops and over the last ten steps. It is that of the weights themselves, since
-their moving average would not have moved yet, and of steps on L1 alone, whatever the run's own losses.
+The gain is that of PSNR-Y over the network that all fine-tunings start from, on validation crops degraded with the
+plan, averaged over crops and over the last ten steps. It is measured with the weights themselves, because their moving
+average would not have moved yet, and after steps on L1 alone, whatever the losses of the run.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from shared.degradation import cpu
 from shared.errors import RunError, UsageError
@@ -22,11 +23,10 @@ from shared.mixing.tasks import Task
 from shared.progress import progress_bar
 from shared.storage.atomic import locked
 from shared.storage.json_lines import JsonLines
-from train.evaluation.measure import measure
+from train.evaluation.measure import ValPair, measure
 from train.grouping.groups import Grouping, draw_tasks, frozen, group_by_gain, most_improved
 from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
-from train.optimisation import step
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, backward
@@ -37,31 +37,11 @@ AVERAGED_STEPS = 10
 
 
 def cost_samples(settings: TrainSettings, task: Task) -> float:
-    """What all trials cost, counted in samples of training; measuring a sample takes a third of that."""
+    """The cost of all trials in samples of training; measuring a sample takes a third of training on it."""
     options, recipe = settings.grouping, task.val_manifest.recipe
     images = options.images or task.val_manifest.rows
     measured = (options.plans + options.num_chosen) * (AVERAGED_STEPS + 1) * images
     return options.total_steps * settings.batch_size + measured * (recipe["patch"] / task.patch) ** 2 / 3
-
-
-class Launcher(step.Launcher, Protocol):
-    """What trials need of Accelerate."""
-
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def num_processes(self) -> int: ...
-    @property
-    def scaler(self) -> Any: ...
-    def prepare(self, *parts: Any) -> Any: ...
-    def free_memory(self, *parts: Any) -> Any: ...
-
-
-class ValPair(NamedTuple):
-    """A validation crop and its LR image; uint8 [H, W, 3] and [h, w, 3], RGB."""
-
-    hr: np.ndarray
-    lr: np.ndarray
 
 
 class Trials:
@@ -73,7 +53,7 @@ class Trials:
         boxes: Sequence[Task],
         spec: NetworkSpec,
         initial: Weights,
-        accelerator: Launcher,
+        accelerator: Accelerator,
         pool: HRPool | None = None,
         plans: Sequence[Task] | None = None,
     ) -> None:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Protocol
+from contextlib import ExitStack
 
 import torch
+from accelerate import Accelerator
 
 from train.networks import GENERATOR
 from train.networks.depth import Key, draw_depth
@@ -13,18 +13,8 @@ from train.optimisation.learner import Learner
 from train.optimisation.objective import Objective, TrainingImages
 
 
-class Launcher(Protocol):
-    """What a step needs of Accelerate."""
-
-    def autocast(self) -> Any: ...
-    def backward(self, loss: torch.Tensor) -> None: ...
-    def reduce(self, tensor: torch.Tensor, reduction: str) -> Any: ...
-    def no_sync(self, model: torch.nn.Module) -> AbstractContextManager: ...
-    def unscale_gradients(self) -> None: ...
-
-
 class NotFiniteError(ValueError):
-    """A loss is not a finite number. network, value: which and what; samples: places in the batch where it is not."""
+    """A loss is not finite. network: which network's; samples: positions in the batch of losses that are not finite."""
 
     def __init__(self, network: str, value: float, samples: list[int]) -> None:
         super().__init__(f"the {network}'s loss is {value}")
@@ -32,7 +22,7 @@ class NotFiniteError(ValueError):
 
 
 class Readback:
-    """What a device computes: queued now, read later, waiting only for what was queued before it."""
+    """The copy of a tensor to the CPU: queued now, read later, so that the host waits only for earlier work."""
 
     def __init__(self, value: torch.Tensor) -> None:
         self._value, self._arrived = value, None
@@ -54,7 +44,7 @@ Weigh = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def backward(
     learner: Learner,
-    launcher: Launcher,
+    launcher: Accelerator,
     images: TrainingImages,
     tasks: torch.Tensor,
     keys: Sequence[Key],
@@ -98,7 +88,7 @@ def backward(
     return values
 
 
-def _next(objectives: Iterator[Objective], launcher: Launcher) -> Objective | None:
+def _next(objectives: Iterator[Objective], launcher: Accelerator) -> Objective | None:
     """The stage's next losses, in the precision of the run."""
     with launcher.autocast():
         return next(objectives, None)

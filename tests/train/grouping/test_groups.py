@@ -180,7 +180,7 @@ HOSTILE: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: damaged(text, gains_db=[float("inf")] * 5).replace("Infinity", "1e999"),
         "'1e999', which is no number",
     ),
-    "a true gain": (lambda text: damaged(text, gains_db=[True] * 5), "gains_db is not a list of finite numbers"),
+    "a true gain": (lambda text: damaged(text, gains_db=[True] * 5), "'gains_db', element 0 is True: it must be float"),
     "a gain too few": (lambda text: damaged(text, gains_db=[0.5] * 4), "5 plans and 4 gains of the 5 tried"),
     "other plans chosen": (lambda text: damaged(text, chosen=[0, 9]), "chosen are not the plans that gain most"),
     "a joint gain too few": (lambda text: damaged(text, joint_gains_db=[1.0]), "2 plans are chosen, 1 have"),
@@ -191,12 +191,15 @@ HOSTILE: dict[str, tuple[Callable[[str], str], str]] = {
         "plan 0 is not the one that seed 0 draws from task mild",
     ),
     "another seed": (lambda text: damaged(text, protocol={"seed": 1}), "is not the one that seed 1 draws"),
-    "a seed in words": (lambda text: damaged(text, protocol={"seed": "0"}), "protocol seed is '0'"),
+    "a seed in words": (lambda text: damaged(text, protocol={"seed": "0"}), "protocol 'seed' is '0': it must be int"),
     "no patch": (lambda text: damaged(text, protocol={"patch": 0}), "patch is 0: it must be at least the scale"),
-    "no settings": (lambda text: damaged(text, protocol={"grouping": None}), "protocol has no grouping"),
+    "no settings": (
+        lambda text: damaged(text, protocol={"grouping": None}),
+        "'grouping' is None: it must be an object",
+    ),
     "settings of words": (
         lambda text: damaged(text, protocol={"grouping": {"plans": "5"}}),
-        "grouping 'images' is missing",
+        "'plans' is '5': it must be int",
     ),
 }
 
@@ -229,6 +232,7 @@ def test_a_huge_file_is_refused_unread(tasks: list[Task], tmp_path: Path) -> Non
         ({"tasks": ["mild", "severe"]}, "was made with degradations = "),
         ({"grouping.steps": 4}, "was made with grouping = {'images': 2, "),
         ({"policy": "uniform"}, "policy uniform has none, leave it out"),
+        ({"lr": 0.1}, "was made with lr = 0.005, this run has 0.1"),
         ({"source": "shards"}, "task g2t"),
     ],
 )
