@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import gen.render
+from tests.gen.bucket import render_to, server, staging, store, url
 
+__all__ = ["render_to", "server", "staging", "store", "url"]
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4", "--workers", "1")
 

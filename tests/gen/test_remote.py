@@ -1,16 +1,11 @@
 """Datasets behind a url: rendered to an S3-compatible server on loopback, read from it and from a plain web server."""
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,94 +17,14 @@ import gen.status
 import gen.verify
 from gen.dataset import DatasetPlan
 from gen.specs import failed
-from gen.verify import check_dataset
 from shared.errors import RunError, UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
-from shared.storage.remote import Remote, listing, place, read_bounded, read_files, staging_folder
+from shared.storage.remote import Remote, listing, read_bounded, read_files, staging_folder
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4", "--workers", "1")
 DEADLINE_SECONDS = 60
 slow = pytest.mark.slow
-
-
-class Store:
-    """moto's S3 as a WSGI application that counts and may refuse uploads."""
-
-    def __init__(self) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app
-
-        self.application = DomainDispatcherApplication(create_backend_app)
-        self.refuse: Callable[[str], bool] = lambda path: False
-        self.puts: list[str] = []
-
-    def __call__(self, environ: dict, start_response: Callable) -> object:
-        if environ["REQUEST_METHOD"] == "PUT":
-            self.puts.append(environ["PATH_INFO"])
-            if self.refuse(environ["PATH_INFO"]):
-                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-                start_response("403 Forbidden", [("Content-Type", "application/xml")])
-                return [b"<Error><Code>AccessDenied</Code><Message>quota exceeded</Message></Error>"]
-        return self.application(environ, start_response)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    """The server with an empty bucket `pairs`; the environment of this process and its children points to it."""
-    s3fs = pytest.importorskip("s3fs", reason="the optional extra s3 is not installed")
-    from werkzeug.serving import make_server
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    store = Store()
-    web = make_server("127.0.0.1", 0, store, threaded=True)
-    thread = threading.Thread(target=web.serve_forever, daemon=True)
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{web.server_port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "someone")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "something")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("pairs")
-        yield store
-        s3fs.S3FileSystem.clear_instance_cache()
-    web.shutdown()
-    thread.join()
-    web.server_close()
-
-
-@pytest.fixture
-def store(server, staging, monkeypatch) -> Store:
-    """The server, kind again, and a staging folder of the test's own."""
-    server.puts.clear()
-    server.refuse = lambda path: False
-    monkeypatch.setattr("tempfile.tempdir", str(staging))
-    monkeypatch.setenv("TMPDIR", str(staging))
-    return server
-
-
-@pytest.fixture
-def staging(tmp_path_factory) -> Path:
-    """A folder for temporary files whose path is short enough for the socket of the fork server."""
-    return tmp_path_factory.mktemp("s")
-
-
-@pytest.fixture
-def url(store, request) -> str:
-    """A prefix of the bucket for one test."""
-    return f"s3://pairs/{request.node.name.replace('[', '-').replace(']', '')}"
-
-
-@pytest.fixture
-def render_to(hr) -> Callable[..., Remote]:
-    """render_to(url, *options) renders ten rows in three shards and gives the dataset."""
-
-    def run(url: str, *options: str) -> Remote:
-        line = ["--subspace", "noise", "--hr", str(hr), "--out", url, "--count", "10", *SMALL, *options]
-        assert gen.render.main(line) == 0
-        return Remote(url) / "noise"
-
-    return run
 
 
 def contents_of(folder: Remote) -> dict[str, bytes]:
@@ -328,94 +243,3 @@ def test_a_bucket_that_is_not_there_is_an_error_in_words(store, render_to, capsy
     said = capsys.readouterr().err
     assert "no such file or bucket" in said
     assert "no-such-bucket" in said
-
-
-@pytest.fixture
-def web(rendered, tmp_path) -> Iterator[str]:
-    """The dataset `rendered` behind a plain web server."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(rendered.parent)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_status_says_that_the_web_cannot_be_listed(web):
-    with pytest.raises(UsageError, match="what is behind http cannot be listed"):
-        gen.status.main([f"{web}/noise"])
-
-
-def test_a_manifest_is_read_from_the_web(web, rendered):
-    assert load_manifest(place(f"{web}/noise/")) == load_manifest(rendered)
-    with pytest.raises(RunError, match=r"no dataset at http.*manifest\.json is missing"):
-        load_manifest(place(f"{web}/mild"))
-
-
-def test_verify_says_what_keeps_it_from_the_web(web, capsys):
-    for folder, reason in ((f"{web}/mild", "manifest.json is missing"), ("http://127.0.0.1:1/noise", "Cannot connect")):
-        with pytest.raises(RunError, match="1 problems in 1 of 1 datasets"):
-            gen.verify.main([folder])
-        assert reason in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("kind", ["bucket", "web"])
-def test_verify_checks_what_is_behind_a_url(kind, request, url, rendered, web, capsys):
-    folder = upload(rendered, Remote(f"{url}/noise")) if kind == "bucket" else Remote(f"{web}/noise")
-    line = [url if kind == "bucket" else str(folder)]  # what is in a bucket can be listed
-    assert gen.verify.main([*line, "--rerender", "4"]) == 0
-    assert "rendered 4 rows again: 4 equal" in capsys.readouterr().out
-    assert gen.verify.main([*line, "--quick"]) == 0
-    assert "structure alone was checked: tars were not read" in capsys.readouterr().out
-    report = check_dataset(folder)
-    assert (report.problems, len(report.good)) == ([], 10)
-
-
-def test_verify_finds_what_is_wrong_behind_a_url(url, rendered, tmp_path):
-    folder = upload(rendered, Remote(f"{url}/noise"))
-    first, second, third = (entry.url for entry in load_manifest(rendered).shardlist)
-    data = bytearray((rendered / first).read_bytes())
-    data[-1] ^= 1
-    (folder / first).write(bytes(data))
-    (folder / second).write((rendered / second).read_bytes()[:-512])
-    (folder / third).with_suffix(".idx").unlink()
-    report = check_dataset(folder)
-    assert [text.partition(" is ")[0] for text in report.problems[:5]] == [
-        f"{first}: sha256",
-        f"{first}: md5sum",
-        f"{second}: filesize",
-        f"{second}: sha256",
-        f"{second}: md5sum",
-    ]
-    assert len(report.good) == 10  # only what lies behind the last member is gone
-    report = check_dataset(folder, quick=True)
-    assert [text.partition(" is ")[0] for text in report.problems[:2]] == [
-        f"{second}: filesize",
-        f"{third[:-4]}.idx:",
-    ]
-    (folder / second).unlink()
-    assert f"{second}: is missing, and 4 rows with it" in check_dataset(folder, quick=True).problems
-    assert f"{second}: is missing, and 4 rows with it" in check_dataset(folder).problems
-
-
-def upload(folder: Path, target: Remote) -> Remote:
-    for path in folder.rglob("*.*"):
-        if path.is_file() and path.name != ".lock":
-            (target / path.relative_to(folder).as_posix()).write(path.read_bytes())
-    (target / "SHA256SUMS").write((folder / "SHA256SUMS").read_bytes())
-    return target
-
-
-@pytest.mark.parametrize("kind", ["bucket", "web"])
-def test_a_preview_of_what_is_behind_a_url_is_that_of_the_folder(kind, url, rendered, web, tmp_path):
-    folder = upload(rendered, Remote(f"{url}/noise")) if kind == "bucket" else Remote(f"{web}/noise")
-    pages = [tmp_path / "local.html", tmp_path / "remote.html"]
-    for source, page in zip((rendered, folder), pages, strict=True):
-        assert gen.preview.main([str(source), "--out", str(page), "--rows", "2"]) == 0
-    assert pages[0].read_bytes() == pages[1].read_bytes()

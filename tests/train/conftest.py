@@ -9,11 +9,13 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
 from gen.adopt import main as adopt
 from gen.render import main as render
+from shared.images import encode_png
 from shared.mixing.tasks import Task, find_tasks
 from tests.gen.conftest import texture, write_picture
 from tests.train.command import flags, succeed
@@ -125,3 +127,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("net") / "net.pth"
     torch.save({"params": build_network("msrresnet", {"num_feat": 4, "num_block": 1}, 4, 0).state_dict()}, path)
     return path
+
+
+@pytest.fixture
+def hr_images(tmp_path: Path) -> Path:
+    """Twelve images of noise."""
+    (tmp_path / "hr").mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (90 + number, 100, 3), dtype=np.uint8)
+        (tmp_path / f"hr/{number:02d}.png").write_bytes(encode_png(pixels))
+    return tmp_path / "hr"

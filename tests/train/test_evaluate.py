@@ -215,13 +215,6 @@ def test_an_evaluation_that_is_not_finished_is_not_compared_without_a_word(evalu
     assert "an evaluation is not finished (half: 4 of 6 images of set)" in capsys.readouterr().err
     assert run_command(compare, [*command, "--partial"]) == 0
     assert "Not finished: half: 4 of 6 images of set." in (tmp_path / "out/comparison.md").read_text()
-    config = json.loads((tmp_path / "half/evaluation.json").read_text())
-    del config["images"]  # as version 0.1 wrote it
-    (tmp_path / "half/evaluation.json").write_text(json.dumps(config))
-    assert run_command(compare, command) == 1
-    shutil.copytree(evaluations / "noisy", tmp_path / "old")
-    (tmp_path / "old/evaluation.json").write_text(json.dumps(config))
-    assert run_command(compare, [command[0], str(tmp_path / "old"), *command[2:]]) == 0
 
 
 def test_pictures_that_changed_under_the_same_name_and_size_are_noticed(pairs, tmp_path, capsys):

@@ -4,10 +4,8 @@ import shutil
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from shared.images import encode_png
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import TASKS
 from tests.train.records import intervals, metrics, require_same_run
@@ -19,16 +17,6 @@ def val_only(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("val-only") / "shards"
     shutil.copytree(shards, folder, ignore=shutil.ignore_patterns(*TASKS))
     return folder
-
-
-@pytest.fixture
-def hr_images(tmp_path: Path) -> Path:
-    """Twelve images of noise."""
-    (tmp_path / "hr").mkdir()
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (90 + number, 100, 3), dtype=np.uint8)
-        (tmp_path / f"hr/{number:02d}.png").write_bytes(encode_png(pixels))
-    return tmp_path / "hr"
 
 
 @pytest.mark.parametrize("source", ["fly", "gpu"])

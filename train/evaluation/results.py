@@ -1,6 +1,5 @@
 """The folder of an evaluation: how it was made, and what was measured of every image."""
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,7 +14,7 @@ from train.evaluation.summaries import COLUMNS, ImageResult
 
 CONFIG, RESULTS, PICTURES = "evaluation.json", "images.jsonl", "images"
 COUNTS = "images"
-"""Number of images of each test set with HR images, in CONFIG; evaluations of version 0.1 lack it."""
+"""Key of CONFIG with the number of images of each test set that has HR images."""
 
 
 def begin(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
@@ -53,7 +52,7 @@ def read_config(out: Path) -> dict[str, Any]:
         sets = config["testsets"]
         if not all(isinstance(each, list) and len(each) == 2 and isinstance(each[0], str) for each in sets):
             raise ValueError("testsets are not pairs of a name and a hash")
-        if not isinstance(config.get(COUNTS, {}), dict) or not {"border", "rounded"} <= config.keys():
+        if not isinstance(config[COUNTS], dict) or not {"border", "rounded"} <= config.keys():
             raise ValueError("it lacks border or rounded, or its images are no counts")
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out / CONFIG} does not describe an evaluation: {error}") from error
@@ -77,11 +76,6 @@ def read_results(out: Path) -> list[ImageResult]:
 
 def unfinished(out: Path) -> list[str]:
     """The test sets of an evaluation of which images are not measured yet, in words; empty when it is finished."""
-    counts, measured = read_config(out).get(COUNTS), Counter(result.testset for result in read_results(out))
-    if counts is None:  # by version 0.1, whose summary came last
-        path = out / "summary.json"
-        rows = json.loads(path.read_bytes())["testsets"] if path.is_file() else []
-        summed = {row["testset"]: row["images"] for row in rows}
-        counts = {name: max(count, summed.get(name, count + 1)) for name, count in measured.items()}
+    counts, measured = read_config(out)[COUNTS], Counter(result.testset for result in read_results(out))
     short_of = {name: count for name, count in counts.items() if measured[name] < count}
     return [f"{measured[name]} of {count} images of {name}" for name, count in short_of.items()]

@@ -1,15 +1,14 @@
 """Files of mixtures: weights by task, chosen by `train.plan_mixture` or `--policy planned`, and their origin."""
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import UsageError
 from shared.rebalance.policies.fixed import write_mixture
-from shared.records import read_json
+from shared.records import from_plain, read_json
 from shared.storage.atomic import write_bytes
 from shared.user_folders import expand_home
 from train.settings import TrainSettings
@@ -43,17 +42,23 @@ def load_mixture(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"no mixture {path}: give task=weight,task=weight, or a file that plan-mixture wrote")
     try:
-        values = read_json(path, MAX_BYTES)
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = from_plain(_Mixture, read_json(path, MAX_BYTES))
+        if found.format != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        weights, origin = values.get("weights"), values.get("origin")
-        if not isinstance(weights, dict) or not isinstance(origin, dict):
-            raise ValueError("it does not hold weights and an origin")
-        if not all(type(weight) in (int, float) and 0 <= weight < math.inf for weight in weights.values()):
-            raise ValueError("a weight is not a number of 0 or more")
+        if min(found.weights.values(), default=0) < 0:
+            raise ValueError("a weight is negative")
     except ValueError as error:
         raise UsageError(f"{path} is not a mixture: {error}") from error
-    return {"weights": weights, "origin": origin}
+    return {"weights": found.weights, "origin": found.origin}
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """The file of a mixture."""
+
+    format: str
+    weights: dict[str, float]
+    origin: dict[str, Any]
 
 
 def with_weights_of_file(settings: TrainSettings) -> TrainSettings:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import once, shards, tasks, with_camera
+from tests.train.conftest import hr_images, once, shards, tasks, with_camera
 
-__all__ = ["once", "shards", "tasks", "with_camera"]
+__all__ = ["hr_images", "once", "shards", "tasks", "with_camera"]
 
 
 @pytest.fixture

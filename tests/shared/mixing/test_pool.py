@@ -5,11 +5,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from shared.errors import RunError
-from shared.images import encode_png
 from shared.mixing.pool import HRPool, find_pool
 from shared.mixing.tasks import Task, find_tasks
 from shared.photos.find import find_hr_images
@@ -20,16 +18,6 @@ from tests.shared.mixing.delivery import make_loader
 def tasks(val_only: Path) -> list[Task]:
     """Tasks without shards."""
     return find_tasks(val_only, on_the_fly=True)
-
-
-@pytest.fixture
-def hr_images(tmp_path: Path) -> Path:
-    """Twelve images of noise."""
-    (tmp_path / "hr").mkdir()
-    for number in range(12):
-        pixels = np.random.default_rng(number).integers(0, 256, (90 + number, 100, 3), dtype=np.uint8)
-        (tmp_path / f"hr/{number:02d}.png").write_bytes(encode_png(pixels))
-    return tmp_path / "hr"
 
 
 def showing(task: Task, paths: list[Path]) -> Task:

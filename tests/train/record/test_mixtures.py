@@ -27,10 +27,11 @@ def test_settings_hold_the_weights_of_the_file_that_they_name(tmp_path: Path) ->
     ("text", "message"),
     [
         ("", "is not a mixture"),
-        ("[]", "its format is not realsr-mixture-v1"),
-        ('{"format": "realsr-mixture-v1"}', "does not hold weights and an origin"),
-        ('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": -1}}', "not a number of 0 or more"),
-        ('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": true}}', "not a number of 0 or more"),
+        ("[]", "they must be an object"),
+        ('{"format": "realsr-mixture-v1"}', "field 'origin' is missing"),
+        ('{"format": "x", "origin": {}, "weights": {}}', "its format is not realsr-mixture-v1"),
+        ('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": -1}}', "a weight is negative"),
+        ('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": true}}', "it must be float"),
         ('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": 1e999}}', "no"),
     ],
 )
