@@ -298,7 +298,7 @@ class Run:
 
     def _sample_pictures(self) -> dict[str, np.ndarray]:
         """LR, output and HR of the same validation row at every boundary, by task."""
-        if not self.run_log.wants_pictures:
+        if not self.run_log.wants_images:
             return {}
         tasks = zip(self.spec.tasks[:MAX_PICTURES], self.val, strict=False)
         network, device = self.learner.ema.eval(), self.accelerator.device

@@ -1,4 +1,4 @@
-"""Files of references: the trace in the run folder of a single-task network, and the pack of all tasks' traces."""
+"""Files of references: the trace in a reference's run folder, and the pack that holds the traces of all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ def save_trace(trace: Trace, folder: Path) -> None:
 
 
 def load_trace(folder: Path) -> Trace | None:
-    """The trace of a reference's run folder, None when there is none. Raises `RunError` when it cannot be read."""
+    """The trace in a reference's run folder; None when there is none. Raises `RunError` when it cannot be read."""
     path = folder / TRACE
     if not path.is_file():
         return None
@@ -37,7 +37,7 @@ def save_pack(traces: Sequence[Trace], path: Path) -> None:
 
 
 def load_pack(path: Path) -> dict[str, Trace]:
-    """The traces of a pack by task. Raises `RunError` for a file that is none, is damaged or holds nonsense."""
+    """The traces of a pack by task. Raises `RunError` for a file that is not a pack or is damaged."""
     try:
         return unpack_references(read_json(path))
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The run_log: what a run writes of itself while it trains, for programs, for trackers and for the person who waits.
+"""The run log: metrics.jsonl, intervals.jsonl, the curves and images of trackers, and what a run prints.
 
-metrics.jsonl has a line every few steps, intervals.jsonl one for each finished interval and one for the end; trackers
-show the same as curves, with pictures. A resumed run goes on where its checkpoint was, and no step is logged twice.
+metrics.jsonl has a line every --log-steps steps, intervals.jsonl a line for each finished interval and one for the end.
+A resumed run continues at the step of its checkpoint, and no step is logged twice.
 """
 
 import math
@@ -26,18 +26,20 @@ OF_STEPS = {
     "step_seconds": "speed/step_seconds",
     "data_wait": "speed/data_wait",
 }
-"""Entries of metrics.jsonl, and what trackers call them."""
+"""Entries of metrics.jsonl, and the names of their curves."""
 OF_BOUNDARIES = {"p": "share", "c": "coefficient", "quotas": "quota"}
 OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "substituted": "substituted"}
-"""Entries of intervals.jsonl with a number for each task, known when the interval begins and when it has ended."""
+"""Entries of intervals.jsonl with a number for each task, and the names of their curves.
+
+The first are known when the interval begins, the second when it has ended.
+"""
 ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
-
-
+"""Curves whose values for frozen plans are added up to one curve."""
 INDISTINCT = "these photographs cannot tell the tasks apart: the bands of all weights include 1/n"
 
 
 class RunLog:
-    """Of one run, from a step on. Rank 0 writes; on other ranks nothing is written or shown.
+    """The log of one run from a step on. Rank 0 writes; the other ranks write and print nothing.
 
     title: what the run is called in its messages. step: optimiser steps done.
     """
@@ -50,7 +52,7 @@ class RunLog:
         self._warned = False
 
     def __enter__(self) -> "RunLog":
-        """Forget what an earlier process logged after the checkpoint, and open the trackers."""
+        """Remove what an earlier process logged after the checkpoint, and open the trackers."""
         if self.writes:
             start = self._step // self.settings.interval_steps * self.settings.interval_steps
             self._metrics.rewind("step", self._step)
@@ -65,7 +67,7 @@ class RunLog:
         return self
 
     def _repeat(self, at_boundary: bool) -> None:
-        """Trackers are rewound to before the checkpoint's step: log again what belongs to it."""
+        """Log the checkpoint's step again, because trackers are rewound to the step before it."""
         for line in self._metrics.read("step")[-1:]:
             if line["step"] == self._step:
                 self._track(scalars_of_steps(line), self._step)
@@ -78,12 +80,12 @@ class RunLog:
             tracker.finish()
 
     @property
-    def wants_pictures(self) -> bool:
-        """Whether anybody would look at sample pictures."""
+    def wants_images(self) -> bool:
+        """Whether there is a tracker that sample images are logged to."""
         return bool(self._trackers)
 
     def interval(self, record: dict[str, Any], first: int) -> IntervalProgress:
-        """The progress of an interval from its step `first` on. record: as in intervals.jsonl."""
+        """The progress of an interval from its step `first` on. record: a line of intervals.jsonl."""
         return IntervalProgress(self.title, record, first, self.settings, self.writes)
 
     def steps(self, line: dict[str, Any]) -> None:
@@ -92,10 +94,10 @@ class RunLog:
             self._metrics.append(line)
             self._track(scalars_of_steps(line), line["step"])
 
-    def boundary(self, record: dict[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
+    def boundary(self, record: dict[str, Any], images: Mapping[str, np.ndarray]) -> None:
         """Log and print what was measured and decided at a boundary.
 
-        record: as in intervals.jsonl. pictures: of the network's output by task, uint8 [H, W, 3] RGB.
+        record: a line of intervals.jsonl. images: the network's output by task, uint8 [H, W, 3] RGB.
         """
         if not self.writes:
             return
@@ -109,7 +111,7 @@ class RunLog:
             print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
         self._track(scalars_of_boundary(record), record["step"])
         for tracker in self._trackers:
-            tracker.images({f"samples/{name}": picture for name, picture in pictures.items()}, record["step"])
+            tracker.images({f"samples/{name}": image for name, image in images.items()}, record["step"])
 
     def close_interval(self, record: dict[str, Any]) -> None:
         """Log a finished interval, or the boundary after the last one."""
@@ -131,19 +133,19 @@ def is_finished(folder: Path, iterations: int) -> bool:
 
 
 def tells_tasks_apart(record: Mapping[str, Any]) -> bool:
-    """Whether a boundary's bands tell the tasks apart, or there is nothing to tell: no gaps, or none but zeros."""
+    """Whether the intervals of the weights tell the tasks apart; True where there are no gaps, or only zeros."""
     found = record.get("estimate", {})
     return bool(found.get("tasks_differ", True)) or not any(found["gaps_db"])
 
 
 def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:
-    """A line of metrics.jsonl as curves."""
+    """The curves of a line of metrics.jsonl."""
     curves = {name: line[key] for key, name in OF_STEPS.items() if key in line}
     return _numbers(curves | {key: value for key, value in line.items() if "/" in key})
 
 
 def scalars_of_boundary(record: Mapping[str, Any]) -> dict[str, float]:
-    """What a boundary has measured and decided, as curves: PSNR, gaps and weights with their bands, ratios, quotas."""
+    """The curves of an interval boundary: PSNR, gaps and weights with their intervals, ratios and quotas."""
     psnr_db = [float(np.mean(row)) for row in record["shared_db"]]
     curves = {"psnr_db/mean": float(np.mean(psnr_db)), **_by_task("psnr_db", record, psnr_db)}
     if "estimate" in record:
@@ -164,7 +166,7 @@ def scalars_of_boundary(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def scalars_of_interval(record: Mapping[str, Any]) -> dict[str, float]:
-    """What a finished interval has trained on, as curves."""
+    """The curves of a finished interval: losses, delivered weights and substituted samples."""
     curves: dict[str, Any] = {}
     for key, name in OF_INTERVALS.items():
         curves |= _by_task(name, record, record.get(key))
@@ -172,7 +174,7 @@ def scalars_of_interval(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None] | None) -> dict[str, Any]:
-    """A curve for each task. Values beyond those of the tasks are of frozen plans: what adds up is one curve more."""
+    """A curve for each task. Further values belong to frozen plans; additive ones are added up to one more curve."""
     tasks = record["tasks"]
     curves = {f"{name}/{task}": value for task, value in zip(tasks, values or (), strict=False)}
     if values and name in ADDITIVE and len(values) > len(tasks):
@@ -181,5 +183,5 @@ def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None
 
 
 def _numbers(curves: Mapping[str, Any]) -> dict[str, float]:
-    """Without what is not known, or no number."""
+    """The curves without values that are None or not finite."""
     return {name: value for name, value in curves.items() if value is not None and math.isfinite(value)}
