@@ -24,7 +24,7 @@ BACKBONES = {
     "vgg": Backbone("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"),
     "alex": Backbone("alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
 }
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
 """The constants of lpips' scaling layer."""
 
 
@@ -43,7 +43,7 @@ class Lpips(nn.Module):
         with torch.device("meta"), warnings.catch_warnings():  # no memory, no random numbers, no classifier's 500 MB
             warnings.simplefilter("ignore")  # it calls torchvision by a deprecated keyword
             self.model = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
-        weights = {f"scaling_layer.{name}": torch.tensor(v)[None, :, None, None] for name, v in _constants().items()}
+        weights = {f"scaling_layer.{name}": torch.tensor(v)[None, :, None, None] for name, v in SCALING.items()}
         for key in self.model.state_dict().keys() - weights.keys():
             weights[key] = _find(key, backbone, layers, BACKBONES[net])
         self.model.load_state_dict(weights, assign=True)
@@ -60,10 +60,6 @@ def backbone_file(backbone: Backbone) -> Path:
     if not path.is_file():
         raise UsageError(f"no file {path}: fetch it from {backbone.url} and put it there, or set TORCH_HOME")
     return path
-
-
-def _constants() -> dict[str, tuple[float, float, float]]:
-    return {"shift": SHIFT, "scale": SCALE}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import cv2
@@ -63,7 +63,7 @@ class Workers:
         Iterating raises the `RunError` of a worker.
         """
         self._tickets.set(tickets)
-        with _nothing() if self.are_running else _one_opencv_thread():
+        with nullcontext() if self.are_running else _one_opencv_thread():
             self._iterator = iter(self._loader)
         return self._received(self._iterator)
 
@@ -107,11 +107,6 @@ def _one_opencv_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _unchanged(batch: Any) -> Any:
