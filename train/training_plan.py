@@ -5,7 +5,6 @@ from dataclasses import MISSING, asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from torch import nn
 
 from shared.effects import COMPARABLE, absent_values, affecting, is_by_content, to_plain
@@ -23,6 +22,7 @@ from train.grouping.trials import Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
 from train.optimisation.stages import make_stage
+from train.optimisation.step import Launcher
 from train.record.checkpoint import MODEL, weights_file
 from train.record.mixtures import MIXTURE, load_mixture, save_choice
 from train.record.references import PILOT, load_pack, load_trace
@@ -224,7 +224,7 @@ class TrainingPlan:
             found["iterations"] = settings.iterations  # where the rate falls to
         return {**found, "init_sha256": self._init_sha256}
 
-    def make_groups(self, launcher: Accelerator) -> None:
+    def make_groups(self, launcher: Launcher) -> None:
         """Find the groups and write their file."""
         trials = Trials(self.settings, self.tasks, self.spec, self.initial, launcher, self.pool)
         self.grouping = make_grouping(trials, self.groups_protocol(), self.groups_file)

@@ -17,6 +17,7 @@ from shared.metrics import psnr_y, ssim_y
 from train.compare import main as compare
 from train.evaluate import main as evaluate
 from train.evaluation.paired import bootstrap_mean, wilcoxon_p
+from train.evaluation.testsets import open_testsets
 
 NAMES = [f"photo{i}" for i in range(6)]
 
@@ -73,26 +74,26 @@ def test_bicubic_is_a_system_and_gains_nothing_over_itself(pairs, tmp_path):
 def test_an_interrupted_evaluation_measures_only_what_is_missing(pairs, checkpoint, tmp_path, monkeypatch, num_done):
     command = ["--checkpoint", str(checkpoint), "--testset", f"set={pairs}", "--out"]
     evaluate([*command, str(tmp_path / "whole")])
-    measured: list[str] = []
-    original = train.evaluation.systems.Network.output
+    measured: list[np.ndarray] = []
+    original = train.evaluation.systems.upscale
 
-    def output(self, testset, image, scale):
+    def upscale(network, lr, *rest):
         if len(measured) == num_done:
             raise KeyboardInterrupt
-        measured.append(image.name)
-        return original(self, testset, image, scale)
+        measured.append(lr)
+        return original(network, lr, *rest)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(train.evaluation.systems.Network, "output", output)
+        interrupted.setattr(train.evaluation.systems, "upscale", upscale)
         assert run_command(evaluate, [*command, str(tmp_path / "resumed")]) == 130
     with (tmp_path / "resumed" / "images.jsonl").open("a") as file:
         file.write('{"number": 5, "testset": "se')  # a crash within a line
-    finished = list(measured)
-    measured.clear()
     num_done = len(NAMES) + 1
-    monkeypatch.setattr(train.evaluation.systems.Network, "output", output)
+    monkeypatch.setattr(train.evaluation.systems, "upscale", upscale)
     assert evaluate([*command, str(tmp_path / "resumed")]) == 0
-    assert finished + measured == NAMES
+    (testset,) = open_testsets([f"set={pairs}"])
+    assert len(measured) == len(NAMES)
+    assert all(np.array_equal(lr, testset[number].lr) for number, lr in enumerate(measured))
     assert (tmp_path / "resumed" / "images.csv").read_bytes() == (tmp_path / "whole" / "images.csv").read_bytes()
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from shared.degradation import cpu
 from shared.errors import RunError, UsageError
@@ -29,7 +28,7 @@ from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
-from train.optimisation.step import NotFiniteError, backward
+from train.optimisation.step import Launcher, NotFiniteError, backward
 from train.record.loading import loader_options
 from train.settings import ScheduleSettings, TrainSettings
 
@@ -53,7 +52,7 @@ class Trials:
         boxes: Sequence[Task],
         spec: NetworkSpec,
         initial: Weights,
-        accelerator: Accelerator,
+        accelerator: Launcher,
         pool: HRPool | None = None,
         plans: Sequence[Task] | None = None,
     ) -> None:

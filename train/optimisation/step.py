@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from train.networks import GENERATOR
 from train.networks.depth import Key, draw_depth
 from train.optimisation.learner import Learner
 from train.optimisation.objective import Objective, TrainingImages
+
+Launcher = Any
+"""An `accelerate.Accelerator`, which the training loop alone imports."""
 
 
 class NotFiniteError(ValueError):
@@ -44,7 +47,7 @@ Weigh = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def backward(
     learner: Learner,
-    launcher: Accelerator,
+    launcher: Launcher,
     images: TrainingImages,
     tasks: torch.Tensor,
     keys: Sequence[Key],
@@ -88,7 +91,7 @@ def backward(
     return values
 
 
-def _next(objectives: Iterator[Objective], launcher: Accelerator) -> Objective | None:
+def _next(objectives: Iterator[Objective], launcher: Launcher) -> Objective | None:
     """The stage's next losses, in the precision of the run."""
     with launcher.autocast():
         return next(objectives, None)
