@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ class Store:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Store]:
-    """The server with an empty bucket `pairs`; the environment of this process and its children points to it."""
+    """The server with a bucket `pairs`; the environment of this process and its children points to it."""
     s3fs = pytest.importorskip("s3fs", reason="the optional extra s3 is not installed")
     from werkzeug.serving import make_server
 
@@ -54,7 +55,8 @@ def server() -> Iterator[Store]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "something")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("pairs")
+        with suppress(FileExistsError):  # of another module's server: moto keeps its buckets in this process
+            s3fs.S3FileSystem().mkdir("pairs")
         yield store
         s3fs.S3FileSystem.clear_instance_cache()
     web.shutdown()
