@@ -60,7 +60,8 @@ class ShardCache:
         try:
             return KeptShard(path, tar, entry, self)
         except LostRowError:  # the disk has lost or damaged it since
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # another user's, in a folder where each removes only their own
+                path.unlink(missing_ok=True)
             return KeptShard(self.fetch(tar, entry), tar, entry, self)
 
     def fetch(self, tar: Remote, entry: ShardEntry) -> Path:
@@ -212,12 +213,15 @@ class KeptShard(ShardFile):
             return action()
 
     def _is_fetched_again(self) -> bool:
-        """Replace a file that is no longer what was kept. Returns whether it was damaged."""
+        """Replace a file that is no longer what was kept. Returns whether it was damaged and this user may do so."""
         self._is_checked, path = True, Path(str(self.path))
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == self._entry.sha256:
                 return False  # the dataset itself is damaged
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:  # another user's
+            return False
         renewed = os.open(self._cache.fetch(self._tar, self._entry), os.O_RDONLY)
         os.dup2(renewed, self._file, inheritable=False)
         os.close(renewed)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,26 +22,6 @@ from tests.gen.watching import DEADLINE_SECONDS, poll, workers_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4")
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Callable[[str], Path]]:
-    """small_disk(options) mounts a tmpfs; the test is skipped where that is refused."""
-    mounted: list[Path] = []
-
-    def mount(options: str) -> Path:
-        folder = tmp_path / "disk"
-        folder.mkdir(exist_ok=True)
-        line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        result = subprocess.run(line, capture_output=True, text=True)
-        if result.returncode:
-            pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_fails_with_its_reason_and_more_space_finishes(small_disk, render, rendered, contents, capsys):

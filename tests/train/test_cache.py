@@ -5,10 +5,13 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -277,6 +280,53 @@ def test_a_full_disk_is_no_lost_shard(cache, web, entries, waits, monkeypatch) -
         cache.fetch(tar(web, entries[0]), entries[0])
     assert not isinstance(caught.value, LostRowError)
     assert waits == []
+
+
+def test_a_disk_that_is_full_and_has_room_again(small_disk, cache, web, entries, waits) -> None:
+    disk = small_disk(f"size={entries[0].filesize // 2}")
+    cache = replace(cache, folder=disk)
+    with pytest.raises(RunError, match=r"no room for shards in .*disk: free some space or lower --cache-gb"):
+        cache.fetch(tar(web, entries[0]), entries[0])
+    assert waits == []
+    assert leftovers(cache) == [*kept(cache)] == []
+    subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+    assert cache.open(tar(web, entries[0]), entries[0])[3].row.row == 3
+
+
+def rows_as(uid: int, cache: ShardCache, tar: Remote, entry: ShardEntry, send: Connection) -> None:
+    """Read of a shard's row 3 as that user, without decoders: a module that is imported later may be out of reach."""
+    tar.read_range(0, 1)
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    try:
+        send.send(cache.open(tar, entry).meta(3).row)
+    except LostRowError as error:
+        send.send(str(error))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["all remove all", "each removes their own"])
+def test_two_users_of_one_folder(mode: int, web, folder, entries) -> None:
+    """The second uses what the first has kept, and drops it for room where the folder lets them."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+
+    def row(uid: int, number: int) -> object:
+        arguments = (uid, cache, tar(web, entries[number]), entries[number], send)
+        process = context.Process(target=rows_as, args=arguments)
+        process.start()
+        process.join()
+        return receive.recv() if receive.poll() else process.exitcode
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(mode)
+        cache = ShardCache(Path(place), entries[0].filesize + entries[1].filesize // 2, RetryPolicy(()))
+        assert [row(12345, 0), row(12346, 0), row(12346, 1)] == [3, 3, 11]
+        assert kept(cache) == {entries[1].sha256} | ({entries[0].sha256} if mode & 0o1000 else set())
+        os.truncate(cache.folder / f"{entries[1].sha256}.tar", 100)
+        damaged = row(12345, 1)
+        assert "is cut short" in str(damaged) if mode & 0o1000 else damaged == 11
 
 
 def test_what_a_killed_process_left_is_swept_and_its_claim_ends(cache, web, entries) -> None:
