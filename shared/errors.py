@@ -30,6 +30,14 @@ def require_at_least(least: int, settings: object, *names: str, prefix: str = ""
     require(settings, {name: (f"at least {least}", each) for name, each in holds.items()}, prefix)
 
 
+class StoppedError(RunError):
+    """A signal asked the command to stop, and what it did is saved (exit code 128 + the signal, as a shell has it)."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 INTERRUPTED = "interrupted; run the same command again to go on"
 
 
@@ -52,7 +60,8 @@ def quiet_interrupt() -> None:
 def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
     """Run a command line tool and turn its errors into one line on stderr and an exit code.
 
-    Returns 0 on success, 1 on `RunError` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C.
+    Returns 0 on success, 1 on `RunError` or an operating system error, 2 on `UsageError`, 130 on Ctrl-C and 143 on
+    SIGTERM where that was waited for.
     Anything else is a fault of ours and keeps its traceback.
     """
     from .user_folders import lead_libraries_to_caches  # which raises our errors
@@ -65,6 +74,9 @@ def run_command(main: Callable[[list[str]], int | None], argv: list[str] | None 
         return main(sys.argv[1:] if argv is None else argv) or 0
     except UsageError as error:
         return _report(error, 2)
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal
     except RunError as error:
         return _report(error, 1)
     except BrokenPipeError:

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from shared.degradation.gpu_canvas import to_device
-from shared.errors import RunError
+from shared.errors import RunError, StoppedError
 from shared.mixing.loader import Batch, MixingLoader
 from shared.mixing.pool import HRPool
 from shared.mixing.tasks import Task
@@ -362,7 +362,7 @@ class Run:
 
 
 def train(spec: RunSpec, accelerator: Accelerator) -> None:
-    """Train one network to the end, from wherever its folder says it is. Raises `RunError` when it was interrupted."""
+    """Train one network to the end, from wherever its folder says it is. Raises `StoppedError` when asked to stop."""
     require_resumable(spec.folder, spec.settings)
     require_same_contents(spec.folder, spec.contents)
     if is_finished(spec.folder, spec.settings.iterations):
@@ -373,7 +373,9 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
         with run.run_log, run.loader:
             while run.step < spec.settings.iterations:
                 if run.train_interval(interrupt):
-                    raise RunError(f"stopped at step {run.step}, saved; run the same command again to go on")
+                    raise StoppedError(
+                        f"stopped at step {run.step}, saved; run the same command again to go on", interrupt.signal
+                    )
             run.close()
         accelerator.wait_for_everyone()
     accelerator.free_memory()

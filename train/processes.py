@@ -14,11 +14,13 @@ from shared.errors import RunError
 class Interrupt:
     """Ctrl-C and SIGTERM as a request: the loop finishes its step, saves and stops.
 
-    While entered, the first signal sets `requested`; a second one acts as it would have.
+    While entered, the first signal sets `requested` and is `signal`; a second one acts as it would have. Of a process
+    that stops because another one was asked to, `signal` is SIGTERM.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.signal: int = signal.SIGTERM
 
     def __enter__(self) -> "Interrupt":
         self._previous = {}
@@ -32,7 +34,7 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.requested, self.signal = True, number
         signal.signal(number, self._previous[signal.Signals(number)])
 
 

@@ -27,8 +27,9 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on_exactly(
     argv: list[str], whole_run: Path, tmp_path: Path, steps: int, workers: int, number: signal.Signals
 ) -> None:
     outcome = run(argv, tmp_path, signal_after=(number, steps))
-    assert outcome.code == 1
-    assert outcome.errors == [f"error: stopped at step {steps}, saved; run the same command again to go on"]
+    assert outcome.code == 128 + number
+    assert outcome.stderr.endswith(f"stopped at step {steps}, saved; run the same command again to go on\n")
+    assert outcome.errors == []
     assert load_state(latest_checkpoint(tmp_path / "run")).step == steps
     succeed([*argv, "--workers", str(workers)], tmp_path)
     require_same_run(tmp_path / "run", whole_run)
@@ -89,8 +90,8 @@ def test_a_signal_to_all_processes_of_a_run_lets_it_save(shards: Path, tmp_path:
     command.signal_group(signal.SIGTERM)  # as torchrun and Slurm do: loader workers get it as well
     outcome = command.wait()
     step = load_state(latest_checkpoint(tmp_path / "run")).step
-    assert outcome.code == 1
-    assert outcome.errors == [f"error: stopped at step {step}, saved; run the same command again to go on"]
+    assert outcome.code == 128 + signal.SIGTERM
+    assert outcome.stderr.endswith(f"stopped at step {step}, saved; run the same command again to go on\n")
     assert "Traceback" not in outcome.stderr
     assert len(metrics(tmp_path / "run")) == step
 

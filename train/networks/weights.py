@@ -83,7 +83,8 @@ class NetworkSpec:
     def begin(self, weights: Weights, source: str, seed: int) -> tuple[nn.Module, list[str]]:
         """The network to train from these weights, with what they do not hold initialised, and what to say of that.
 
-        Raises `RunError` as `load` does when they fill less than half of the network.
+        Tensors of equal name and shape are taken, as with BasicSR's `strict_load: false`. Raises `RunError` as `load`
+        does when they hold less than half of the network's values, such as those of a network of another width.
         """
         try:
             return self.load(weights, source), []
@@ -94,12 +95,16 @@ class NetworkSpec:
             own = network.state_dict()
             fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
             share = sum(map(torch.numel, fitting.values())) / sum(map(torch.numel, own.values()))
+            filled = f"{len(fitting)} of {len(own)} tensors, {share:.1%} of the network"
             if share < LEAST_SHARE:
-                raise RunError(f"{misfit}; only {share:.0%} of its weights could be loaded") from misfit
+                raise RunError(
+                    f"{misfit}; of equal name and shape are {filled}, and half is the least: make the network as the "
+                    "file's is (--network.options), or leave --init out"
+                ) from misfit
             network.load_state_dict(fitting, strict=False)
             fresh = sorted({key.rpartition(".")[0] for key in own.keys() - fitting.keys()})
             left = sorted({key.rpartition(".")[0] for key in weights.keys() - fitting.keys()})
-            note = f"{source} fills {share:.1%} of the network"
+            note = f"{source} fills {filled}"
             note += f"; at random begin {', '.join(fresh)}" if fresh else ""
             return network, [note + (f"; not used are {', '.join(left)}" if left else "")]
 

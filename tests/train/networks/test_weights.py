@@ -87,11 +87,14 @@ def test_training_begins_from_what_fits_and_says_what_does_not() -> None:
     x4 = weights(1)
     network, notes = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 2).begin(x4, "net.pth", 5)
     assert torch.equal(network.state_dict()["conv_last.weight"], x4["conv_last.weight"])
-    assert notes == ["net.pth fills 100.0% of the network; not used are upconv2"]
+    assert notes == ["net.pth fills 12 of 12 tensors, 100.0% of the network; not used are upconv2"]
+    deeper, notes = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 2}, 4).begin(x4, "net.pth", 5)
+    assert torch.equal(deeper.state_dict()["body.0.conv1.weight"], x4["body.0.conv1.weight"])
+    assert notes == ["net.pth fills 14 of 18 tensors, 86.2% of the network; at random begin body.1.conv1, body.1.conv2"]
 
 
 def test_a_file_that_fills_less_than_half_is_refused() -> None:
-    with pytest.raises(RunError, match=r"net.pth does not fit .*; only \d+% of its weights could be loaded"):
+    with pytest.raises(RunError, match=r"; of equal name and shape are 1 of 14 tensors, 0\.0% of the network"):
         NetworkSpec("msrresnet", {"num_feat": 16, "num_block": 1}, 4).begin(weights(1), "net.pth", 5)
     assert SPEC.begin(weights(1), "net.pth", 5)[1] == []
 

@@ -1,11 +1,14 @@
 """What a step changes: rates by the step, any optimiser, averaged weights and buffers; all exact under resume."""
 
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from shared.errors import UsageError
 from tests.train.command import flags, run, succeed
@@ -14,6 +17,7 @@ from train.networks import GENERATOR
 from train.networks.weights import NetworkSpec
 from train.optimisation.learner import Learner
 from train.settings import OPTIMIZERS, ScheduleSettings, TrainSettings
+from train.training_plan import TrainingPlan
 
 CPU = torch.device("cpu")
 SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
@@ -106,6 +110,16 @@ def test_averaged_weights_come_with_the_buffers_of_the_network() -> None:
     one.plain[GENERATOR].get_buffer("seen").add_(3)
     train(one, 1)
     assert one.ema.get_buffer("seen").tolist() == [3, 3]
+
+
+def test_batch_normalisation_in_parts_of_a_batch_is_refused() -> None:
+    """A part would be normalised by its own statistics; whole batches are trained, and `Learner` keeps the buffers."""
+    normalised = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    for network, is_refused in ((normalised, True), (normalised[0], False)):
+        plan = SimpleNamespace(spec=SimpleNamespace(load=lambda *_, found=network: found), initial={})
+        TrainingPlan.require_whole_batches(plan, 1)
+        with pytest.raises(UsageError, match="in 2 parts") if is_refused else nullcontext():
+            TrainingPlan.require_whole_batches(plan, 2)
 
 
 def test_schedule_optimiser_and_average_are_exact_under_resume(shards: Path, tmp_path: Path) -> None:
