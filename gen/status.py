@@ -178,7 +178,7 @@ def main(argv: list[str]) -> int:
         print()
     complete = all(progress.committed for progress in datasets)
     if not settings.json:
-        print(next_step("verify", settings.path) if complete else "next: run the command that renders it again")
+        print(next_step("verify", settings.path) if complete else "next: run the render command again")
     return 0 if complete else 1
 
 

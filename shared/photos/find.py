@@ -174,7 +174,7 @@ def find_hr_images(
         found = replace(
             found, hints=(f"{unused} is used in neither split: add --val-hr {shlex.quote(unused)} to validate on it",)
         )
-    return _require(found.image_set(_side(found, val, split, held_out)), hr, found)
+    return _require(found.image_set(_side(found, val, split, held_out)), hr, found, val is not None)
 
 
 def is_skimage(hr: str) -> bool:
@@ -236,15 +236,16 @@ def _side(found: Candidates, val: Candidates | None, split: str, held_out: Colle
     return (p for p in found.photographs if (scene_of[p.sha256] in apart) == (split == "val"))
 
 
-def _require(photos: HRImageSet, source: str, found: Candidates) -> HRImageSet:
+def _require(photos: HRImageSet, source: str, found: Candidates, has_val: bool = False) -> HRImageSet:
     if photos.photographs:
         return photos
     passed = {**found.skipped, **{f"ignored as {reason}": ids for reason, ids in found.ignored.items()}}
     reasons = [f"{len(ids)} {reason} ({some_of(ids)})" for reason, ids in sorted(passed.items())]
     if found.photographs:
         shown = some_of([p.id for p in found.photographs])
-        what = "shows one scene, which is" if len(found.photographs) > 1 else "is the only one and is"
-        reasons.append(f"{counted(len(found.photographs), 'image')} held out for validation: {shown} {what} there")
+        what = "shows one scene, which is there" if len(found.photographs) > 1 else "is the only one and is there"
+        what = "belongs to scenes of --val-hr" if has_val else what
+        reasons.append(f"{counted(len(found.photographs), 'image')} held out for validation: {shown} {what}")
     raise RunError(
         f"no usable HR image in {source} for this split ({'; '.join(reasons) or 'no image files'}): give a folder with "
         "more or larger images, a smaller --patch, or --val-hr"

@@ -22,7 +22,7 @@ def status(capsys, *options) -> tuple[int, list[str]]:
     lines = capsys.readouterr().out.splitlines()
     if "--json" not in options:
         assert lines.pop() == (
-            f"next: realsr verify {options[0]}" if code == 0 else "next: run the command that renders it again"
+            f"next: realsr verify {options[0]}" if code == 0 else "next: run the render command again"
         )
     return code, lines
 
