@@ -33,7 +33,7 @@ from shared.photos.find import HRImageSet, Selection
 from shared.photos.licences import read_sources
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.format import ADOPTED
-from shared.storage.remote import place, writable_place
+from shared.storage.places import place, writable_place
 from shared.text import counted
 
 PIPE = "pipe:"

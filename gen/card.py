@@ -16,7 +16,7 @@ from shared.photos.licences import NOT_GIVEN
 from shared.shards.format import ADOPTED, extensions
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import write_text
-from shared.storage.remote import Place, folders_below
+from shared.storage.places import Place, folders_below
 
 CARD = "README.md"
 MARKER = "<!-- realsr-rebalance writes this file from the manifests below it; without this line it is left alone. -->"

@@ -21,7 +21,8 @@ from shared.records import canonical_json
 from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import write_bytes, write_text
-from shared.storage.remote import Place, Remote, address, listing, read_files
+from shared.storage.places import Place, address, listing, read_files
+from shared.storage.remote import Remote
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from shared.shards.codecs import CODECS, codec_of
 from shared.shards.manifest import Manifest, dataset_name
 from shared.shards.reader import Dataset, Stored
 from shared.storage.atomic import locked, write_bytes, write_text
-from shared.storage.remote import place
+from shared.storage.places import place
 from shared.text import BYTE_UNITS, quantity
 
 STATE = "export.json"

@@ -12,7 +12,7 @@ from shared.command import spelling
 from shared.errors import RunError
 from shared.progress import progress_bar
 from shared.storage.atomic import locked
-from shared.storage.remote import Place, address
+from shared.storage.places import Place, address
 from shared.text import counted
 
 

@@ -29,7 +29,8 @@ from shared.shards.format import group_rows, read_index, write_index
 from shared.shards.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.shards.reader import tar_members
 from shared.storage.atomic import locked, sync_folder, temporary_beside, write_bytes
-from shared.storage.remote import Place, Remote, address, folders_below, place
+from shared.storage.places import Place, address, folders_below, place
+from shared.storage.remote import Remote
 from shared.text import counted
 
 CHUNK = 1 << 20

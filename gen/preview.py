@@ -26,7 +26,7 @@ from shared.shards.manifest import MANIFEST
 from shared.shards.reader import Dataset
 from shared.shards.testset import TESTSET
 from shared.storage.atomic import write_bytes
-from shared.storage.remote import Place, folders_below, place
+from shared.storage.places import Place, folders_below, place
 
 SIDE = 256
 """Smallest side of an image on the sheet; smaller ones are upscaled by a whole factor, nearest neighbour."""

@@ -44,7 +44,7 @@ from shared.photos.photo_cache import cache_bytes, fetch, photo_cache_folder
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.codecs import CODECS
 from shared.shards.format import ADOPTED
-from shared.storage.remote import place, writable_place
+from shared.storage.places import place, writable_place
 from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}

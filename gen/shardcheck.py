@@ -31,7 +31,8 @@ from shared.shards.format import (
 )
 from shared.shards.manifest import ShardEntry
 from shared.shards.reader import tar_members
-from shared.storage.remote import Place, Remote, info, read_bounded
+from shared.storage.places import Place, info, read_bounded
+from shared.storage.remote import Remote
 
 CHUNK = 1 << 20
 HEADER_BYTES = 4096

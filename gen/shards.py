@@ -27,7 +27,8 @@ from shared.shards.codecs import CODECS
 from shared.shards.format import TAR_BLOCK, Member, Row, row_key, row_members, write_index
 from shared.shards.manifest import ShardEntry
 from shared.storage.atomic import atomic_write, temporary_beside, write_bytes
-from shared.storage.remote import Place, Remote, staging_folder
+from shared.storage.places import Place, staging_folder
+from shared.storage.remote import Remote
 
 T = TypeVar("T")
 READ_BYTES = 1 << 18

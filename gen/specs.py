@@ -14,7 +14,8 @@ from shared.records import canonical_json
 from shared.shards.format import Row, shard_name
 from shared.shards.manifest import ShardEntry
 from shared.storage.atomic import write_bytes
-from shared.storage.remote import Found, Place, info, listing, place, read_files
+from shared.storage.places import Place, info, listing, place, read_files
+from shared.storage.remote import Found
 
 DONE_FOLDER = ".done"
 

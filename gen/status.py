@@ -21,7 +21,8 @@ from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
-from shared.storage.remote import READ_ONLY, Found, Place, Remote, folders_below, listing, place
+from shared.storage.places import Place, folders_below, listing, place
+from shared.storage.remote import READ_ONLY, Found, Remote
 from shared.text import TIME_UNITS, printable, quantity
 
 SHOWN = 10

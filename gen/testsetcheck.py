@@ -16,7 +16,7 @@ from shared.errors import UsageError
 from shared.images import decode_png, png_size
 from shared.records import require_fields
 from shared.shards.testset import TESTSET, TestSetRecord, hr_path, lr_path, plan_path
-from shared.storage.remote import read_bounded
+from shared.storage.places import read_bounded
 
 MAX_PLAN_BYTES = 1 << 20
 MAX_IMAGE_BYTES = 1 << 30

@@ -37,7 +37,8 @@ from shared.shards.format import num_shards
 from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, dataset_name, load_manifest
 from shared.shards.testset import TESTSET, load_testset
 from shared.storage.atomic import TEMPORARY_PREFIX
-from shared.storage.remote import READ_ONLY, Place, Remote, address, folders_below, listing, place, read_files
+from shared.storage.places import Place, address, folders_below, listing, place, read_files
+from shared.storage.remote import READ_ONLY, Remote
 from shared.text import counted, printable
 
 ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
@@ -306,8 +307,9 @@ def _check_sums(report: Report, manifest: Manifest, indexes: dict[str, str]) -> 
         report.problems.append(f"SHA256SUMS: {error}")
         return
     real = {entry.url: entry.sha256 for entry in manifest.shardlist} | indexes
-    others = ("README.md", "config.yaml", MANIFEST)
-    for name, data in zip(others, read_files([folder / name for name in others], MAX_MANIFEST_BYTES), strict=True):
+    others = ("README.md", "config.yaml")
+    contents = [*read_files([folder / name for name in others]), *read_files([folder / MANIFEST], MAX_MANIFEST_BYTES)]
+    for name, data in zip((*others, MANIFEST), contents, strict=True):
         real[name] = hashlib.sha256(data).hexdigest() if data is not None else "missing"
     for name in sorted(real.keys() | told.keys()):
         if name not in real or name not in told:

@@ -26,7 +26,7 @@ from shared.errors import UsageError, run_command
 from shared.mixing.tasks import find_tasks
 from shared.rebalance.policies import describe_policy, make_policy
 from shared.shards.cache import ShardCache, default_folder
-from shared.storage.remote import place
+from shared.storage.places import place
 from train.launcher import require_launcher
 from train.networks import DETECTED, require_network
 from train.optimisation.stages import require_stage

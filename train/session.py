@@ -15,7 +15,8 @@ from shared.errors import UsageError
 from shared.mixing.pool import find_pool
 from shared.mixing.tasks import Task
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
-from shared.storage.remote import READ_ONLY, Remote, folders_below, place
+from shared.storage.places import folders_below, place
+from shared.storage.remote import READ_ONLY, Remote
 from shared.text import counted, without_password
 from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples

@@ -10,7 +10,8 @@ from gen.specs import Outcome, ShardSpec
 from shared.errors import UsageError
 from shared.photos.crops import HRImages
 from shared.photos.find import HRImage
-from shared.storage.remote import Remote, address, place
+from shared.storage.places import address, place
+from shared.storage.remote import Remote
 
 PACKAGES = Path(__file__).parents[2]
 """Folder that holds our packages. Processes that start elsewhere must look there, not in their current folder."""

@@ -28,7 +28,8 @@ from shared.errors import RunError, UsageError, run_command
 from shared.photos.crops import HRImages
 from shared.photos.find import HRImage
 from shared.storage.atomic import lock, write_bytes, write_text
-from shared.storage.remote import Place, Remote, lock_folder, place
+from shared.storage.places import Place, lock_folder, place
+from shared.storage.remote import Remote
 
 FOLDER = ".slurm"
 """Beside the datasets: one folder a submission, with `todo.jsonl`, `array.sh`, `job` (its number) and the logs."""

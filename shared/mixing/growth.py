@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from ..errors import RunError
 from ..shards.manifest import MANIFEST, Manifest
-from ..storage.remote import Found, RetryPolicy, info
+from ..storage.places import info
+from ..storage.remote import Found
+from ..storage.retry import RetryPolicy
 from .rows import DatasetVersion
 from .state import LoaderState
 from .tasks import Task, read_manifest

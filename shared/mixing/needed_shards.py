@@ -7,7 +7,9 @@ import numpy as np
 
 from ..shards.cache import ShardRequest
 from ..shards.manifest import ShardEntry
-from ..storage.remote import Remote, RetryPolicy, info
+from ..storage.places import info
+from ..storage.remote import Remote
+from ..storage.retry import RetryPolicy
 from .tasks import Task
 from .tickets import IntervalTickets
 

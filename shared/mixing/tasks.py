@@ -15,7 +15,9 @@ from ..shards.cache import ShardCache, default_folder
 from ..shards.format import ADOPTED, MAX_PATCH
 from ..shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from ..shards.reader import OPEN_SHARDS, Dataset, open_in_place
-from ..storage.remote import READ_ONLY, Place, Remote, RetryPolicy, folders_below, place
+from ..storage.places import Place, folders_below, place
+from ..storage.remote import READ_ONLY, Remote
+from ..storage.retry import RetryPolicy
 from ..text import short
 from ..user_folders import expand_home
 from .plans import Box, Plans

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 from ..errors import RunError, UsageError
 from ..records import canonical_json
 from ..storage.atomic import temporary_beside
-from ..storage.remote import Place, Remote, address, info, place
+from ..storage.places import Place, address, info, place
+from ..storage.remote import Remote
 from .files import COMPRESSED, COMPRESSED_KIND, OTHER_KIND, OTHER_SUFFIXES, SUFFIXES, image_id, list_images
 from .licences import NOT_GIVEN, Terms
 from .photo_cache import cache_bytes, photo_cache_folder, read_file

@@ -15,7 +15,8 @@ from PIL import Image
 
 from ..errors import RunError, UsageError
 from ..records import canonical_json
-from ..storage.remote import Remote, info, place
+from ..storage.places import info, place
+from ..storage.remote import Remote
 from ..text import counted, some_of
 from .archives import HRFiles, ImageFile, list_hr_files
 from .files import UNREADABLE

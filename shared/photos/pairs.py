@@ -10,7 +10,8 @@ from glob import has_magic
 from pathlib import Path, PurePosixPath
 
 from ..errors import RunError, UsageError
-from ..storage.remote import Place, Remote, address, place
+from ..storage.places import Place, address, place
+from ..storage.remote import Remote
 from ..text import counted, some_of, without_password
 from .archives import ImageFile, list_hr_files, list_tar
 from .files import COMPRESSED, image_id

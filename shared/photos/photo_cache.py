@@ -25,7 +25,8 @@ from PIL import __version__ as pillow_version
 from ..errors import RunError, UsageError
 from ..images import decode
 from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
-from ..storage.remote import Remote, place
+from ..storage.places import place
+from ..storage.remote import Remote
 from ..user_folders import cache_folder, expand_home
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import RunError, UsageError
 from ..records import canonical_json
 from ..storage.atomic import temporary_beside
-from ..storage.remote import address, info, place
+from ..storage.places import address, info, place
 from ..text import without_password
 from ..user_folders import private_folder
 from .archives import MAX_MEMBER_BYTES

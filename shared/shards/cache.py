@@ -21,7 +21,9 @@ import numpy as np
 
 from ..errors import RunError
 from ..storage.atomic import TEMPORARY_PREFIX, flock, sync_folder, temporary_beside, write_bytes, write_text
-from ..storage.remote import Place, Remote, RetryPolicy, is_disk_full
+from ..storage.places import Place
+from ..storage.remote import Remote
+from ..storage.retry import RetryPolicy, is_disk_full
 from ..user_folders import cache_folder
 from .format import Pair, Places, Row, write_index
 from .manifest import ShardEntry

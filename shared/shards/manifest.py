@@ -13,7 +13,7 @@ from ..command import spelling
 from ..errors import RunError
 from ..records import canonical_json, parse_json, require_fields
 from ..storage.atomic import write_bytes
-from ..storage.remote import Place, read_bounded
+from ..storage.places import Place, read_bounded
 from .format import FORMAT
 
 MANIFEST = "manifest.json"

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..command import spelling
 from ..errors import RunError
-from ..storage.remote import Place, Remote, info, place, read_bounded
+from ..storage.places import Place, info, place, read_bounded
+from ..storage.remote import Remote
 from .format import (
     MAX_INDEX_LINE_BYTES,
     MAX_JSON_BYTES,

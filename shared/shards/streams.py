@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..storage.remote import Place, address, info, place
+from ..storage.places import Place, address, info, place
 from .manifest import dataset_name, load_manifest
 
 

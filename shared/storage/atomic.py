@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import RunError
-from .remote import Place, Remote, lock_folder
+from .places import Place, lock_folder
+from .remote import Remote
 
 TEMPORARY_PREFIX = ".tmp-"
 """Leftovers of a killed writer have this prefix. Dataset readers ignore them, because they are hidden."""

@@ -11,7 +11,7 @@ import gen.render
 from gen.card import MARKER, write_folder_card
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import Dataset
-from shared.storage.remote import place
+from shared.storage.places import place
 from tests.gen.conftest import SMALL
 
 

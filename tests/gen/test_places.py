@@ -24,7 +24,8 @@ from gen.engines import slurm
 from shared.errors import RunError, UsageError, run_command
 from shared.shards.manifest import MANIFEST
 from shared.storage.atomic import locked, sync_folder
-from shared.storage.remote import Remote, read_bounded
+from shared.storage.places import read_bounded, read_files
+from shared.storage.remote import Remote
 from shared.text import without_password
 
 ROOT = Path(__file__).parents[2]
@@ -192,8 +193,8 @@ def server(dataset) -> Iterator[Server]:
     ],
 )
 def test_a_check_of_a_url_reads_no_more_than_the_manifest_says(endless, said, server, monkeypatch, capsys):
-    monkeypatch.setattr("shared.storage.remote.MAX_FILE_BYTES", 1 << 20)
-    monkeypatch.setattr(Remote.read_bytes, "__defaults__", (1 << 20,))
+    for read in (Remote.read_bytes, read_files):
+        monkeypatch.setattr(read, "__defaults__", (1 << 20,))
     server.endless = (endless,)
     assert run_command(gen.verify.main, [f"http://{server.host}/noise"]) == 1
     assert said in capsys.readouterr().out

@@ -15,7 +15,7 @@ import gen.publish
 import gen.render
 from shared.errors import RunError, UsageError
 from shared.shards.manifest import load_manifest
-from shared.storage.remote import writable_place
+from shared.storage.places import writable_place
 from tests.gen.conftest import ROOT, SMALL
 from tests.gen.hub import Hub
 
@@ -85,7 +85,7 @@ def test_what_was_published_is_read_in_place_by_ranges(hub, call, made):
     assert code == 0, errors
     assert said.count("10 of 10 rows are usable") == 2
     code = (
-        "import hashlib, sys; from shared.shards.reader import Dataset; from shared.storage.remote import place;"
+        "import hashlib, sys; from shared.shards.reader import Dataset; from shared.storage.places import place;"
         "print(hashlib.sha256(Dataset(place(sys.argv[1]))[7].hr.tobytes()).hexdigest())"
     )
     hub.ranges.clear()

@@ -20,7 +20,8 @@ from gen.dataset import DatasetPlan
 from gen.specs import failed
 from shared.errors import RunError, UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
-from shared.storage.remote import Remote, listing, read_bounded, read_files, staging_folder
+from shared.storage.places import listing, read_bounded, read_files, staging_folder
+from shared.storage.remote import Remote
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--patch", "76", "--rows-per-shard", "4", "--workers", "1")

@@ -16,7 +16,8 @@ import gen.verify
 from gen.verify import check_dataset
 from shared.errors import RunError, UsageError
 from shared.shards.manifest import load_manifest
-from shared.storage.remote import Remote, place
+from shared.storage.places import place
+from shared.storage.remote import Remote
 
 
 @pytest.fixture

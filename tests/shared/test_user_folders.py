@@ -12,7 +12,8 @@ import pytest
 from shared.errors import RunError, UsageError
 from shared.photos.photo_cache import photo_cache_folder
 from shared.shards.cache import default_folder
-from shared.storage.remote import Remote, staging_folder
+from shared.storage.places import staging_folder
+from shared.storage.remote import Remote
 from shared.user_folders import cache_folder, expand_home, private_folder
 
 ROOT = Path(__file__).parents[2]

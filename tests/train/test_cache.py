@@ -20,7 +20,8 @@ from shared.errors import RunError
 from shared.shards.cache import FORGIVEN_SECONDS, Prefetch, ShardCache, ShardRequest
 from shared.shards.manifest import ShardEntry, load_manifest
 from shared.shards.reader import Dataset, LostRowError
-from shared.storage.remote import Remote, RetryPolicy
+from shared.storage.remote import Remote
+from shared.storage.retry import RetryPolicy
 from tests.train.web import Answer, Web, cut_off, endless, flipped, gone, serving, slow, unavailable
 
 

@@ -29,7 +29,8 @@ from shared.shards.cache import ShardCache
 from shared.shards.format import MAX_PATCH, Row, row_key
 from shared.shards.manifest import MAX_MANIFEST_BYTES, Manifest, load_manifest
 from shared.shards.reader import LostRowError
-from shared.storage.remote import RetryPolicy, place
+from shared.storage.places import place
+from shared.storage.retry import RetryPolicy
 from tests.gen.damage import write_members
 from tests.train.command import flags, run
 from tests.train.web import serving

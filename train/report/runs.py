@@ -14,7 +14,7 @@ from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import by_task, interval, resampled_means, with_other_images
 from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
-from shared.storage.remote import place
+from shared.storage.places import place
 from train.evaluation.paired import student_reach
 from train.record.interval_log import missing_intervals
 from train.record.resume import begun_settings

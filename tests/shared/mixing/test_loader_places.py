@@ -13,7 +13,8 @@ from shared.mixing.tasks import find_tasks
 from shared.shards.cache import ShardCache
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import open_rows
-from shared.storage.remote import Remote, RetryPolicy
+from shared.storage.remote import Remote
+from shared.storage.retry import RetryPolicy
 from tests.shared.mixing.bucket import serving_bucket, upload
 from tests.shared.mixing.delivery import Sample, joined, make_loader, on_ranks, samples_of, steps_of, through_json
 from tests.train.conftest import TASKS

@@ -11,7 +11,8 @@ from shared.mixing.tasks import Task, find_tasks
 from shared.mixing.tickets import IntervalTickets, Supply
 from shared.shards.cache import ShardCache
 from shared.shards.manifest import load_manifest
-from shared.storage.remote import Remote, RetryPolicy
+from shared.storage.remote import Remote
+from shared.storage.retry import RetryPolicy
 from tests.shared.mixing.damage import cut, tar
 from tests.train.web import Web, serving
 

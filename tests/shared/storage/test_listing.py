@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 
-from shared.storage.remote import listing
+from shared.storage.places import listing
 
 
 def test_a_listing_has_the_files_of_a_folder_with_their_sizes(tmp_path):
