@@ -31,6 +31,19 @@ from train.settings import TrainSettings
 from train.training_plan import TrainingPlan
 
 
+def num_threads(num_processes: int) -> int:
+    """CPU threads of a training process: its share of the cores, or what `REALSR_THREADS` says.
+
+    Raises `UsageError` unless that is a number from 1.
+    """
+    given = os.environ.get("REALSR_THREADS")
+    if not given:
+        return max(1, len(os.sched_getaffinity(0)) // num_processes)
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"REALSR_THREADS is {given!r}: it must be a number of CPU threads, at least 1")
+    return int(given)
+
+
 def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
     """Train what the settings ask for on these tasks, or print it (--dry-run). Returns the exit code."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive the fork of a loader worker, which would then hang
@@ -43,7 +56,7 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
             + (f" times --accumulate {settings.accumulate}" if settings.accumulate > 1 else "")
         )
     if accelerator.device.type == "cpu":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes))  # launchers say 1
+        torch.set_num_threads(num_threads(accelerator.num_processes))  # launchers say 1
     training_plan = TrainingPlan(settings, tasks, pool)
     training_plan.require_whole_batches(accelerator.num_processes * settings.accumulate)
     jobs = training_plan.jobs()
