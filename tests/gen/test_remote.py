@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import gen.jobs
 import gen.merge
 import gen.preview
 import gen.render
@@ -203,16 +204,16 @@ def test_another_machine_that_was_quicker_is_left_alone(store, url, render_to, r
 
 
 def test_a_render_that_would_shrink_what_another_has_committed_is_refused(store, url, render_to, monkeypatch):
-    render = gen.render._render
+    work = gen.jobs._run
 
-    def another_grows_it_meanwhile(settings, missing):
-        unfinished = render(settings, missing)
-        monkeypatch.setattr(gen.render, "_render", render)
+    def another_grows_it_meanwhile(*arguments):
+        unfinished = work(*arguments)
+        monkeypatch.setattr(gen.jobs, "_run", work)
         monkeypatch.setattr("tempfile.tempdir", None)  # another machine: our lock does not reach it
         render_to(url, "--count", "15")
         return unfinished
 
-    monkeypatch.setattr(gen.render, "_render", another_grows_it_meanwhile)
+    monkeypatch.setattr(gen.jobs, "_run", another_grows_it_meanwhile)
     with pytest.raises(RunError, match="another render has committed 15 rows meanwhile, more than 10"):
         render_to(url)
     assert load_manifest(Remote(url) / "noise").rows == 15
