@@ -1,4 +1,4 @@
-"""A dataset folder from end to end: what is there, what is missing, and the commit of what has been rendered."""
+"""Datasets on disk or in a bucket: which shards are there, which are missing, and the commit of rendered shards."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from shared.photos.find import HRImage, HRImageSet, Selection, is_skimage
 from shared.photos.listed import find_listed
 from shared.records import canonical_json
 from shared.shards.format import num_shards
-from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
+from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, dataset_name, load_manifest
 from shared.storage.atomic import write_bytes, write_text
-from shared.storage.places import Place, address, listing, read_files
+from shared.storage.places import Place, address, listing, read_bounded, read_files
 from shared.storage.remote import Remote
 
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """One dataset to bring to `rows` rows, from `first_row` on; `specs` are all of its shards, finished or not."""
+    """A dataset that shall hold `rows` rows from `first_row` on; `specs` are all of its shards, finished or not."""
 
     folder: Place
     recipe: Recipe
@@ -49,12 +49,12 @@ class DatasetJob:
 
 
 PLAN = "plan.json"
-"""File in `.done/` that says what the last render command shall make of the folder; `gen.status` reads it."""
+"""File in `.done/` with the `DatasetPlan` of the last render command; `gen.status` reads it."""
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What a folder shall hold: rows of a recipe. It is stored before the first shard."""
+    """The recipe and the rows that a folder shall hold. The plan is stored before the first shard."""
 
     recipe: Recipe
     rows: int
@@ -100,9 +100,9 @@ class DatasetPlan:
 
 
 def plan_dataset(out: Place, recipe: Recipe, photos: HRImageSet, count: int, first_row: int = 0) -> DatasetJob:
-    """What has to be done so that the dataset holds `count` rows, or as many as it holds already.
+    """Plan a dataset of `count` rows, or of as many as it holds already.
 
-    first_row: of a part that is to be merged with others; a multiple of the rows per shard.
+    first_row: the first row of a part that is to be merged with others; a multiple of the rows per shard.
     Raises `UsageError` when the folder holds a dataset of another recipe, naming what differs, or another part.
     """
     folder = out / dataset_name(recipe.subspace, recipe.split)
@@ -147,7 +147,7 @@ def recipe_of(manifest: Manifest, folder: Place) -> Recipe:
 
 
 def finished_or_listed(folder: Place, specs: Sequence[ShardSpec]) -> dict[str, DoneShard]:
-    """`finished_shards`, and those without a record that the manifest lists and the folder holds in full size.
+    """The finished shards by name, with those without a record that the manifest lists and that have their full size.
 
     Datasets are copied without `.done`. A shard that has a record but is not what the record says is not finished.
     """
@@ -168,7 +168,7 @@ def finished_or_listed(folder: Place, specs: Sequence[ShardSpec]) -> dict[str, D
 
 
 def _read_checksums(folder: Place) -> dict[str, str]:
-    """What `SHA256SUMS` says of each file; nothing when it is not there or damaged."""
+    """The SHA-256 of each file as `SHA256SUMS` has it; empty when that is not there or damaged."""
     (data,) = read_files([folder / "SHA256SUMS"])
     lines = re.findall(r"^([0-9a-f]{64})  (\S+)$", (data or b"").decode(errors="replace"), re.MULTILINE)
     return {name: digest for digest, name in lines}
@@ -243,9 +243,9 @@ def _remove_unlisted(folder: Place, manifest: Manifest) -> None:
 
 
 def _write_checksums(folder: Place, done: Sequence[DoneShard]) -> None:
-    """`SHA256SUMS`, for `sha256sum --check`."""
+    """Write `SHA256SUMS`, which `sha256sum --check` reads."""
     hashes = {shard.entry.url: shard.entry.sha256 for shard in done}
     hashes |= {f"{Path(shard.entry.url).stem}.idx": shard.index_sha256 for shard in done}
     for name in ("README.md", "config.yaml", MANIFEST):
-        hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        hashes[name] = hashlib.sha256(read_bounded(folder / name, MAX_MANIFEST_BYTES)).hexdigest()
     write_bytes(folder / "SHA256SUMS", "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode())

@@ -80,7 +80,8 @@ def test_all_datasets_go_up_shards_before_the_files_that_name_them(hub, call, ma
 
 
 def test_what_was_published_is_read_in_place_by_ranges(hub, call, made):
-    assert call("gen.publish", str(made), "me/pairs")[0] == 0
+    code, _, errors = call("gen.publish", str(made), "me/pairs")
+    assert code == 0, errors
     code, said, errors = call("gen.verify", "hf://datasets/me/pairs", "--quick")
     assert code == 0, errors
     assert said.count("10 of 10 rows are usable") == 2
