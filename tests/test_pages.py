@@ -21,7 +21,7 @@ from tests.train.command import flags, succeed
 SMALL = ["--patch", "76", "--rows-per-shard", "4", "--workers", "1"]
 TRAIN = flags(iterations=2, interval_steps=2)
 SIZES: dict[str, list[str]] = {
-    "gen.render": SMALL,
+    "gen.render": [*SMALL, "--count", "4"],
     "gen.verify": ["--workers", "1"],
     "gen.testset": ["--workers", "1"],
     "train.run": TRAIN,
@@ -29,7 +29,7 @@ SIZES: dict[str, list[str]] = {
 """What is added to every command."""
 INSTEAD = {
     r"--count \d+": "--count 4",
-    r"^(realsr render .*--space my.yaml)$": r"\1 --count 4 --out of-my-space",
+    r"^(realsr render .*--space my.yaml)$": r"\1 --out of-my-space",
     r"^(realsr render --subspace all --count 4 --dry-run)$": r"\1 --out of-photographs",
     r"--rerender \d+": "--rerender 1",
     r"--draw \d+": "--draw 20",
