@@ -132,7 +132,7 @@ def test_libraries_keep_their_files_in_the_private_folder_of_a_user_without_a_ho
     caches = strangers_folder / f"realsr-rebalance-{STRANGER}" / "cache"
     assert {Path(line).is_relative_to(caches) for line in ended.stdout.splitlines()} == {True}
     assert [*caches.glob("numba/**/*.nbi")]
-    assert {path.name.partition("_")[0] for path in strangers_folder.iterdir()} == {caches.parent.name, "torchinductor"}
+    assert {path.name.partition("_")[0] for path in strangers_folder.iterdir()} <= {caches.parent.name, "torchinductor"}
     assert caches.parent.stat().st_mode & 0o777 == 0o700
 
 

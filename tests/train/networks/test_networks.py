@@ -114,7 +114,9 @@ def test_the_discriminator_is_the_official_one() -> None:
 
 
 def test_refreshing_finds_the_spectral_norms_and_a_pass_does_not_move_them() -> None:
-    network = UNetDiscriminator(4).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # weights with two norms that are nearly equal would take more passes
+        network = UNetDiscriminator(4).train()
     network.refresh(200)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     network(torch.rand(1, 3, 16, 16))
