@@ -39,6 +39,10 @@ def some_of(names: Sequence[str], most: int = 3) -> str:
 
 
 def without_password(text: str) -> str:
-    """The text with *** for the passwords of the urls in it, and for the tokens and signatures in their queries."""
+    """The text with *** for the secrets of the urls in it: passwords, and tokens and signatures in queries.
+
+    What a web address has in place of a user's name is a token as often as a name, and hidden too.
+    """
+    text = re.sub(r"(https?://)[^/\s:@]+@", r"\1***@", text)
     text = re.sub(r"([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
     return re.sub(r"[a-z][a-z0-9+.-]*://\S+", lambda url: SECRET.sub(r"\1***", url[0]), text)

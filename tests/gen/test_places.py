@@ -250,7 +250,7 @@ def test_a_password_in_a_url_is_used_and_never_shown(server, dataset, tmp_path, 
         ("https://a:b@host/x", "https://a:***@host/x"),
         ("see s3://key:p@ss@bucket/x, or https://host/a:b@c", "see s3://key:***@bucket/x, or https://host/a:b@c"),
         ("https://host:8080/x", "https://host:8080/x"),
-        ("https://me@host/x", "https://me@host/x"),
+        ("https://token@host/x", "https://***@host/x"),
         ("https://host/x?y=1&X-Amz-Signature=ab%2Fc&z=2", "https://host/x?y=1&X-Amz-Signature=***&z=2"),
         (
             "'https://host/x?token=abc' and https://host/x?sig=d, a?key=b",
