@@ -31,12 +31,13 @@ from shared.degradation.presets import SPACES
 from shared.errors import UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, Selection
 from shared.photos.licences import read_sources
+from shared.photos.pairs import Pairing, find_pairs
+from shared.photos.staged import PIPE
 from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.shards.format import ADOPTED
 from shared.storage.places import place, writable_place
 from shared.text import counted
 
-PIPE = "pipe:"
 TAKEN = re.compile(rf"b\d+n\d+|({'|'.join(AXES)})\d+|all|photos")
 """Names that a partition gives to its tasks, or that mean something else to a command."""
 
@@ -128,8 +129,6 @@ def _recipe(settings: AdoptSettings) -> Recipe:
 
 
 def _pairs(settings: AdoptSettings) -> HRImageSet:
-    from shared.photos.pairs import Pairing, find_pairs  # here, so that wrong usage is answered at once
-
     pairing = Pairing(settings.hr, settings.lr, settings.scale, settings.whole, on_grid=settings.count is None)
     selection = Selection(settings.patch, sources=read_sources(settings.sources, settings.licence))
     return find_pairs(settings.source, settings.split, pairing, selection)
@@ -139,13 +138,10 @@ def _announce(settings: AdoptSettings, pairs: HRImageSet, job: DatasetJob) -> No
     """Say what will be done before it is done."""
     for note in pairs.notes:
         print(note)
-    skipped = "".join(f", skipped {count} {reason}" for reason, count in pairs.skipped.items())
-    print(f"{counted(len(pairs.photographs), 'pair')} for {settings.split}{skipped}")
+    print(f"{counted(len(pairs.photographs), 'pair')} for {settings.split}{pairs.skipped_text}")
     if settings.split == "val" and len(pairs.photographs) < FEW_PHOTOGRAPHS:
         print(f"note: gaps measured on fewer than {FEW_PHOTOGRAPHS} pairs have large errors")
-    todo = len(job.missing())
-    state = "complete" if not todo else f"{todo} of {counted(len(job.specs), 'shard')} to make"
-    print(f"{job.folder}: {counted(job.rows, 'row')}, recipe {job.recipe.digest()}, {state}")
+    print(job.summary("make"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, datas
 from shared.storage.atomic import write_bytes, write_text
 from shared.storage.places import Place, address, listing, read_bounded, read_files
 from shared.storage.remote import Remote
+from shared.text import counted
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class DatasetJob:
         """The shards that are not finished."""
         done = finished_or_listed(self.folder, self.specs)
         return [spec for spec in self.specs if spec.name not in done]
+
+    def summary(self, verb: str) -> str:
+        """One line: the folder, its rows, its recipe and how many shards are still to `verb`."""
+        todo = len(self.missing())
+        state = f"{todo} of {counted(len(self.specs), 'shard')} to {verb}" if todo else "complete"
+        return f"{self.folder}: {counted(self.rows, 'row')}, recipe {self.recipe.digest()}, {state}"
 
 
 PLAN = "plan.json"

@@ -218,17 +218,14 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
     """Say what will be done before it is done."""
     for note in photos.notes:
         print(note)
-    skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
-    print(f"{counted(len(photos.photographs), 'photograph')} for {settings.split}{skipped}")
+    print(f"{counted(len(photos.photographs), 'photograph')} for {settings.split}{photos.skipped_text}")
     if settings.split == "val" and len(photos.photographs) < FEW_PHOTOGRAPHS:
         print(
             f"note: gaps measured on fewer than {FEW_PHOTOGRAPHS} photographs have large errors; "
             "--val-hr DIR takes more"
         )
     for job in jobs:
-        todo = len(job.missing())
-        state = "complete" if not todo else f"{todo} of {counted(len(job.specs), 'shard')} to render"
-        print(f"{job.folder}: {job.rows} rows, recipe {job.recipe.digest()}, {state}")
+        print(job.summary("render"))
     if missing:
         if folder := photo_cache_folder():
             print(f"decoded photographs are kept in {folder}, up to {quantity(cache_bytes(), BYTE_UNITS)}")

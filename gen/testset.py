@@ -193,9 +193,9 @@ def _announce(photos: HRImageSet, works: Sequence[Work], missing: Sequence[Work]
     """Say what will be done before it is done."""
     for note in photos.notes:
         print(note)
-    skipped = "".join(f", skipped {count} {reason}" for reason, count in photos.skipped.items())
     tasks = ", ".join(task.name for task in works[0].recipe.tasks())
-    print(f"{counted(len(works), 'HR image')}{skipped}, tasks {tasks}; {len(missing)} of {len(works)} to render")
+    found = f"{counted(len(works), 'HR image')}{photos.skipped_text}"
+    print(f"{found}, tasks {tasks}; {len(missing)} of {len(works)} to render")
     if missing:
         seconds, size = _calibrate(missing[0])
         pixels = sum(work.photograph.height * work.photograph.width for work in missing)

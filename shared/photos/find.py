@@ -94,6 +94,11 @@ class HRImageSet:
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def skipped_text(self) -> str:
+        """How many files were passed over and why, to stand behind what was found; empty where none was."""
+        return "".join(f", skipped {count} {reason}" for reason, count in self.skipped.items())
+
     def digest(self) -> str:
         """Hash of what enters rows: ids, hashes, sizes, weights, licences; not where the files lie."""
         elsewhere = ("path", "attribution", "url", "offset", "size", "caption", "lr")
