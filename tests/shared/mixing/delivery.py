@@ -5,7 +5,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,15 +85,20 @@ def on_ranks(num_ranks: int, work: Callable[[dict[str, Any]], T], meeting: Meeti
     """What `work` returns on each rank; its argument are the loader's options that make it this rank."""
     meeting = meeting or Meeting(num_ranks)
 
-    def one(rank: int) -> T:
+    def one(rank: int, future: Future[T]) -> None:
         try:
-            return work({"rank": rank, "num_ranks": num_ranks, "gather": meeting.gather_of(rank)})
-        except BaseException:
+            future.set_result(work({"rank": rank, "num_ranks": num_ranks, "gather": meeting.gather_of(rank)}))
+        except BaseException as error:
             meeting.leave()
-            raise
+            future.set_exception(error)
 
-    with ThreadPoolExecutor(num_ranks) as pool:
-        futures = [pool.submit(one, rank) for rank in range(num_ranks)]
+    # A worker forked in a thread of an executor ends with exit code 1 (its exit handler joins that thread): plain threads.
+    futures: list[Future[T]] = [Future() for _ in range(num_ranks)]
+    threads = [threading.Thread(target=one, args=(rank, future)) for rank, future in enumerate(futures)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     errors = [future.exception() for future in futures]
     for error in sorted(filter(None, errors), key=lambda each: isinstance(each, threading.BrokenBarrierError)):
         raise error
