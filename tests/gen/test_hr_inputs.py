@@ -15,7 +15,7 @@ from shared.images import decode
 from shared.photos.find import HRImage, find_hr_images
 from shared.shards.manifest import load_manifest
 from shared.shards.reader import Dataset
-from tests.gen.conftest import texture
+from tests.gen.pictures import texture
 
 PICTURE = texture(1, 90, 110)
 

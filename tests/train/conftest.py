@@ -17,7 +17,7 @@ from gen.adopt import main as adopt
 from gen.render import main as render
 from shared.images import encode_png
 from shared.mixing.tasks import Task, find_tasks
-from tests.gen.conftest import texture, write_picture
+from tests.gen.pictures import texture, write_picture
 from tests.train.command import flags, succeed
 from train.networks.build import build_network
 
