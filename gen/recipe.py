@@ -10,7 +10,7 @@ from typing import Any
 from shared.degradation.definition import space_of
 from shared.degradation.partition import Subspace, get_subspace
 from shared.errors import UsageError, require_at_least
-from shared.records import canonical_json, require_fields
+from shared.records import canonical_json, from_plain
 from shared.shards.codecs import CODECS
 from shared.shards.format import ADOPTED, FORMAT
 
@@ -55,8 +55,7 @@ class Recipe:
     def from_dict(values: Mapping[str, Any]) -> "Recipe":
         """The recipe in a manifest. Raises ValueError for a field that is unknown, missing or of another type."""
         values = {"crops": "", **definition_as_text(values)}
-        require_fields(Recipe, values, "recipe field")
-        return Recipe(**values)
+        return from_plain(Recipe, values, "recipe field", complete=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as manifests hold it."""

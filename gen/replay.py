@@ -1,13 +1,13 @@
 """`gen.render --config DATASET/config.yaml`: the arguments that render a dataset once more."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gen.recipe import Recipe
-from shared.records import field_types
 from shared.user_folders import expand_home
 
 FLAGS = ("partition", "subspace", "split", "patch", "scale", "seed", "rows_per_shard", "codec", "backend", "space")
@@ -36,7 +36,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             return {}
         values = yaml.safe_load(path.read_bytes())
-        recipe = {name: values[name] for name in field_types(Recipe) if name in values}
+        recipe = {each.name: values[each.name] for each in fields(Recipe) if each.name in values}
         Recipe.from_dict(recipe)
         return values if {"count", "photographs"} <= values.keys() else {}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError):

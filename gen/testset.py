@@ -39,7 +39,7 @@ from shared.photos.find import HRImage, HRImageSet, find_hr_images, is_skimage
 from shared.photos.licences import read_sources
 from shared.photos.photo_cache import read
 from shared.progress import progress_bar
-from shared.records import canonical_json, require_fields
+from shared.records import canonical_json, from_plain
 from shared.shards.testset import TESTSET_FORMAT, TestImage, TestSetRecord, hr_path, lr_path, plan_path
 from shared.storage.atomic import locked, write_bytes
 from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
@@ -180,7 +180,7 @@ def _refuse_mixture(folder: Path, recipe: TestsetRecipe) -> None:
         return
     try:
         values = definition_as_text(json.loads(path.read_bytes()))
-        require_fields(TestsetRecipe, values, "recipe field")
+        from_plain(TestsetRecipe, values, "recipe field", complete=True)
     except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} was made by another version of this program: {error}") from error
     pairs = {name: (values[name], value) for name, value in asdict(recipe).items() if name != "definition"}

@@ -14,7 +14,7 @@ from shared.degradation.plan import Plan
 from shared.degradation.validation import violations
 from shared.errors import UsageError
 from shared.images import decode_png, png_size
-from shared.records import require_fields
+from shared.records import from_plain
 from shared.shards.testset import TESTSET, TestSetRecord, hr_path, lr_path, plan_path
 from shared.storage.places import read_bounded
 
@@ -30,8 +30,8 @@ def testset_faults(folder: Path, record: TestSetRecord, rerender: int, quick: bo
     """
     try:
         values = definition_as_text(record.recipe)
-        require_fields(TestsetRecipe, values, "recipe field")
-        boxes = {task.name: task for task in TestsetRecipe(**values).tasks()}
+        recipe = from_plain(TestsetRecipe, values, "recipe field", complete=True)
+        boxes = {task.name: task for task in recipe.tasks()}
     except (ValueError, UsageError) as error:
         yield -1, f"{TESTSET}: {error}; plans cannot be judged"
         return

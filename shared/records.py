@@ -122,27 +122,28 @@ def _whole(text: str) -> int:
 # ---- records
 
 
-def from_plain(record: Callable[..., C], values: Any, what: str = "field") -> C:
+def from_plain(record: Callable[..., C], values: Any, what: str = "field", complete: bool = False) -> C:
     """A dataclass from plain data: every field without a default is there, none besides, each of its type, all deep.
 
-    A whole number passes for a float, a list for a tuple. `what` names a field in errors. Raises ValueError that names
-    the first field that is missing, superfluous or of another type, or whatever the dataclass itself raises.
+    A whole number passes for a float, a list for a tuple. `what` names a field in errors. complete: fields with a
+    default must be there too. Raises ValueError that names the first field that is missing, superfluous or of another
+    type, or whatever the dataclass itself raises.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{what}s are {short(values)}: they must be an object")
     types, needed = _types(record)
-    for name in sorted(needed - values.keys()):
+    for name in sorted((types.keys() if complete else needed) - values.keys()):
         raise ValueError(f"{what} {name!r} is missing")
     for name in sorted(values.keys() - types.keys()):
         raise ValueError(f"{what} {short(name)} is not in the format")
-    return record(**{name: _typed(value, types[name], f"{what} {name!r}") for name, value in values.items()})
+    return record(**{n: v if type(v) is types[n] else _typed(v, types[n], f"{what} {n!r}") for n, v in values.items()})
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """The value as one of that type. Raises ValueError that says where it is not."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any or (kind is float and type(value) is int):
+    if kind is Any or type(value) is kind or (kind is float and type(value) is int):
         return value
+    origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind) and isinstance(value, Mapping):
         return from_plain(kind, value, f"{where} field")  # type: ignore[arg-type]
     if origin in (Union, UnionType):
@@ -155,17 +156,12 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     elif origin in (list, tuple) and isinstance(value, (list, tuple)):
         kinds = arguments[:1] * len(value) if origin is list or arguments[1:] == (...,) else arguments
         if len(kinds) == len(value):
-            return origin(_typed(each, kind, f"{where}, element {i}") for i, (each, kind) in _numbered(value, kinds))
+            parts = enumerate(zip(value, kinds, strict=True))
+            return origin(_typed(each, kind, f"{where}, element {i}") for i, (each, kind) in parts)
     elif origin is dict and isinstance(value, dict):
         key, inside = arguments
         return {_typed(k, key, f"{where}, key"): _typed(v, inside, f"{where}, {short(k)}") for k, v in value.items()}
-    elif type(value) is kind:
-        return value
     raise ValueError(f"{where} is {short(value)}: it must be {_name(kind)}")
-
-
-def _numbered(values: Any, kinds: Any) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    return enumerate(zip(values, kinds, strict=True))
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -188,38 +184,9 @@ def _name(kind: Any) -> str:
     return "an object" if is_dataclass(kind) else getattr(get_origin(kind) or kind, "__name__", str(kind))
 
 
-def require_fields(record: type, values: Mapping[str, Any], what: str) -> None:
-    """Check that `values` can make a `record`, a dataclass: every field there, none besides, each of its outer type.
-
-    `what` names a field in the error. Raises ValueError that names the first field that is missing, superfluous or of
-    another type. `from_plain` looks deeper; this one is for millions of rows.
-    """
-    names, kinds = _sorted_types(record)
-    if tuple(values) == names and tuple(map(type, values.values())) == kinds:  # as our own JSON always is
-        return
-    types = field_types(record)
-    for name in sorted(types.keys() ^ values.keys()):
-        raise ValueError(f"{what} {name!r} is {'missing' if name in types else 'not in the format'}")
-    for name, value in values.items():
-        if type(value) is not types[name]:
-            raise ValueError(f"{what} {name!r} is {short(value)}: it must be {types[name].__name__}")
-
-
-@lru_cache(maxsize=16)
-def _sorted_types(record: type) -> tuple[tuple[str, ...], tuple[type, ...]]:
-    types = field_types(record)
-    return tuple(sorted(types)), tuple(types[name] for name in sorted(types))
-
-
 @lru_cache(maxsize=64)
 def _types(record: Any) -> tuple[dict[str, Any], set[str]]:
     """The type of each field that a record is made of, and the fields that have no default."""
     hints, made_of = get_type_hints(record), [each for each in fields(record) if each.init]
     needed = {each.name for each in made_of if each.default is MISSING and each.default_factory is MISSING}
     return {each.name: hints[each.name] for each in made_of}, needed
-
-
-@lru_cache(maxsize=16)
-def field_types(record: type) -> dict[str, type]:
-    """Type of each field; of a generic one, such as `list[str]`, what it is before the brackets."""
-    return {name: get_origin(hint) or hint for name, hint in get_type_hints(record).items()}

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from ..images import MAX_PIXELS, decode, has_alpha, open_image
-from ..records import canonical_json, require_fields
+from ..records import canonical_json, from_plain
 from ..storage.atomic import temporary_beside
 from .damage import FaultError, check_jpeg, check_tiff
 from .photo_cache import cache_bytes, photo_cache_folder
@@ -79,10 +79,7 @@ def examined(digest: str) -> Finding | None:
     path = _path(digest)
     if path is not None:
         with suppress(OSError, ValueError):
-            values = json.loads(path.read_bytes())
-            if isinstance(values, dict):
-                require_fields(Finding, values, "field")
-                return Finding(**values)
+            return from_plain(Finding, json.loads(path.read_bytes()), complete=True)
     return None
 
 

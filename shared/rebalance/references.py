@@ -6,8 +6,7 @@ achieves on the other tasks, from which the gain of a mixture is predicted (`sur
 tasks in one JSON file (docs/format.md), from whoever has trained them: nothing in it is trusted before it is checked.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 
 from ..errors import RunError
 from ..packs import pack, unpack
-from ..records import require_fields
-from ..text import short
+from ..records import from_plain
+from ..text import short, some_of
 
 PACK_FORMAT = "realsr-references-v2"
 PACK_FORMATS = ("realsr-references-v1", PACK_FORMAT)
@@ -27,19 +26,27 @@ OWN_ROWS = ("train_rows", "val_rows")
 
 
 @dataclass
+class OtherTask:
+    """What a single-task network achieves on another task. val_rows: identity of the validation set."""
+
+    val_rows: str
+    psnr_db: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass
 class Trace:
     """What one single-task network has achieved at each step.
 
     protocol: what the trace may be compared with. psnr_db: PSNR on Y of each validation image of its own task, dB, by
-    step. photographs: the HR image that each of these images was cut from. others: the PSNR on other tasks, by name:
-    `val_rows`, the identity of the validation set, and `psnr_db`. The other tasks are no part of the protocol.
+    step. photographs: the HR image that each of these images was cut from. others: the PSNR on other tasks, by name,
+    which are no part of the protocol.
     """
 
     task: str
     protocol: dict[str, Any]
     psnr_db: dict[str, list[float]] = field(default_factory=dict)
     photographs: list[str] = field(default_factory=list)
-    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, OtherTask] = field(default_factory=dict)
 
     def add(self, step: int, psnr_db: Sequence[float]) -> None:
         """Add the values of its own task at a step."""
@@ -47,9 +54,9 @@ class Trace:
 
     def add_other(self, task: str, val_rows: str, step: int, psnr_db: Sequence[float]) -> None:
         """Add the values of another task at a step. Values on another validation set than before replace all of it."""
-        if self.others.get(task, {}).get("val_rows") != val_rows:
-            self.others[task] = {"val_rows": val_rows, "psnr_db": {}}
-        self.others[task]["psnr_db"][str(step)] = list(psnr_db)
+        if task not in self.others or self.others[task].val_rows != val_rows:
+            self.others[task] = OtherTask(val_rows)
+        self.others[task].psnr_db[str(step)] = list(psnr_db)
 
     @property
     def last_step(self) -> int:
@@ -58,36 +65,23 @@ class Trace:
 
     @staticmethod
     def from_json(values: Any) -> "Trace":
-        """A trace of either version. Raises ValueError for anything else: types are exact, numbers finite."""
-        if not isinstance(values, dict):
-            raise ValueError("a trace must be an object")
-        if not any(name in values for name in YOUNGER):
+        """A trace of either version. Raises ValueError for anything else."""
+        if isinstance(values, dict) and not any(name in values for name in YOUNGER):
             values = {**values, "photographs": [], "others": {}}
-        require_fields(Trace, values, "field")
-        if not all(isinstance(name, str) for name in values["photographs"]):
-            raise ValueError("photographs are not names")
-        own = {len(values["photographs"])} if values["photographs"] else set()
-        numbers = [own | _image_numbers(values["psnr_db"])]
-        for task, other in values["others"].items():
-            if not isinstance(other, dict) or other.keys() != {"val_rows", "psnr_db"}:
-                raise ValueError(f"the values on {short(task)} are not val_rows and psnr_db")
-            if not isinstance(other["val_rows"], str) or not isinstance(other["psnr_db"], dict):
-                raise ValueError(f"val_rows or psnr_db of {short(task)} has another type")
-            numbers.append(_image_numbers(other["psnr_db"]))
+        trace = from_plain(Trace, values, complete=True)
+        own = {len(trace.photographs)} if trace.photographs else set()
+        numbers = [own | _image_numbers(trace.psnr_db)]
+        numbers += [_image_numbers(other.psnr_db) for other in trace.others.values()]
         if any(len(images) > 1 or 0 in images for images in numbers):
             raise ValueError("the steps have different numbers of images, or none")
-        return Trace(**values)
+        return trace
 
 
-def _image_numbers(psnr_db: Mapping[str, Any]) -> set[int]:
-    """The numbers of images of a table. Raises ValueError unless it has steps with finite numbers."""
-    for step, values in psnr_db.items():
+def _image_numbers(psnr_db: Mapping[str, Sequence[float]]) -> set[int]:
+    """The numbers of images of a table. Raises ValueError unless its keys are steps."""
+    for step in psnr_db:
         if not (step.isascii() and step.isdigit() and len(step) < 16 and str(int(step)) == step):
             raise ValueError(f"{step[:80]!r} is not a step")
-        if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
-            raise ValueError(f"step {step} does not hold a list of numbers")
-        if not all(math.isfinite(v) for v in values):
-            raise ValueError(f"step {step} holds a number that is not finite")
     return {len(values) for values in psnr_db.values()}
 
 
@@ -163,7 +157,7 @@ class References:
         ]
         if missing:
             raise RunError(
-                f"references have no values at step {step} for the network of {_listed(missing)}: references of "
+                f"references have no values at step {step} for the network of {some_of(missing, 4)}: references of "
                 "earlier versions know their own task alone, train new ones (python train/run.py --mode pilot)"
             )
         rows = [[np.array(_values(network, task, step), float) for task in self.traces] for network in self.traces]
@@ -188,14 +182,8 @@ def _require_comparable(one: Trace, other: Trace) -> None:
 
 def _has(network: Trace, task: Trace, step: int) -> bool:
     other = network.others.get(task.task)
-    rows = task.protocol.get("val_rows")
-    return bool(other) and other["val_rows"] == rows and str(step) in other["psnr_db"]  # type: ignore[index]
+    return other is not None and other.val_rows == task.protocol.get("val_rows") and str(step) in other.psnr_db
 
 
 def _values(network: Trace, task: Trace, step: int) -> list[float]:
-    return network.psnr_db[str(step)] if network is task else network.others[task.task]["psnr_db"][str(step)]
-
-
-def _listed(names: Iterable[str], most: int = 4) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} others" if len(names) > most else "")
+    return (network if network is task else network.others[task.task]).psnr_db[str(step)]

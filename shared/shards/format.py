@@ -16,7 +16,7 @@ from isal import isal_zlib
 
 from ..errors import RunError
 from ..images import decode_png, encode_png
-from ..records import parse_json, require_fields
+from ..records import from_plain, parse_json
 from .codecs import CODECS, Codec, codec_of
 
 FORMAT = "realsr-pairs-v2"
@@ -76,15 +76,13 @@ class Row:
             values = parse_json(data) if b"\\u" in data else json.loads(data)
         except RecursionError:
             raise ValueError("the json of a row must be flat") from None
-        if not isinstance(values, dict):
-            raise ValueError("the json of a row must be an object")
-        require_fields(Row, values, "json key")
-        if values["format"] != FORMAT:
-            raise ValueError(f"format is {values['format']!r}: this program reads {FORMAT!r}")
-        patch, scale = values["patch"], values["scale"]
+        row = from_plain(Row, values, "json key", complete=True)
+        if row.format != FORMAT:
+            raise ValueError(f"format is {row.format!r}: this program reads {FORMAT!r}")
+        patch, scale = row.patch, row.scale
         if not 1 <= scale <= patch <= MAX_PATCH or patch % scale:
             raise ValueError(f"patch is {patch}, scale {scale}: patch must be a multiple of scale, at most {MAX_PATCH}")
-        return Row(**values)
+        return row
 
 
 _encode_row = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..command import spelling
 from ..errors import RunError
-from ..records import canonical_json, parse_json, require_fields
+from ..records import canonical_json, from_plain, parse_json
 from ..storage.atomic import write_bytes
 from ..storage.places import Place, read_bounded
 from .format import FORMAT
@@ -52,10 +52,10 @@ class Manifest:
     generation: int
     licence: str
     versions: dict[str, str]
-    photographs: list[dict[str, Any]]
+    photographs: list[Any]
     skipped: dict[str, int]
     shardlist: list[ShardEntry] = field(default_factory=list)
-    attributions: list[dict[str, Any]] = field(default_factory=list)
+    attributions: list[Any] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
     first_row: int = 0
     format: str = FORMAT
@@ -91,13 +91,9 @@ def load_manifest(folder: Place) -> Manifest:
         if values.get("format") != FORMAT:
             raise ValueError(f"format is {values.get('format')!r}, this program reads {FORMAT!r}")
         names = {field.name for field in fields(Manifest)}
-        entries = [ShardEntry(**entry) for entry in values["shardlist"]]
-        manifest = Manifest(**{**{k: v for k, v in values.items() if k in names}, "shardlist": entries})
-        require_fields(Manifest, vars(manifest), "field")
-        for entry in entries:
+        manifest = from_plain(Manifest, {name: value for name, value in values.items() if name in names})
+        for entry in (entries := manifest.shardlist):
             _check_entry(entry)
-        if not all(isinstance(caption, str) for caption in manifest.captions.values()):
-            raise ValueError("a caption is no text")
         if len({entry.url for entry in entries}) < len(entries):
             raise ValueError("a shard is listed twice")
         if sum(entry.nsamples for entry in entries) != manifest.rows:
@@ -107,12 +103,11 @@ def load_manifest(folder: Place) -> Manifest:
         raise RunError(
             f"no dataset at {folder}: {MANIFEST} is missing; render one with {spelling('render')}"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError) as error:
         raise RunError(f"{path} is not a manifest of this format: {error}") from error
 
 
 def _check_entry(entry: ShardEntry) -> None:
-    require_fields(ShardEntry, vars(entry), "shard field")
     if not re.fullmatch(r"[a-z0-9-]+\.tar", entry.url):
         raise ValueError(f"shard url {entry.url!r} is not a plain file name")
     if entry.nsamples < 1 or entry.filesize < 0:

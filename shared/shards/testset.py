@@ -4,13 +4,13 @@ A folder holds HR/<image>.png, LR/<task>/<image>.png, plans/<task>/<image>.json 
 testset.json, which is written last: a folder without it is unfinished.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..command import spelling
 from ..errors import RunError
-from ..records import canonical_json, read_json, require_fields
+from ..records import canonical_json, from_plain, read_json
 from ..storage.atomic import write_bytes
 from .manifest import MAX_MANIFEST_BYTES
 
@@ -80,15 +80,13 @@ def load_testset(folder: Path) -> TestSetRecord:
         values = read_json(path, MAX_MANIFEST_BYTES)
         if values.get("format") != TESTSET_FORMAT:
             raise ValueError(f"format is {values.get('format')!r}, this program reads {TESTSET_FORMAT!r}")
-        require_fields(TestSetRecord, values, "field")
-        for image in values["images"]:
-            require_fields(TestImage, image, "image field")
-            _check_names(image["name"], *image["lr_sha256"])
-        images = [TestImage(**image) for image in values["images"]]
-        return TestSetRecord(**{**{f.name: values[f.name] for f in fields(TestSetRecord)}, "images": images})
+        record = from_plain(TestSetRecord, values)
+        for image in record.images:
+            _check_names(image.name, *image.lr_sha256)
+        return record
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: finish the set with {spelling('testset')}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError) as error:
         raise RunError(f"{path} is not a test set of this format: {error}") from error
 
 

@@ -35,7 +35,7 @@ def whole(with_camera: Path, pack: Path, tmp_path_factory: pytest.TempPathFactor
 def test_each_reference_is_measured_on_every_task_s_own_images(pack: Path) -> None:
     for task, trace in load_pack(pack).items():
         assert len(trace.psnr_db["15"]) == len(trace.photographs) == SIZES[TASKS.index(task)]
-        assert {other: len(found["psnr_db"]["15"]) for other, found in trace.others.items()} == {
+        assert {other: len(found.psnr_db["15"]) for other, found in trace.others.items()} == {
             other: size for other, size in zip(TASKS, SIZES, strict=True) if other != task
         }
 

@@ -49,9 +49,7 @@ def pilot(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _all(traces: dict[str, Trace], task: str) -> list[list[float]]:
     """What each network achieves on the images of a task."""
-    return [
-        trace.psnr_db["5"] if name == task else trace.others[task]["psnr_db"]["5"] for name, trace in traces.items()
-    ]
+    return [trace.psnr_db["5"] if name == task else trace.others[task].psnr_db["5"] for name, trace in traces.items()]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from shared.errors import RunError
 from shared.packs import pack
 from shared.rebalance.references import (
     PACK_FORMAT,
+    OtherTask,
     References,
     Trace,
     pack_references,
@@ -61,7 +62,7 @@ def test_a_pack_of_version_1_still_serves_gaps() -> None:
     assert asdict(traces["mild"]) == {**old[0], "photographs": [], "others": {}}
     message = (
         "references have no values at step 0 for the network of mild on blur, mild on noise, blur on mild, blur on "
-        "noise and 2 others: references of earlier versions know their own task alone"
+        "noise and 2 more: references of earlier versions know their own task alone"
     )
     with pytest.raises(RunError, match=message):
         references.across(0)
@@ -90,7 +91,7 @@ def test_values_on_another_validation_set_are_missing() -> None:
         References([trace("mild"), moved]).across(5)
     stale = trace("mild")
     stale.add_other("blur", "v-new", 10, [1.0, 2.0, 3.0])
-    assert stale.others["blur"] == {"val_rows": "v-new", "psnr_db": {"10": [1.0, 2.0, 3.0]}}
+    assert stale.others["blur"] == OtherTask("v-new", {"10": [1.0, 2.0, 3.0]})
 
 
 def test_a_task_may_have_other_validation_images_than_the_others() -> None:
@@ -128,14 +129,13 @@ def test_a_key_that_is_missing_stands_for_what_it_meant_when_it_did_not_exist() 
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "one young field alone": ({"photographs": ["a"], "others": None}, "'others' is None: it must be dict"),
-    "numbers for names": ({"photographs": [1, 2, 3]}, "photographs are not names"),
+    "numbers for names": ({"photographs": [1, 2, 3]}, "field 'photographs', element 0 is 1: it must be str"),
     "other images": ({"photographs": ["a"]}, "different numbers of images"),
-    "a list for a table": ({"others": {"blur": []}}, "the values on 'blur' are not val_rows and psnr_db"),
-    "more keys": ({"others": {"blur": {"val_rows": "", "psnr_db": {}, "x": 1}}}, "are not val_rows and psnr_db"),
-    "no identity": ({"others": {"blur": {"val_rows": 1, "psnr_db": {}}}}, "has another type"),
-    "no table": ({"others": {"blur": {"val_rows": "", "psnr_db": []}}}, "has another type"),
+    "a list for a table": ({"others": {"blur": []}}, "'others', 'blur' is []: it must be an object"),
+    "more keys": ({"others": {"blur": {"val_rows": "", "psnr_db": {}, "x": 1}}}, "field 'x' is not in the format"),
+    "no identity": ({"others": {"blur": {"val_rows": 1, "psnr_db": {}}}}, "field 'val_rows' is 1: it must be str"),
+    "no table": ({"others": {"blur": {"val_rows": "", "psnr_db": []}}}, "field 'psnr_db' is []: it must be dict"),
     "no step": ({"others": {"blur": {"val_rows": "", "psnr_db": {"x": [1.0, 2.0, 3.0]}}}}, "'x' is not a step"),
-    "not finite": ({"others": {"blur": {"val_rows": "", "psnr_db": {"0": [1.0, 2.0, 1e999]}}}}, "not finite"),
     "ragged": (
         {"others": {"blur": {"val_rows": "", "psnr_db": {"0": [1.0], "5": [1.0, 2.0]}}}},
         "different numbers of images",
@@ -147,4 +147,4 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_hostile_trace_of_version_2_is_refused(name: str) -> None:
     changes, message = HOSTILE[name]
     with pytest.raises(ValueError, match=re.escape(message)):
-        unpacked(pack(PACK_FORMAT, "traces", [{**asdict(trace("mild")), **changes}]).replace(b"Infinity", b"1e999"))
+        unpacked(pack(PACK_FORMAT, "traces", [{**asdict(trace("mild")), **changes}]))
