@@ -176,7 +176,7 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("name", ["render", "train", "cluster", "reproduce"])
+@pytest.mark.parametrize("name", ["render", "library", "train", "cluster", "reproduce"])
 def test_a_page_begins_with_a_command(name):
     page = ROOT / "docs" / f"{name}.md"
     assert re.match(r"# [^\n]+\n\n```\n\w", page.read_text())
