@@ -175,11 +175,12 @@ def find_hr_images(
     if val and split == "val":
         return _require(val.image_set(val.photographs), str(val_hr), val)
     assert listed
-    found = _scan(listed, selection, held_out=False)
+    found, hints = _scan(listed, selection, held_out=False), []
+    if hr == SKIMAGE:
+        hints.append(f"the images are those of the folder {hr}; scikit-image's are used where there is no such folder")
     if val is None and (unused := _validation_folder(hr, found)):
-        found = replace(
-            found, hints=(f"{unused} is used in neither split: add --val-hr {shlex.quote(unused)} to validate on it",)
-        )
+        hints.append(f"{unused} is used in neither split: add --val-hr {shlex.quote(unused)} to validate on it")
+    found = replace(found, hints=tuple(hints))
     return _require(found.image_set(_side(found, val, split, held_out)), hr, found, val is not None)
 
 

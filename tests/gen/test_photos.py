@@ -57,6 +57,15 @@ def test_what_is_ignored_is_printed(render, picture, tmp_path, capsys):
     assert "used in neither split" not in capsys.readouterr().out
 
 
+def test_a_folder_named_photos_is_taken_and_named(picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        picture(tmp_path / "photos" / f"{number}.png", number)
+    photos = find_hr_images("photos", "train", 76)
+    assert ids(photos) <= {"0.png", "1.png", "2.png"}
+    assert any("those of the folder photos; scikit-image's are used where there is no" in note for note in photos.notes)
+
+
 def test_validation_is_every_hash_that_is_0_mod_20(picture, tmp_path):
     paths = [picture(tmp_path / f"{seed}.png", seed, 76, 76) for seed in range(120)]
     expected = {path.name for path in paths if int(sha256(path), 16) % 20 == 0}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.rebalance.references import References, Trace
-from tests.train.command import flags, run, succeed
+from tests.train.command import flags, run, start_ranks, succeed
 from tests.train.records import intervals, require_same_run
 from train.record.mixtures import load_mixture
 from train.record.references import load_pack, load_trace, save_trace
@@ -98,6 +98,26 @@ def test_pilot_choice_and_run_are_one_command(shards: Path, tmp_path: Path) -> N
     assert sum("no mixture is predicted better than equal volumes" in each for each in said) == 1
     assert load_mixture(tmp_path / "run/mixture.json")["weights"] == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
     assert all(record["p"] == [1 / 3] * 3 for record in intervals(tmp_path / "run")[:-1])
+
+
+def test_two_processes_train_a_pilot_and_choose_once(shards: Path, tmp_path: Path) -> None:
+    ranks = start_ranks(flags(shards=shards, run="run", workers=0, lr=1e-12, **PLANNED), tmp_path)
+    outcomes = [rank.wait() for rank in ranks]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert "no mixture is predicted better than equal volumes" in outcomes[0].stdout
+    assert outcomes[1].stdout == ""
+    assert load_mixture(tmp_path / "run/mixture.json")["weights"] == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
+
+
+def test_two_processes_train_the_mixture_that_one_trains(
+    shards: Path, pilot: Path, planned: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(pilot, tmp_path / "run")
+    ranks = start_ranks(flags(shards=shards, run="run", **PLANNED), tmp_path)
+    assert [rank.wait().code for rank in ranks] == [0, 0]
+    assert (tmp_path / "run/mixture.json").read_bytes() == (planned[0] / "mixture.json").read_bytes()
+    found, expected = intervals(tmp_path / "run"), intervals(planned[0])
+    assert [each.get("quotas") for each in found] == [each.get("quotas") for each in expected]
 
 
 def test_a_pilot_that_overfits_predicts_nothing(shards: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def on_ranks(num_ranks: int, work: Callable[[dict[str, Any]], T], meeting: Meeti
             meeting.leave()
             future.set_exception(error)
 
-    # A worker forked in a thread of an executor ends with exit code 1 (its exit handler joins that thread): plain threads.
+    # Plain threads: a worker forked in a thread of an executor ends with exit code 1, as its exit handler joins itself.
     futures: list[Future[T]] = [Future() for _ in range(num_ranks)]
     threads = [threading.Thread(target=one, args=(rank, future)) for rank, future in enumerate(futures)]
     for thread in threads:
