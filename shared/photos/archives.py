@@ -19,12 +19,11 @@ from typing import Any, BinaryIO
 
 from ..errors import RunError, UsageError
 from ..records import canonical_json
-from ..storage.atomic import temporary_beside
 from ..storage.places import Place, address, info, place
 from ..storage.remote import Remote
 from .files import COMPRESSED, COMPRESSED_KIND, OTHER_KIND, OTHER_SUFFIXES, SUFFIXES, image_id, list_images
 from .licences import NOT_GIVEN, Terms
-from .photo_cache import cache_bytes, photo_cache_folder, read_file
+from .photo_cache import read_file, record, recorded
 
 LISTS = "listed"
 """Folder of the lists of tars, below that of the photo cache."""
@@ -163,32 +162,16 @@ def list_tar(tar: Place) -> list[ImageFile]:
     Raises OSError and what tarfile raises for a tar that is cut or damaged.
     """
     found = info(tar)
-    identity = [
-        address(tar if isinstance(tar, Remote) else tar.resolve()),
-        found.size,
-        found.time,
-        found.etag,
-        LIST_VERSION,
-    ]
-    kept = _kept_list(hashlib.sha256(canonical_json(identity)).hexdigest())
-    if kept is not None:
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            entries = json.loads(kept.read_bytes())
-            return [ImageFile(**{**entry, "path": address(tar), "terms": Terms(**entry["terms"])}) for entry in entries]
+    where = address(tar if isinstance(tar, Remote) else tar.resolve())
+    identity = [where, found.size, found.time, found.etag, LIST_VERSION]
+    name = hashlib.sha256(canonical_json(identity)).hexdigest()
+    with suppress(TypeError, KeyError):
+        entries = recorded(LISTS, name)
+        return [ImageFile(**{**entry, "path": address(tar), "terms": Terms(**entry["terms"])}) for entry in entries]
     with tar.open("rb") as file:
         members = list(_members(file, address(tar)))
-    if kept is not None:
-        with suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            temporary = temporary_beside(kept)
-            temporary.write_bytes(canonical_json([{**asdict(member), "path": ""} for member in members]))
-            temporary.replace(kept)
+    record(LISTS, name, [{**asdict(member), "path": ""} for member in members])
     return members
-
-
-def _kept_list(key: str) -> Path | None:
-    folder = photo_cache_folder()
-    return folder / LISTS / f"{key}.json" if folder and cache_bytes() else None
 
 
 def _members(file: BinaryIO, path: str) -> Iterator[ImageFile]:

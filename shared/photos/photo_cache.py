@@ -9,6 +9,7 @@ kept), REALSR_CACHE_GB the space it may take (default 16). The last tenth of a d
 """
 
 import hashlib
+import json
 import mmap
 import os
 import shutil
@@ -16,7 +17,7 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from isal import isal_zlib
@@ -24,6 +25,7 @@ from PIL import __version__ as pillow_version
 
 from ..errors import RunError, UsageError
 from ..images import decode
+from ..records import canonical_json
 from ..storage.atomic import TEMPORARY_PREFIX, temporary_beside
 from ..storage.places import place
 from ..storage.remote import Remote
@@ -63,6 +65,29 @@ def cache_bytes() -> int:
         return int(gigabytes * 1e9)
     except (ValueError, OverflowError):
         raise UsageError(f"REALSR_CACHE_GB is {text!r}: it must be a number of gigabytes, 0 for none") from None
+
+
+def recorded(kind: str, name: str) -> Any:
+    """What was recorded of a file under that name; None when nothing was, or it cannot be read."""
+    with suppress(OSError, ValueError):
+        if path := _record_path(kind, name):
+            return json.loads(path.read_bytes())
+    return None
+
+
+def record(kind: str, name: str, found: Any) -> None:
+    """Keep what was found in a file, plain data, where the disk takes it; a power cut may lose it."""
+    with suppress(OSError):
+        if path := _record_path(kind, name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(path)
+            temporary.write_bytes(canonical_json(found))
+            temporary.replace(path)
+
+
+def _record_path(kind: str, name: str) -> Path | None:
+    folder = photo_cache_folder()
+    return folder / kind / name[:2] / f"{name}.json" if folder and cache_bytes() else None
 
 
 def kept(key: str) -> np.ndarray | None:
