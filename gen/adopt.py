@@ -2,9 +2,9 @@
 
 SOURCE is a folder that holds two folders or two LMDBs, named by --hr and --lr; or tars, also compressed, behind a url
 or in a folder, whose samples have members named by --hr and --lr, as webdataset reads them; or pipe:COMMAND, which
-writes such a tar. HR must be exactly --scale times LR; other pairs are named, counted and passed over. Crops of --patch
-lie on a grid, or with --count at keyed random places; an image of that size keeps its PNG. Running the same command
-again makes only what is missing. One scene in 20 is held out for --split val, unless --whole says that all pairs belong
+writes such a tar. HR must be exactly --scale times LR; other pairs are named, counted and skipped. Crops of --patch
+lie on a grid, or with --count at random places; a PNG of that size is stored unchanged. Running the same command again
+makes only what is missing. One scene in 20 is held out for --split val, unless --whole says that all pairs belong
 to the split.
 
 Examples:
@@ -51,12 +51,14 @@ class AdoptSettings:
         "data": ("patch", "scale"),
     }
     source: list[str] = argument("folders, tars, patterns or urls that hold the pairs")  # noqa: RUF009 -- a field
-    hr: str = option("gt", "HR images: folder, pattern or LMDB below SOURCE, or name of a member such as gt.png")
+    hr: str = option(
+        "gt", "HR images: folder, pattern or LMDB below SOURCE, or name of a member of tars such as gt.png"
+    )
     lr: str = option("lq", "LR images, in the same way")
     subspace: str = option("camera", "name of the task")
     out: str = option("shards", "folder or url that gets the dataset; a url is such as s3://bucket/shards")
-    split: Literal["train", "val"] = option("train", "which pairs to use")
-    whole: bool = option(False, "all pairs belong to the split; else 1 scene in 20, chosen by hash, is for val")
+    split: Literal["train", "val"] = option("train", "whether training or validation pairs are used")
+    whole: bool = option(False, "use all pairs for --split; otherwise 1 scene in 20, chosen by hash, is for val")
     count: int | None = option(None, "number of random crops (default: all crops on a grid)")
     licence: str | None = option(None, "licence of the images; without it rows and card say 'not given'")
     sources: str | None = option(

@@ -67,7 +67,7 @@ class RenderSettings:
     hr: str = option(
         "photos",
         (
-            "folder of HR images or of tars, pattern or url; photos: those of scikit-image. Decoded images are kept in "
+            "folder of HR images or tars, pattern, url, or photos, those of scikit-image. Decoded images are kept in "
             "the folder REALSR_CACHE, up to REALSR_CACHE_GB (16) gigabytes; an empty REALSR_CACHE keeps none"
         ),
     )
@@ -77,13 +77,15 @@ class RenderSettings:
         None, "YAML or JSON list of {pattern, licence, attribution, url}: terms of HR images by glob pattern"
     )
     min_side: int | None = option(None, "least side of an HR image in pixels (default: the patch)")
-    multiscale: bool = option(False, "also use reduced copies of HR images, as Real-ESRGAN: 3/4, 1/2, 1/3, side 400")
+    multiscale: bool = option(
+        False, "also use reduced copies of HR images, as Real-ESRGAN does: 3/4, 1/2, 1/3, and shortest side 400"
+    )
     out: str = option(
         "shards", "folder or url of the datasets, one for each task and split; a url is such as s3://bucket/shards"
     )
     split: Literal["train", "val"] = option("train", "whether training or validation rows are rendered")
-    count: int | None = option(None, "rows of each dataset (default: 1000, of val 100)")
-    rows: str | None = option(None, "A:B renders only rows A to B-1, whole shards, as a part for realsr merge")
+    count: int | None = option(None, "rows of each dataset (default: 1000, or 100 with --split val)")
+    rows: str | None = option(None, "A:B renders only rows A to B-1, in whole shards, as a part for realsr merge")
     patch: int = option(256, "side of the HR crop in pixels")
     scale: int = option(4, "HR side / LR side")
     seed: int = option(0, "seed of all draws")
@@ -92,10 +94,10 @@ class RenderSettings:
     )
     partition: str | None = option(
         None,
-        "cut of the space into tasks (default: its own, such as 2x2); BxN: B levels of blur and N of noise; full: no "
-        "cut; along one axis, such as jpeg:10",
+        "cut of the space into tasks (default: that of the space, such as 2x2); BxN: B levels of blur and N of noise; "
+        "full: no cut; or along one axis, such as jpeg:10",
     )
-    usm: bool = option(False, "make LR from the sharpened HR, as Real-ESRGAN; never for val")
+    usm: bool = option(False, "make LR from the sharpened HR crop, as Real-ESRGAN does; not with --split val")
     codec: str = option("png", f"how HR crops are stored: {', '.join(CODECS)} (docs/benchmarks.md)")
     backend: str = option("cpu", f"what executes the plans: {', '.join(BACKENDS)} (gpu: torch, where it sees one)")
     rows_per_shard: int = option(500, "rows in one tar")

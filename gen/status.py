@@ -1,8 +1,8 @@
 """Show how far renders are: done, failed and pending shards, pairs a second, time left.
 
 PATH is one dataset folder, or a folder of datasets, or the url of either. It reads only what is stored there, so it
-works for every engine and from any machine that sees the folder. Exit code 0: all is complete, 1: something is
-missing or failed, 2: bad usage.
+works for every engine and from any machine that sees the folder. The exit code is 0 if all is complete, 1 if
+something is missing or failed, 2 for wrong usage.
 
 Examples:
 realsr status shards

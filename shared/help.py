@@ -87,12 +87,10 @@ def _place(name: str, kind: Any) -> str:
 
 
 def _nested_lines(flag: str, text: str, kind: Any, everything: bool) -> list[str]:
-    """A group of options, such as --network.name: one line, or a line of each."""
-    if not everything:
-        return _two_columns(f"{flag}.NAME", f"{text}: {', '.join(entry.name for entry in fields(kind))}")
-    hints, lines = get_type_hints(kind), _two_columns(f"{flag}.NAME", f"{text}:")
+    """A group of options, such as --network.name: the first of them, or a line of each."""
+    hints, lines = get_type_hints(kind), _two_columns(f"{flag}.NAME", f"{text}:") if everything else []
     texts = {each.arg_name: " ".join((each.description or "").split()) for each in parse_docstring(kind.__doc__).params}
-    for entry in fields(kind):
+    for entry in fields(kind) if everything else fields(kind)[:1]:
         text = entry.metadata.get("help") or texts.get(entry.name, "")
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
         lines += _two_columns(*_described(f"{flag}.{entry.name}", hints[entry.name], text, default, everything))
@@ -104,7 +102,7 @@ def _described(flag: str, kind: Any, text: str, default: Any, everything: bool) 
     if not everything:
         text = re.split(r"[.;] (?=\S)", text, maxsplit=1)[0]
     if kind is bool:
-        return (flag.replace("--", "--no-", 1), f"turn off: {text}") if default else (flag, text)
+        return (flag.replace("--", "--no-", 1), f"do not {text}") if default else (flag, text)
     if default not in (None, "", {}, []) and "default" not in text:
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         text = f"{text} [{shown}]"

@@ -1,4 +1,4 @@
-"""Picture quality: PSNR and SSIM, on Y or on RGB (method notes, Section 8).
+"""Picture quality: PSNR and SSIM, on Y or on RGB (docs/results.md).
 
 Two conventions are in use. `rounded=False`, ours: Y = 65.481 R + 128.553 G + 24.966 B + 16 stays a float.
 `rounded=True`: values are rounded to whole levels first and SSIM's contrast term is cut at 0, as in other tables.

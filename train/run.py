@@ -1,7 +1,7 @@
-"""Train a super-resolution network on a mixture of tasks that follows their measured imbalance.
+"""Train a super-resolution network on a measured mixture of tasks.
 
-Without options, the command reads shards/, trains the single-task references that are missing, and then trains the
-shared network into runs/default. Running the same command again resumes it.
+Without options, the command reads the training and validation datasets in shards/, trains the single-task references
+that are missing, and then trains the shared network into runs/default. Running the same command again resumes it.
 
 Examples:
 realsr train --dry-run

@@ -187,7 +187,7 @@ class TrainSettings:
     )
     init: str | None = option(
         None,
-        "weights to start from (default: random); a run folder, .pth or .safetensors, the same for all networks",
+        "weights that every network starts from (default: random); a run folder, .pth or .safetensors",
         affects="losses",
         by_content=True,
     )
@@ -235,7 +235,7 @@ class TrainSettings:
         GroupingSettings, "how the groups of --policy tgsr are found", affects="mixture"
     )
     estimator: EstimatorSettings = option(
-        EstimatorSettings, "from gaps to weights; beyond the paper's rule all is off", affects="mixture"
+        EstimatorSettings, "how gaps become weights; the defaults are the paper's rule", affects="mixture"
     )
     moments: int = option(
         0,
@@ -259,8 +259,8 @@ class TrainSettings:
     )
     optimizer_options: dict[str, Any] = option(
         dict,
-        "its arguments beside the rate, as --optimizer-options.weight_decay 0.01; betas are 0.9 and 0.99 where it has "
-        "them",
+        "arguments of the optimiser other than the rate, as --optimizer-options.weight_decay 0.01; betas are 0.9 and "
+        "0.99 where it has them",
         affects="losses",
         absent={},
     )
@@ -318,22 +318,21 @@ class TrainSettings:
     )
     trackers: list[str] = option(
         lambda: ["tensorboard"],
-        "where curves and sample pictures go: tensorboard (in the run folder), wandb, or others that Accelerate knows; "
-        "none",
+        "where curves and sample images go: tensorboard (in the run folder), wandb, others of Accelerate, or none",
         affects="speed",
     )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of the networks in training; weights, losses and evaluation are fp32", affects="losses"
     )
     accumulate: int = option(
-        1, "number of parts that a process takes its share of a batch in, to need less memory", affects="chance"
+        1, "number of parts into which a process divides its samples of a step, to need less memory", affects="chance"
     )
     clip: float = option(0.0, "largest norm of the gradient of a network; 0 does not clip", affects="losses")
     compile: bool = option(
         False, "compile the networks by torch.compile: it takes a minute, then steps are faster", affects="chance"
     )
     channels_last: bool = option(
-        True, "memory layout of the network; faster on CPU and on tensor cores", affects="chance"
+        True, "keep networks in the channels-last layout; it is faster on CPUs and on tensor cores", affects="chance"
     )
     dry_run: bool = option(False, "print what would be trained, and what it costs; write nothing", affects="speed")
 

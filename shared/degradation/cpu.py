@@ -1,4 +1,4 @@
-"""The CPU backend: executes plans with OpenCV and libjpeg-turbo (method notes, Section 3, operator by operator).
+"""The CPU backend: executes plans with OpenCV and libjpeg-turbo, operator by operator.
 
 Between operators an image is float32 [h, w, 3], RGB, nominally in [0, 1]; blur and bicubic may overshoot.
 """

@@ -1,4 +1,4 @@
-"""The torch backend: executes a batch of plans on one device, step by step (method notes, Section 3).
+"""The torch backend: executes a batch of plans on one device, step by step (docs/method.md).
 
 Plans differ from sample to sample, launches are shared: at each turn the samples whose next step is the same operator
 lie on a few common canvases (`gpu_canvas`) and take the step together. Everything the host must know is in the plans,

@@ -1,6 +1,6 @@
 """Blur kernels: from a plan's parameters to pixels, as short sums of separable kernels.
 
-Formulas follow Real-ESRGAN (paper Section 3; families of method notes, Section 2). Both backends execute the *same*
+Formulas follow Real-ESRGAN (paper Section 3; families: docs/method.md, Readings). Both backends execute the *same*
 kernel: the singular value decomposition cut at `SINGULAR_CUT` of the largest value and renormalised to sum 1. That sum
 is the kernel. It differs from the closed form by a part of the order of the cut, and an isotropic Gaussian, which is
 separable, by nothing but rounding.

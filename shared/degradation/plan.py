@@ -88,7 +88,7 @@ class Plan:
     version: int = PLAN_VERSION
 
     def steps(self, lr_height: int, lr_width: int) -> Iterator[tuple[str, Any]]:
-        """(operator, parameters) in the order of execution (method notes, Section 3), the final coin resolved."""
+        """(operator, parameters) in the order of execution (docs/format.md, The plan), the final coin resolved."""
         yield from self._stage(self.blur1, self.resize1, self.noise1)
         yield "jpeg", self.jpeg1
         yield from self._stage(self.blur2, self.resize2, self.noise2)

@@ -99,7 +99,7 @@ def weights_of(
 
 
 def signal_share(gaps_db: np.ndarray, replicates_db: np.ndarray, num_photographs: int) -> tuple[float, float | None]:
-    """B = max(0, 1 - N / V) and the temperature sqrt(V) / B in dB, None where B is 0 (method notes, Section 10).
+    """B = max(0, 1 - N / V) and the temperature sqrt(V) / B in dB, None where B is 0 (docs/method.md, Estimation).
 
     V is the variance over tasks of the gaps [n], N the part of it that the choice of HR images makes, from the gaps
     of the bootstrap's replicates [R, n]. With one HR image nothing is known about that part, and B is 0. B > 0 is no

@@ -1,7 +1,7 @@
 """Second moments of the tasks' gradients, which decide between re-sampling and re-weighting (appendix A.2.2).
 
 G_j is the gradient of one sample of task j, E_j = E ||G_j||^2 and Var_j = E ||G_j - E G_j||^2. The variance of the
-weighted gradient depends on E_j with random draws and on Var_j with stratified counts (method notes, Section 5).
+weighted gradient depends on E_j with random draws and on Var_j with stratified counts (docs/method.md, Moments).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a mixture can gain, predicted from the cross table of single-task networks (method notes, Section 10).
+"""What a mixture can gain, predicted from the cross table of single-task networks (docs/method.md).
 
 D[i, j] is what task i loses, in dB, in the network of task j instead of its own. Where the tasks' losses are
 quadratics of one common curvature, the network of the mixture w is the w-mean of the single-task networks, and task i

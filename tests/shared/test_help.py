@@ -50,7 +50,7 @@ def test_help_shows_the_chosen_options_by_the_first_clause_of_their_help():
     assert lines[0] == "usage: realsr verb PLACES ... [options]"
     assert "  realsr verb here" in lines
     assert "  --names NAMES ...       some names" in lines
-    assert "  --no-fast               turn off: go fast" in lines
+    assert "  --no-fast               do not go fast" in lines
     assert "  --help-all              all options in full, 3 more than here" in lines
     assert not any("--split" in line for line in lines)
 

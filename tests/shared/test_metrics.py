@@ -1,4 +1,4 @@
-"""PSNR and SSIM against independent formulas, other people's code and the check values of the method notes."""
+"""PSNR and SSIM against independent formulas, other people's code and check values."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from shared.metrics import luma, psnr_rgb, psnr_y, ssim_rgb, ssim_y
 REALSR_CROP128 = Path(
     os.environ.get("REALSR_CROP128", Path(__file__).parents[3] / "shared/data/testsets/realsr_crop128")
 )
-"""100 camera pairs, {HR,LR}/same-name.png; see method notes, Section 8."""
+"""100 camera pairs, {HR,LR}/same-name.png."""
 
 
 def pictures(size: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def to_numpy(image_CHW: torch.Tensor) -> np.ndarray:
 
 
 def numpy_psnr_y(output_HWC: np.ndarray, target_HWC: np.ndarray, border: int) -> float:
-    """Section 8 of the method notes, written out for one picture."""
+    """The formulas of both conventions (docs/results.md), written out for one picture."""
     y1, y2 = (65.481 * i[..., 0] + 128.553 * i[..., 1] + 24.966 * i[..., 2] + 16 for i in (output_HWC, target_HWC))
     height, width = y1.shape
     inside = (slice(border, height - border), slice(border, width - border))

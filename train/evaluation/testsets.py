@@ -1,4 +1,4 @@
-"""Test sets as sequences of images, whatever their layout (method notes, Section 8).
+"""Test sets as sequences of images, whatever their layout.
 
 NAME=PATH, where PATH is
 * a dataset folder of gen.render, or a whole-image set of gen.testset (one set per task, NAME-<task>);

@@ -45,6 +45,8 @@ POLICIES: dict[str, type[Policy]] = {
     "planned": planned.Planned,
     "worst": worst.Worst,
 }
+SYMBOLS = """p: share of the samples of each task. c: coefficient of its loss. w: weights that follow from the gaps.
+n: number of tasks. docs/method.md has the equations of all policies."""
 
 
 def make_policy(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> Policy:
@@ -70,7 +72,7 @@ def describe_policy(name: str) -> str:
     for key, each in _options(policy).items():
         default = "" if "default" in each.metadata["help"] or each.default == "" else f" [{each.default}]"
         lines += ["", f"  --policy-options.{key} VALUE", f"      {each.metadata['help']}{default}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", SYMBOLS])
 
 
 def _options(policy: type[Policy]) -> dict[str, Field]:

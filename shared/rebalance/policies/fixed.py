@@ -1,4 +1,4 @@
-"""Constant volumes that the user names."""
+"""A constant mixture that the user gives."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 As printed, tasks with w_j >= 1/n get p_j = w_j and the others 1/n, which sums to M = sum max(w_j, 1/n) > 1: no such
 distribution exists. Divided by M it does; p_j c_j = w_j then asks for c_j = M min(1, n w_j), and
-E[Z^2] <= M min(re-weighting, re-sampling) (method notes, Section 5). https://arxiv.org/abs/2506.05607
+E[Z^2] <= M min(re-weighting, re-sampling) (docs/method.md, Policies). https://arxiv.org/abs/2506.05607
 """
 
 from dataclasses import dataclass

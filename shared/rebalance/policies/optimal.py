@@ -1,4 +1,4 @@
-"""The sampling distribution of least variance, from measured gradient moments (method notes, Section 5).
+"""The sampling distribution of least variance, from measured gradient moments (docs/method.md, Moments).
 
 Alain, Lamb, Sankar, Courville, Bengio, "Variance reduction in SGD by distributed importance sampling", 2015:
 https://arxiv.org/abs/1511.06481; for stratified counts it is Neyman's allocation, https://doi.org/10.2307/2342192

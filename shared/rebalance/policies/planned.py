@@ -15,13 +15,13 @@ from .policy import Decision, Policy, normalised, split
 class Planned(Policy):
     """p = the mixture chosen before the run (`shared.rebalance.surface.best_mixture`), c = 1.
 
-    weights: set before the first interval by whoever has run the pilot.
+    weights: the chosen mixture, set before the first interval.
     """
 
     needs_mixture = True
-    aim: str = option("", "worst: the largest smallest PSNR; gap: the smallest largest gap; there is no default")
+    aim: str = option("", "worst: raise the lowest PSNR of a task; gap: reduce the largest gap; there is no default")
     floor: float = option(FLOOR, "smallest weight, at most 1 / n")
-    max_loss_db: float = option(math.inf, "no task may be predicted more than this below equal volumes, dB")
+    max_loss_db: float = option(math.inf, "most that any task may lose against equal volumes, as predicted, dB")
     weights: Mapping[str, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

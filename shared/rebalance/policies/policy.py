@@ -1,4 +1,4 @@
-"""What a policy is, and the rule that all of them keep: p_j c_j = w_j (method notes, Section 5).
+"""What a policy is, and the rule that all of them keep: p_j c_j = w_j (docs/method.md, Policies).
 
 One draw J ~ p of a task with gradient G_J gives Z = (w_J / p_J) G_J; E[Z] is the gradient of sum_j w_j L_j if p_j > 0
 wherever w_j > 0. So a weight w_j may become a volume p_j, a coefficient c_j, or both in any split.

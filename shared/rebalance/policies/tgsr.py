@@ -1,4 +1,4 @@
-"""TGSR-style task grouping: a group is drawn uniformly, then a task within it. Static over the run.
+"""TGSR-style task grouping: a group is drawn uniformly, then a task within it. The mixture is constant.
 
 Zhang et al., "Real-world image super-resolution as multi-task learning", NeurIPS 2023:
 https://proceedings.neurips.cc/paper_files/paper/2023/file/42806406dd99e30c3796bc98b2670fa2-Paper-Conference.pdf

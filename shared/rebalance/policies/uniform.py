@@ -1,4 +1,4 @@
-"""Equal volumes for all tasks, as training on the union of equally likely subspaces."""
+"""Equal volumes for all tasks, which is training on the union of equally likely tasks."""
 
 from dataclasses import dataclass
 

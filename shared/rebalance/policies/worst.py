@@ -2,7 +2,7 @@
 
 Sagawa, Koh, Hashimoto, Liang, "Distributionally robust neural networks", ICLR 2020: https://arxiv.org/abs/1911.08731
 updates the weights by the training losses; here they follow the PSNR at every interval boundary. The rule trains mostly
-the hard tasks, and says nothing about what the other tasks pay.
+the hard tasks, and ignores what the other tasks lose.
 """
 
 import math

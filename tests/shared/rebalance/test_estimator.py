@@ -137,7 +137,7 @@ def test_the_bootstrap_is_a_function_of_its_key() -> None:
 def test_the_95_percent_interval_covers_the_true_weight_at_100_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 tables of 100 HR images with two correlated images each; Monte Carlo error of the coverage .005.
 
-    The method notes measured .94; the bounds are more than four errors away from it.
+    An earlier measurement gave 0.94; the bounds are more than four errors away from it.
     """
     monkeypatch.setattr(clusters, "NUM_REPLICATES", 400)
     true_gaps, num_tables = np.array([0.3, 0.1, 0.0]), 2000

@@ -1,4 +1,4 @@
-"""Every registered policy obeys p_j c_j = w_j (method notes, Section 5), and each gives the numbers of its paper."""
+"""Every registered policy obeys p_j c_j = w_j, and each gives the numbers of its paper."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is true about the variance of weighted gradients (method notes, Section 5), by sums and by simulation."""
+"""What is true about the variance of weighted gradients (docs/method.md, Moments), by sums and by simulation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
