@@ -1,4 +1,4 @@
-"""The house's walls: imports point one way, and each heavy library stays in its room."""
+"""The structure of the code: imports point one way, and each heavy library is imported by few packages."""
 
 import ast
 import subprocess
@@ -18,7 +18,7 @@ LIBRARY = {
     "rebalance": set(),
     "mixing": {"storage", "photos", "shards", "degradation"},
 }
-"""Rooms of the library, and what each may import of the others. All may import the modules directly in shared/."""
+"""Packages of the library, and what each may import of the others. All may import the modules directly in shared/."""
 TRAINER = {
     "networks": set(),
     "record": {"networks"},
@@ -27,7 +27,7 @@ TRAINER = {
     "grouping": {"networks", "record", "optimisation", "evaluation"},
     "report": {"record", "evaluation"},
 }
-"""Rooms of the trainer, and what each may import of the others. All may import its settings."""
+"""Packages of the trainer, and what each may import of the others. All may import its settings."""
 FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -48,8 +48,8 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def rooms(path: Path, package: str) -> set[str]:
-    """Rooms of a package, and modules beside them, that a file imports."""
+def subpackages(path: Path, package: str) -> set[str]:
+    """Packages of a package, and modules beside them, that a file imports."""
     return {module.split(".")[1] for module in imported(path) if module.startswith(f"{package}.")}
 
 
@@ -66,21 +66,21 @@ def test_the_library_imports_itself_by_relative_names(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "shared").glob("*/**/*.py")), ids=name)
-def test_imports_between_the_rooms_of_the_library_point_one_way(path):
-    room = path.relative_to(ROOT).parts[1]
-    assert rooms(path, "shared") & LIBRARY.keys() <= {room, *LIBRARY[room]}
+def test_imports_between_the_packages_of_the_library_point_one_way(path):
+    own = path.relative_to(ROOT).parts[1]
+    assert subpackages(path, "shared") & LIBRARY.keys() <= {own, *LIBRARY[own]}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "shared").glob("*.py")), ids=name)
-def test_the_base_of_the_library_knows_no_room(path):
+def test_the_base_of_the_library_imports_no_package(path):
     if path.stem != "__init__":  # whose names are imported on first use
-        assert not rooms(path, "shared") & LIBRARY.keys()
+        assert not subpackages(path, "shared") & LIBRARY.keys()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train").glob("*/*.py")), ids=name)
-def test_imports_between_the_rooms_of_the_trainer_point_one_way(path):
-    room = path.parent.name
-    assert rooms(path, "train") <= {room, *TRAINER[room], "settings"}
+def test_imports_between_the_packages_of_the_trainer_point_one_way(path):
+    own = path.parent.name
+    assert subpackages(path, "train") <= {own, *TRAINER[own], "settings"}
 
 
 def test_packages_are_listed_for_installation_under_both_names():
