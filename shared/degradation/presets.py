@@ -45,30 +45,18 @@ def _paper(name: str, families: Mapping[str, float], resize: ResizeSpace) -> Spa
     )
 
 
-def _widened(space: Space, sigma1: tuple[float, float], gaussian1: tuple[float, float]) -> Space:
-    """`space` with other ranges of stage 1; stage 2 and the Poisson scales go on in the proportion of the tables."""
+def _widened(space: Space) -> Space:
+    """Fig. 9's ranges of stage 1, where the linear trend of imbalance was looked for.
 
-    def wider(bounds: Range, like: Range, ends: tuple[float, float]) -> Range:
-        low, high = (bounds.at((end - like.low) / (like.high - like.low)) for end in ends)
-        return Range(low, high)
-
-    def blur(ranges: BlurSpace) -> BlurSpace:
-        return replace(ranges, sigma=wider(ranges.sigma, space.blur1.sigma, sigma1))
-
-    def noise(ranges: NoiseSpace) -> NoiseSpace:
-        gaussian, poisson = (
-            wider(bounds, space.noise1.gaussian_sigma_255, gaussian1)
-            for bounds in (ranges.gaussian_sigma_255, ranges.poisson_scale)
-        )
-        return replace(ranges, gaussian_sigma_255=gaussian, poisson_scale=poisson)
-
+    Stage 2 and the Poisson scales are widened in the proportion of the tables.
+    """
     return replace(
         space,
         name=f"{space.name}-wide",
-        blur1=blur(space.blur1),
-        blur2=blur(space.blur2),
-        noise1=noise(space.noise1),
-        noise2=noise(space.noise2),
+        blur1=replace(space.blur1, sigma=Range(0.4, 3.8)),
+        blur2=replace(space.blur2, sigma=Range(0.114285714286, 2.057142857143)),
+        noise1=NoiseSpace(Range(1.0, 19.0), Range(0.1, 1.642857142857), HALF_HALF),
+        noise2=NoiseSpace(Range(1.0, 16.428571428571), Range(0.1, 1.385714285714), HALF_HALF),
     )
 
 
@@ -110,7 +98,7 @@ SPACES: dict[str, Space] = {
     space.name: space
     for space in (
         PAPER,
-        _widened(PAPER, (0.4, 3.8), (1.0, 19.0)),  # Fig. 9: where the linear trend of imbalance was looked for
+        _widened(PAPER),
         _paper("paper-realesrgan", SIX_FAMILIES, AS_REALESRGAN),
         _realesrgan("realesrgan"),  # Real-ESRGAN, options/train_realesrgan_x4plus.yml
         _milder("pasd"),  # PASD, pasd/dataloader/params_realesrgan.yml; SeeSR, dataloaders/params_realesrgan.yml
