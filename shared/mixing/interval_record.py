@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..records import from_plain
 from ..text import short
 
 
@@ -45,6 +46,7 @@ class IntervalRecord:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "IntervalRecord":
-        """The inverse of `to_json`; further keys are ignored. Raises KeyError for a missing one."""
-        known = {each.name: values[each.name] for each in fields(IntervalRecord)}
-        return IntervalRecord(**{**known, "lost": [(int(owner), int(row)) for owner, row in values["lost"]]})
+        """The inverse of `to_json`; further keys are ignored. Raises KeyError for a missing one, else ValueError."""
+        record = from_plain(IntervalRecord, {each.name: values[each.name] for each in fields(IntervalRecord)}, "entry")
+        record.require_sound()
+        return record

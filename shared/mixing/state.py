@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import RunError
+from ..records import from_plain
 from .interval_record import IntervalRecord
 from .rows import DatasetVersion
 from .samples import LostRow
@@ -22,7 +23,7 @@ class LoaderState:
     intervals. record: the interval under way, or the last one. is_open: whether it is under way.
     """
 
-    tasks: Sequence[str]
+    tasks: tuple[str, ...]
     versions: dict[str, list[DatasetVersion]]
     hr: str | None = None
     interval: int = 0
@@ -140,7 +141,7 @@ class LoaderState:
         try:
             state = _from_json(values)
             _require_sound(state)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the state of the loader is damaged: {error!r}") from error
         if state.record and rank:
             state.record = replace(state.record, substituted=[0] * len(state.tasks), lost=[])
@@ -148,43 +149,27 @@ class LoaderState:
 
 
 def _from_json(values: Mapping[str, Any]) -> LoaderState:
-    return LoaderState(
-        tuple(values["tasks"]),
-        {name: [DatasetVersion(**each) for each in found] for name, found in values["generations"].items()},
-        values["hr"],
-        values["interval"],
-        values["step"],
-        {name: values["consumed"][name] for name in values["tasks"]},
-        dict(values["read"]),
-        {name: list(rows) for name, rows in values["lost"].items()},
-        IntervalRecord.from_json(values["record"]) if values["record"] else None,
-        is_open=bool(values["record"]),
-    )
+    plain = {name: values[name] for name in ("tasks", "interval", "step", "read", "lost", "hr")}
+    consumed = {name: values["consumed"][name] for name in values["tasks"]}
+    state = from_plain(LoaderState, {**plain, "consumed": consumed, "versions": values["generations"]}, "entry")
+    state.record = IntervalRecord.from_json(values["record"]) if values["record"] else None
+    state.is_open = state.record is not None
+    return state
 
 
 def _require_sound(state: LoaderState) -> None:
-    """Raises ValueError, or TypeError, for a state that no loader has written."""
+    """Raises ValueError for a state that no loader has written."""
     counts = [state.interval, state.step, *state.consumed.values(), *state.read.values()]
     counts += [row for rows in state.lost.values() for row in rows]
-    versions = [version for found in state.versions.values() for version in found]
-    counts += [number for version in versions for number in (version.first, version.rows, version.shards)]
-    if record := state.record:
-        lists: list[list[int]] = [record.quotas, record.rows, record.delivered, record.substituted]
-        counts += [record.steps, *(number for each in lists for number in each)]
-        counts += [number for entry in record.lost for number in entry]
-        if record.tasks != list(state.tasks) or {*map(len, lists), len(record.sources)} != {len(state.tasks)}:
-            raise ValueError("its record is of other tasks")
-        if not {"shards", "fly", "gpu"} >= set(record.sources) or not isinstance(record.missing, dict):
-            raise ValueError(f"its record has sources {record.sources} and missing {record.missing}")
-        if record.interval != state.interval or any(task >= len(state.tasks) for task, _ in record.lost):
-            raise ValueError("its record is of another interval, or names a task that is not there")
-    if not all(type(number) is int and number >= 0 for number in counts):
-        raise ValueError("a number is not an integer, or negative")
-    if not {*state.read, *state.lost, *state.versions} <= {*state.tasks} or not all(state.versions.values()):
-        raise ValueError("it names a task that is not there, or a dataset without a version")
-    if state.step > state.steps or not isinstance(state.hr, str | None):
-        raise ValueError("its step is beyond the interval, or hr is no hash")
+    if min(counts) < 0:
+        raise ValueError("a number is negative")
+    if state.record and (state.record.tasks, state.record.interval) != (list(state.tasks), state.interval):
+        raise ValueError("its record is of other tasks or of another interval")
+    if not {*state.read, *state.lost, *state.versions} <= {*state.tasks}:
+        raise ValueError("it names a task that is not there")
+    if state.step > state.steps:
+        raise ValueError("its step is beyond the interval")
     for found in state.versions.values():
-        rows, first = [version.rows for version in found], [version.first for version in found]
-        if rows != sorted({*rows}) or rows[0] == 0 or first != sorted(first):
+        rows, first = [version.rows for version in found], [0, *(version.first for version in found)]
+        if not rows or rows != sorted({*rows}) or rows[0] <= 0 or first != sorted(first):
             raise ValueError("the versions of a dataset do not grow")
