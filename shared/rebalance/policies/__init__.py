@@ -6,9 +6,10 @@ One rule holds for all: p_j c_j = w_j, so that the gradient is unbiased for the 
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from inspect import cleandoc, getmodule
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from ...errors import UsageError
+from ...records import from_plain
 from . import (
     achievement,
     defensive,
@@ -53,12 +54,14 @@ def make_policy(name: str, options: Mapping[str, Any] | None = None, seed: int =
     """The policy of that name. Raises `UsageError` for an unknown one, or an option it does not have or take."""
     if name not in POLICIES:
         raise UsageError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
-    known, values = _options(POLICIES[name]), {}
-    for key, value in (options or {}).items():
+    known, values = _options(POLICIES[name]), options or {}
+    for key in values:
         if key not in known:
             raise UsageError(f"policy {name} has no option {key!r}: it has {', '.join(known) or 'none'}")
-        values[key] = _typed(f"policy_options.{key}", value, get_type_hints(POLICIES[name])[key])
-    policy = POLICIES[name](**values)
+    try:
+        policy = from_plain(POLICIES[name], values, "policy option")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     policy.seed = seed
     return policy
 
@@ -77,15 +80,3 @@ def describe_policy(name: str) -> str:
 
 def _options(policy: type[Policy]) -> dict[str, Field]:
     return {each.name: each for each in fields(policy) if each.init}
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise UsageError(f"{name} is {value!r}: choose one of {', '.join(map(str, get_args(kind)))}")
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{name} is {value!r}: it must be of type {kind.__name__}")
-    return value
