@@ -39,10 +39,7 @@ def help_text(settings: type, prog: str, doc: str, without: Collection[str] = ()
         lines += ["", f"{title}:"]
         for name in names:
             lines += _option_lines(entries[name], hints[name], everything)
-    lines += [
-        "",
-        *(line for name, text in _own(groups, entries).items() for line in _two_columns(name, text)),
-    ]
+    lines += ["", *(line for name, text in _own(groups, entries).items() for line in _two_columns(name, text))]
     return "\n".join(lines)
 
 

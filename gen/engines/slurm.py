@@ -180,7 +180,7 @@ def _one_of_many_writers(dataset: Place) -> Iterator[None]:
     folder = lock_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
-        lock(file, folder, fcntl.LOCK_SH)
+        lock(file.fileno(), folder, fcntl.LOCK_SH)
         yield
 
 

@@ -14,15 +14,7 @@ from ..errors import UsageError
 from ..records import canonical_json
 from ..text import short
 from .presets import get_space
-from .space import (
-    FINAL_ORDERS,
-    KERNEL_FAMILIES,
-    NOISE_KINDS,
-    RESIZE_DIRECTIONS,
-    RESIZE_MODES,
-    Range,
-    Space,
-)
+from .space import FINAL_ORDERS, KERNEL_FAMILIES, NOISE_KINDS, RESIZE_DIRECTIONS, RESIZE_MODES, Range, Space
 
 Definition = dict[str, dict[str, Any]]
 """Part of the space (blur1, ..., final) -> field -> number, [low, high], list of choices or {choice: probability}."""

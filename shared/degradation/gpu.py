@@ -16,16 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gpu_canvas import (
-    WASTED_PIXELS,
-    WASTED_PIXELS_ELSEWHERE,
-    Canvas,
-    canvas_side,
-    group,
-    merge,
-    to_device,
-    to_levels,
-)
+from .gpu_canvas import WASTED_PIXELS, WASTED_PIXELS_ELSEWHERE, Canvas, canvas_side, group, merge, to_device, to_levels
 from .gpu_filter import filtered, prepare
 from .gpu_jpeg import jpeg
 from .gpu_noise import noise
@@ -33,12 +24,7 @@ from .gpu_steps import Filter, Steps, steps_of
 from .plan import Plan
 
 Operator = Callable[[Canvas, Sequence[Any]], Canvas]
-OPERATORS: Mapping[str, Operator] = {
-    "blur": filtered,
-    "resize": filtered,
-    "noise": noise,
-    "jpeg": jpeg,
-}
+OPERATORS: Mapping[str, Operator] = {"blur": filtered, "resize": filtered, "noise": noise, "jpeg": jpeg}
 SCHEDULE: tuple[Operator, ...] = (filtered, noise, jpeg) * 2 + (filtered, filtered, jpeg)
 """Order in which operators take turns: that of the longest plan, with both places of its second JPEG. It repeats."""
 SMALLEST_SIDE = 74

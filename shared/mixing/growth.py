@@ -1,7 +1,6 @@
 """Datasets that grow: a loader takes up rows that were added, and refuses any other change."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..errors import RunError
 from ..shards.manifest import MANIFEST, Manifest
@@ -44,11 +43,6 @@ class GrowthWatch:
                 "anew (a run of the trainer: under another --run)"
             )
         return manifest if last.has_grown_to(manifest) else None
-
-
-def with_manifests(tasks: Sequence[Task], manifests: dict[str, Manifest]) -> list[Task]:
-    """The tasks with these manifests of their shards."""
-    return [replace(task, train_manifest=manifests.get(task.name, task.train_manifest)) for task in tasks]
 
 
 def require_unchanged(tasks: Sequence[Task], state: LoaderState) -> None:

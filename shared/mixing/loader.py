@@ -16,7 +16,7 @@ from ..errors import RunError, UsageError
 from ..shards.cache import Prefetch, ShardCache
 from ..shards.manifest import Manifest
 from .degrade import Degrader
-from .growth import GrowthWatch, require_unchanged, with_manifests
+from .growth import GrowthWatch, require_unchanged
 from .interval_record import IntervalRecord
 from .pool import HRPool, find_pool
 from .quotas import interval_quotas
@@ -329,7 +329,9 @@ class MixingLoader:
         differing = {name for name in before if any(other.get(name) != before[name] for other in others)}
         manifests, versions = self._ranks.agree(lambda: self._look(differing))
         if manifests:
-            self._tasks = with_manifests(self._tasks, manifests)
+            self._tasks = [
+                replace(each, train_manifest=manifests.get(each.name, each.train_manifest)) for each in self._tasks
+            ]
             self._state.versions = versions
             self._prepare()
         return {

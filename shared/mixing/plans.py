@@ -6,7 +6,6 @@ never a row of a shard again.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ..degradation.partition import Subspace
 from ..degradation.plan import Noise, Plan, Resize, draw_plan
@@ -14,14 +13,6 @@ from ..seeds import Draws
 
 FLY = "fly"
 """The split that plans and crops on the fly are keyed with."""
-
-
-class Plans(Protocol):
-    """Where the plans of a task come from: frozen plain data, equal for equal degradations."""
-
-    def draw(self, seed: int, ordinal: int, patch: int, scale: int) -> Plan:
-        """The plan of a task's `ordinal`-th sample for HR crops of patch x patch pixels; a pure function."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,3 +56,7 @@ class Frozen:
             resize2=resized(plan.resize2),
             noise2=reseeded(plan.noise2),
         )
+
+
+Plans = Box | Frozen
+"""Where the plans of a task come from: frozen plain data, equal for equal degradations."""

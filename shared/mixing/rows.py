@@ -6,9 +6,8 @@ of the state, and a resumed run finds it again whatever has been rendered since.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -91,10 +90,6 @@ class DatasetVersion:
     def continues_as(self, manifest: Manifest) -> bool:
         """Whether the dataset holds these rows still, perhaps with more after them."""
         return self.is_current(manifest) or self.has_grown_to(manifest)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for the state."""
-        return asdict(self)
 
 
 class GrowingOrder:

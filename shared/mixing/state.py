@@ -1,7 +1,7 @@
 """The state of a mixing loader: plain data without a rank in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import RunError
@@ -123,7 +123,7 @@ class LoaderState:
             "step": state.step,
             "consumed": dict(state.consumed),
             "read": dict(state.read),
-            "generations": {name: [each.to_json() for each in versions] for name, versions in state.versions.items()},
+            "generations": {name: [asdict(each) for each in versions] for name, versions in state.versions.items()},
             "lost": {name: list(rows) for name, rows in state.lost.items()},
             "hr": state.hr,
             "record": record.to_json() if record and state.is_open else None,

@@ -68,7 +68,7 @@ class Task:
         if self.train_manifest:
             return self.train_manifest.identity()
         assert self.plans
-        fields = [asdict(self.plans), self.patch, self.scale, self.usm]  # type: ignore[call-overload]
+        fields = [asdict(self.plans), self.patch, self.scale, self.usm]
         return hashlib.sha256(canonical_json(fields)).hexdigest()
 
     @property

@@ -1,10 +1,11 @@
 """HR images: where they are found and which split they belong to."""
 
 import hashlib
+import itertools
 import shlex
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ def find_hr_images(
     if val is None and (unused := _validation_folder(hr, found)):
         hints.append(f"{unused} is used in neither split: add --val-hr {shlex.quote(unused)} to validate on it")
     found = replace(found, hints=tuple(hints))
-    return _require(found.image_set(_side(found, val, split, held_out)), hr, found, val is not None)
+    return _require(found.image_set(side(found, split, val, held_out)), hr, found, val is not None)
 
 
 def is_skimage(hr: str) -> bool:
@@ -231,8 +232,10 @@ def _validation_folder(hr: str, found: Candidates) -> str | None:
     return next((path for path in paths if Path(path).is_dir()), None)
 
 
-def _side(found: Candidates, val: Candidates | None, split: str, held_out: Collection[str]) -> Iterator[HRImage]:
-    """The images of one split. val: those of a validation folder, if there is one."""
+def side(
+    found: Candidates, split: str, val: Candidates | None = None, held_out: Collection[str] = ()
+) -> Iterator[HRImage]:
+    """The images of one split. val: those of a validation folder, if there is one. held_out: as of `find_hr_images`."""
     scene_of = scenes({p.id: p.sha256 for p in found.photographs if not p.reduced}, found.pixels)
     if val is None:
         apart = held_out_scenes(set(scene_of.values()))
@@ -291,24 +294,38 @@ def _load(
     passed: Mapping[str, Sequence[str]],
     by_name: Mapping[str, Sequence[str]],
 ) -> Candidates:
+    """The images in files, with their reduced copies. passed, by_name: what has been passed over already."""
+    found = candidates(files, lambda file: examined_image(file, selection), passed, by_name)
+    if not selection.multiscale:
+        return found
+    copies = ((image, *reduced_copies(image, selection.least)) for image in found.photographs)
+    return replace(found, photographs=tuple(itertools.chain.from_iterable(copies)))
+
+
+def candidates(
+    files: Sequence[ImageFile],
+    examine: Callable[[ImageFile], tuple[HRImage | str, str]],
+    passed: Mapping[str, Sequence[str]],
+    by_name: Mapping[str, Sequence[str]],
+) -> Candidates:
     """Examine every file once, so that a file that cannot serve is known before any row is drawn from it.
 
-    passed, by_name: what has been passed over already.
+    examine: gives what `examined_image` gives. passed, by_name: what has been passed over already, ids by reason.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow speaks through them; all threads share the filter
-        results = list(pool.map(lambda file: examined_image(file, selection), files))
+        results = list(pool.map(examine, files))
     skipped = defaultdict(list, {reason: list(ids) for reason, ids in passed.items()})
-    found, pixels = [], dict[str, str]()
+    found, pixels = dict[tuple[str, str], HRImage](), dict[str, str]()
     for file, (result, its_pixels) in zip(files, results, strict=True):
         if isinstance(result, str):
             skipped[result].append(file.id)
-        elif result.sha256 in pixels:
+        elif result.shown in found:
             skipped["duplicate"].append(file.id)
         else:
+            found[result.shown] = result
             pixels[result.sha256] = its_pixels
-            found += [result, *(reduced_copies(result, selection.least) if selection.multiscale else ())]
-    return Candidates(tuple(found), pixels, skipped, by_name)
+    return Candidates(tuple(found.values()), pixels, skipped, by_name)
 
 
 def examined_image(file: ImageFile, selection: Selection) -> tuple[HRImage | str, str]:

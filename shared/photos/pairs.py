@@ -2,9 +2,8 @@
 
 import re
 import tarfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from glob import has_magic
 from pathlib import Path, PurePosixPath
@@ -15,8 +14,8 @@ from ..storage.remote import Remote
 from ..text import counted, some_of, without_password
 from .archives import ImageFile, list_hr_files, list_tar
 from .files import COMPRESSED, image_id
-from .find import HRImage, HRImageSet, Selection, examined_image
-from .split import PAIR_MARK, held_out_scenes, scenes
+from .find import HRImage, HRImageSet, Selection, candidates, examined_image, side
+from .split import PAIR_MARK
 from .staged import PIPE, staged_lmdb, staged_tar
 
 LMDB = ".lmdb"
@@ -49,27 +48,15 @@ def find_pairs(sources: Sequence[str], split: str, pairing: Pairing, selection: 
     """
     pairs, passed = list_pairs(sources, pairing.hr, pairing.lr)
     selection.sources.check(hr.id for hr, _ in pairs)
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda pair: _examined(pair[0], pair[1], pairing, selection), pairs))
-    found, pixels = list[HRImage](), dict[str, str]()
-    skipped = defaultdict[str, list[str]](list, {reason: list(ids) for reason, ids in passed.items()})
-    seen: set[tuple[str, str]] = set()
-    for (hr, _), (result, its_pixels) in zip(pairs, results, strict=True):
-        if isinstance(result, str):
-            skipped[result].append(hr.id)
-        elif result.shown in seen:
-            skipped["duplicate"].append(hr.id)
-        else:
-            seen.add(result.shown)
-            pixels[result.sha256] = its_pixels
-            found.append(result)
-    kept = found if pairing.whole else _side(found, pixels, split)
-    notes = tuple(f"skipped as {reason}: {some_of(ids)}" for reason, ids in sorted(skipped.items()))
-    if not kept:
-        held_out = [f"{counted(len(found), 'pair')} of the other split (--whole takes all)"] if found else []
-        told = "; ".join([*notes, *held_out]) or "no pair"
+    lr_of = {hr.id: lr for hr, lr in pairs}
+    found = candidates([hr for hr, _ in pairs], lambda hr: _examined(hr, lr_of[hr.id], pairing, selection), passed, {})
+    kept = found.image_set(found.photographs if pairing.whole else side(found, split))
+    if not kept.photographs:
+        num_found = len(found.photographs)
+        held_out = [f"{counted(num_found, 'pair')} of the other split (--whole takes all)"] if num_found else []
+        told = "; ".join([*kept.notes, *held_out]) or "no pair"
         raise RunError(f"no usable pair in {_named(sources)} for this split: {told}")
-    return HRImageSet(tuple(kept), {reason: len(ids) for reason, ids in sorted(skipped.items())}, notes)
+    return kept
 
 
 def _examined(hr: ImageFile, lr: ImageFile, pairing: Pairing, selection: Selection) -> tuple[HRImage | str, str]:
@@ -84,13 +71,6 @@ def _examined(hr: ImageFile, lr: ImageFile, pairing: Pairing, selection: Selecti
         return f"HR not exactly {pairing.scale} times LR", ""
     cells = (high.height // selection.patch) * (high.width // selection.patch)
     return replace(high, lr=replace(lr, sha256=low.sha256), weight=cells if pairing.on_grid else high.weight), pixels
-
-
-def _side(found: Sequence[HRImage], pixels: Mapping[str, str], split: str) -> list[HRImage]:
-    """The pairs of one split: val has one scene in 20 by hash, train the others."""
-    scene_of = scenes({image.id: image.sha256 for image in found}, pixels)
-    apart = held_out_scenes(set(scene_of.values()))
-    return [image for image in found if (scene_of[image.sha256] in apart) == (split == "val")]
 
 
 # ---- where they lie

@@ -11,17 +11,8 @@ LOW_RESOLUTION, HELD_OUT = "low resolution by name", "validation or test by name
 LOW_WORDS = {"lr", "lq"}
 LOW_FOLDER_WORDS = {*LOW_WORDS, "low", "lowres"}
 HELD_OUT_WORDS = {
-    "val",
-    "valid",
-    "validation",
-    "eval",
-    "evaluation",
-    "dev",
-    "test",
-    "tests",
-    "testing",
-    "testset",
-    "testsets",
+    *("val", "valid", "validation", "eval", "evaluation", "dev"),
+    *("test", "tests", "testing", "testset", "testsets"),
 }
 WORD = re.compile(r"(?<![A-Z])(?:HR|GT|LR|LQ)(?![A-Z])|(?<=\d)K|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]")
 """Words of a name: letters of one case or capitalised, and numbers: `DIV2K_validHR` is DIV, 2, K, valid, HR."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RunError
-from ..storage.atomic import TEMPORARY_PREFIX, flock, sync_folder, temporary_beside, write_bytes, write_text
+from ..storage.atomic import TEMPORARY_PREFIX, lock, sync_folder, temporary_beside, write_bytes, write_text
 from ..storage.places import Place
 from ..storage.remote import Remote
 from ..storage.retry import RetryPolicy, is_disk_full
@@ -113,11 +113,11 @@ class ShardCache:
         """
         file = self._lock_file(name)
         try:
-            flock(file, self.folder, fcntl.LOCK_EX)
+            lock(file, self.folder, fcntl.LOCK_EX, threads=True)
             try:
                 yield
             finally:
-                flock(file, self.folder, fcntl.LOCK_UN)  # a worker forked meanwhile has the file open too
+                lock(file, self.folder, fcntl.LOCK_UN, threads=True)  # a worker forked meanwhile has the file open too
         finally:
             os.close(file)
 

@@ -7,11 +7,10 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 from ..errors import RunError
 from .places import Place, lock_folder
@@ -81,22 +80,14 @@ def remove_temporaries(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def lock(file: IO, folder: Path, operation: int) -> bool:
-    """Lock an open file of a folder with `fcntl.lockf`. Returns False where the file system has no locks.
+def lock(file: int, folder: Path, operation: int, threads: bool = False) -> bool:
+    """Lock an open file of a folder, given by its descriptor. Returns False where the file system has no locks.
 
-    Raises BlockingIOError when another process holds the lock, `RunError` for any other trouble.
+    threads: keep away the threads of this process too (`fcntl.flock` instead of `fcntl.lockf`). Raises BlockingIOError
+    when another process holds the lock, `RunError` for any other trouble.
     """
-    return _lock(fcntl.lockf, file.fileno(), folder, operation)
-
-
-def flock(file: int, folder: Path, operation: int) -> bool:
-    """`lock` with `fcntl.flock`, which keeps away the threads of this process too. file: its descriptor."""
-    return _lock(fcntl.flock, file, folder, operation)
-
-
-def _lock(function: Callable[[int, int], object], file: int, folder: Path, operation: int) -> bool:
     try:
-        function(file, operation)
+        (fcntl.flock if threads else fcntl.lockf)(file, operation)
         return True
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -128,7 +119,7 @@ def locked(dataset: Place, purpose: str, *subfolders: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            is_held = lock(file, folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = lock(file.fileno(), folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(
                 f"{dataset} is being written by another process ({purpose}): wait for it or stop it"

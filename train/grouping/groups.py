@@ -73,7 +73,7 @@ def frozen(task: Task) -> Frozen:
 
 def degradations(boxes: Sequence[Task]) -> list[list[str]]:
     """The tasks that plans are drawn from, in their order: name, and a hash of what can be drawn."""
-    fields = {box.name: [asdict(box.plans), box.scale, box.usm] for box in boxes}  # type: ignore[call-overload]
+    fields = {box.name: [asdict(box.plans), box.scale, box.usm] for box in boxes}  # type: ignore[arg-type]
     return [[name, hashlib.sha256(canonical_json(values)).hexdigest()] for name, values in fields.items()]
 
 

@@ -143,7 +143,3 @@ def test_the_limit_of_repeats_holds_for_the_rows_most_visited(taken: int) -> Non
     for ordinals in range(taken, 400):
         most = int(np.bincount(rows[:ordinals], minlength=45).max())
         assert most <= max(-(-taken // 28), -(-grown.visits(ordinals) // 45))
-
-
-def test_a_version_is_plain_data() -> None:
-    assert DatasetVersion(**BEGIN.to_json()) == BEGIN
