@@ -21,7 +21,7 @@ from shared.shards.format import (
     MAX_INDEX_LINE_BYTES,
     Member,
     Row,
-    check_size,
+    check_bytes,
     decode_pair,
     extensions,
     group_rows,
@@ -280,7 +280,7 @@ def _read_quickly(tar: int, row: Sequence[Member]) -> Row:
     found = Row.from_json(os.pread(tar, meta.size, meta.offset))
     for member, side in ((hr, found.patch), (lr, found.patch // found.scale)):
         data = os.pread(tar, min(member.size, HEADER_BYTES), member.offset)
-        check_size(data, side, member.name.rpartition(".")[0])
+        check_bytes(data, side, member.name.rpartition(".")[0])
         _check_codec(member, data)
     return found
 

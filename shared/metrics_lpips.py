@@ -5,25 +5,15 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from .errors import RunError, UsageError
 
-
-class Backbone(NamedTuple):
-    """File of an ImageNet classifier as torchvision publishes it, and the address it comes from."""
-
-    file: str
-    url: str
-
-
-BACKBONES = {
-    "vgg": Backbone("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"),
-    "alex": Backbone("alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
-}
+BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
+"""Files of ImageNet classifiers as torchvision publishes them."""
+PUBLISHED = "https://download.pytorch.org/models/"
 SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
 """The constants of lpips' scaling layer."""
 
@@ -54,11 +44,11 @@ class Lpips(nn.Module):
         return distance.flatten()
 
 
-def backbone_file(backbone: Backbone) -> Path:
+def backbone_file(backbone: str) -> Path:
     """Where a backbone lies: `hub/checkpoints` below $TORCH_HOME. Raises `UsageError` when it does not."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / backbone.file
+    path = Path(torch.hub.get_dir()) / "checkpoints" / backbone
     if not path.is_file():
-        raise UsageError(f"no file {path}: fetch it from {backbone.url} and put it there, or set TORCH_HOME")
+        raise UsageError(f"no file {path}: fetch it from {PUBLISHED}{backbone} and put it there, or set TORCH_HOME")
     return path
 
 
@@ -69,11 +59,11 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise RunError(f"{path} is not a weights file that can be read without running code") from error
 
 
-def _find(key: str, backbone: dict[str, torch.Tensor], layers: dict[str, torch.Tensor], file: Backbone) -> torch.Tensor:
+def _find(key: str, backbone: dict[str, torch.Tensor], layers: dict[str, torch.Tensor], file: str) -> torch.Tensor:
     """The tensor of one of lpips' keys: `net.slice<k>.<n>.*` is torchvision's `features.<n>.*`, `lin*` its own."""
     if key.startswith("net."):
         source = "features." + key.split(".", 2)[2]
         if source not in backbone:
-            raise RunError(f"{file.file} has no {source!r}: it is not torchvision's file of that name")
+            raise RunError(f"{file} has no {source!r}: it is not torchvision's file of that name")
         return backbone[source]
     return layers[key.replace("lins.", "lin", 1) if key.startswith("lins.") else key]

@@ -266,7 +266,7 @@ def ours(lab: Lab, table: PrintedTable) -> list[str]:
     notes[0] += f", {lab.settings.seeds} seeds; PSNR and SSIM on Y, border 4 (the paper states no border)"
     if lab.lpips():
         notes.append(
-            f"LPIPS here is {BACKBONES['vgg'].file.split('-')[0]}'s, version 0.1; the paper does not state its variant"
+            f"LPIPS here is {BACKBONES['vgg'].split('-')[0]}'s, version 0.1; the paper does not state its variant"
         )
     if table.name == "table5":
         notes.append("The cuts into 2, 3 and 5 tasks are ours: equal parts of the noise axis")

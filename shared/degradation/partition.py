@@ -6,11 +6,11 @@ splits the ranges of both stages, and of both kinds of noise, in the same propor
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
-from .space import NoiseSpace, Space
+from .space import Space
 
 
 @dataclass(frozen=True)
@@ -27,36 +27,13 @@ class Subspace:
         return self.ranges.name
 
 
-def _cut_blur(space: Space, index: int, parts: int) -> Space:
-    one, two = (replace(blur, sigma=blur.sigma.cut(index, parts)) for blur in (space.blur1, space.blur2))
-    return replace(space, blur1=one, blur2=two)
+AXES = ("blur", "noise", "resize", "jpeg")
 
 
-def _cut_noise(space: Space, index: int, parts: int) -> Space:
-    def narrow(noise: NoiseSpace) -> NoiseSpace:
-        gaussian, poisson = (bounds.cut(index, parts) for bounds in (noise.gaussian_sigma_255, noise.poisson_scale))
-        return replace(noise, gaussian_sigma_255=gaussian, poisson_scale=poisson)
-
-    return replace(space, noise1=narrow(space.noise1), noise2=narrow(space.noise2))
-
-
-def _cut_resize(space: Space, index: int, parts: int) -> Space:
-    one, two = (resize.cut(index, parts) for resize in (space.resize1, space.resize2))
-    return replace(space, resize1=one, resize2=two)
-
-
-def _cut_jpeg(space: Space, index: int, parts: int) -> Space:
-    one, two = (jpeg.cut(index, parts) for jpeg in (space.jpeg1, space.jpeg2))
-    return replace(space, jpeg1=one, jpeg2=two)
-
-
-AXES: Mapping[str, Callable[[Space, int, int], Space]] = {
-    "blur": _cut_blur,
-    "noise": _cut_noise,
-    "resize": _cut_resize,
-    "jpeg": _cut_jpeg,
-}
-"""(space, i, n) -> the space narrowed to part i of n along the axis."""
+def _cut(space: Space, axis: str, index: int, parts: int) -> Space:
+    """The space narrowed to part `index` of `parts` equal parts along an axis, in both stages."""
+    one, two = (getattr(space, f"{axis}{stage}").cut(index, parts) for stage in (1, 2))
+    return replace(space, **{f"{axis}1": one, f"{axis}2": two})
 
 
 def full(space: Space) -> dict[str, Space]:
@@ -67,18 +44,18 @@ def full(space: Space) -> dict[str, Space]:
 def four(space: Space) -> dict[str, Space]:
     """The paper's four tasks (Tables 6-9): each axis cut at the middle of its ranges."""
     corners = {"mild": (0, 0), "blur": (1, 0), "noise": (0, 1), "severe": (1, 1)}
-    return {name: _cut_noise(_cut_blur(space, b, 2), n, 2) for name, (b, n) in corners.items()}
+    return {name: _cut(_cut(space, "blur", b, 2), "noise", n, 2) for name, (b, n) in corners.items()}
 
 
 def grid(space: Space, num_blur: int, num_noise: int) -> dict[str, Space]:
     """`num_blur` x `num_noise` boxes of equal size, named b<i>n<j> (paper Table 5 varies the number of tasks)."""
     cells = [(b, n) for b in range(num_blur) for n in range(num_noise)]
-    return {f"b{b}n{n}": _cut_noise(_cut_blur(space, b, num_blur), n, num_noise) for b, n in cells}
+    return {f"b{b}n{n}": _cut(_cut(space, "blur", b, num_blur), "noise", n, num_noise) for b, n in cells}
 
 
 def along(space: Space, axis: str, parts: int) -> dict[str, Space]:
     """`parts` equal parts along one axis, named <axis><i> (paper Figs. 1 and 8 go along single operators)."""
-    return {f"{axis}{i}": AXES[axis](space, i, parts) for i in range(parts)}
+    return {f"{axis}{i}": _cut(space, axis, i, parts) for i in range(parts)}
 
 
 PARTITIONS: dict[str, Callable[[Space], dict[str, Space]]] = {"2x2": four, "full": full}

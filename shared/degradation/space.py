@@ -5,7 +5,7 @@ The spaces that have a name are in `presets`; `space_file` reads others from YAM
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import UsageError
 
@@ -54,6 +54,10 @@ class BlurSpace:
     beta_plateau: Range = Range(1.0, 2.0)
     theta: Range = Range(-math.pi, math.pi)
 
+    def cut(self, index: int, parts: int) -> "BlurSpace":
+        """Part `index` of `parts` equal parts of sigma."""
+        return replace(self, sigma=self.sigma.cut(index, parts))
+
 
 @dataclass(frozen=True)
 class ResizeSpace:
@@ -92,6 +96,11 @@ class NoiseSpace:
     poisson_scale: Range
     kinds: Mapping[str, float]
     grey: float = 0.4
+
+    def cut(self, index: int, parts: int) -> "NoiseSpace":
+        """Part `index` of `parts` equal parts of the levels of both kinds."""
+        gaussian, poisson = (each.cut(index, parts) for each in (self.gaussian_sigma_255, self.poisson_scale))
+        return replace(self, gaussian_sigma_255=gaussian, poisson_scale=poisson)
 
 
 @dataclass(frozen=True)

@@ -198,17 +198,14 @@ def row_members(codec: str, hr: bytes, lr: np.ndarray | bytes, row: Row) -> dict
     return dict(zip(extensions(codec), (hr, row.to_json(), low), strict=True))
 
 
-def check_size(data: bytes | memoryview, side: int, name: str) -> Codec:
-    """The codec of an image that must be `side` x `side` pixels by its header. Raises ValueError if it is not."""
+def check_bytes(data: bytes | memoryview, side: int, name: str, crc32: int | None = None) -> Codec:
+    """The codec of an image that must be `side` x `side` pixels by its header, and have the checksum unless it is None.
+
+    Raises ValueError if it is or has another.
+    """
     codec = codec_of(data, name)
     if (size := codec.size(data)) != (side, side):
         raise ValueError(f"{name}.{codec.extension} is {size} pixels: the row says {side} x {side}")
-    return codec
-
-
-def check_bytes(data: bytes | memoryview, side: int, name: str, crc32: int | None = None) -> Codec:
-    """`check_size`, and the checksum unless it is None. Raises ValueError for another one."""
-    codec = check_size(data, side, name)
     if crc32 not in (None, isal_zlib.crc32(data)):
         raise ValueError(f"{name}.{codec.extension} does not have the checksum in the row")
     return codec

@@ -31,7 +31,7 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def write(checkpoints: Path, net: str, features: dict[str, torch.Tensor]) -> None:
-    torch.save({**features, "classifier.6.bias": torch.zeros(1000)}, checkpoints / BACKBONES[net].file)
+    torch.save({**features, "classifier.6.bias": torch.zeros(1000)}, checkpoints / BACKBONES[net])
 
 
 def test_alexnet_is_lpips_own_network_with_the_files_backbone(checkpoints, pictures):
@@ -63,7 +63,7 @@ def test_vgg_is_a_distance(checkpoints, pictures):
 
 @pytest.mark.parametrize("net", BACKBONES)
 def test_a_missing_file_is_named_with_its_place(net, checkpoints):
-    with pytest.raises(UsageError, match=f"no file {checkpoints}/{BACKBONES[net].file}: fetch it from https://"):
+    with pytest.raises(UsageError, match=f"no file {checkpoints}/{BACKBONES[net]}: fetch it from https://"):
         Lpips(net)
 
 
@@ -71,7 +71,7 @@ def test_another_file_under_that_name_is_refused(checkpoints):
     write(checkpoints, "alex", {"features.0.weight": torch.zeros(64, 3, 11, 11)})
     with pytest.raises(RunError, match=r"alexnet-owt-7be5be79.pth has no 'features\.\d+\."):
         Lpips("alex")
-    (checkpoints / BACKBONES["alex"].file).write_bytes(b"not a weights file")
+    (checkpoints / BACKBONES["alex"]).write_bytes(b"not a weights file")
     with pytest.raises(RunError, match="not a weights file"):
         Lpips("alex")
 
