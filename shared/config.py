@@ -1,9 +1,8 @@
 """Settings of a command from one dataclass: defaults, then a YAML file, then the command line.
 
 Field names are flags with hyphens and YAML keys with underscores; field metadata holds the help, what the option
-affects
-and what its absence in an older file means (`shared/effects.py`). An unknown key or a wrong type is a `UsageError` that
-names it. jsonargparse does the work.
+affects and what its absence in an older file means (`shared/effects.py`). An unknown key or a wrong type is a
+`UsageError` that names it. jsonargparse does the work.
 """
 
 import argparse

@@ -10,6 +10,7 @@ import shutil
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -108,7 +109,11 @@ def _described(flag: str, kind: Any, text: str, default: Any, everything: bool) 
 
 def _value(flag: str, kind: Any) -> str:
     """How a value is written in a usage line: N, X, a|b, or the last word of the option."""
-    kinds = [each for each in get_args(kind) if each is not type(None)] if _is_union(kind) else [kind]
+    kinds = (
+        [each for each in get_args(kind) if each is not type(None)]
+        if get_origin(kind) in (Union, UnionType)
+        else [kind]
+    )
     for each in kinds:
         if get_origin(each) is Literal:
             return "|".join([*(["X"] if float in kinds else []), *map(str, get_args(each))])
@@ -120,10 +125,6 @@ def _value(flag: str, kind: Any) -> str:
     if get_origin(kinds[0]) is dict:
         return "..."
     return f"{word} ..." if get_origin(kinds[0]) is list else word
-
-
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) is Union or type(kind).__name__ == "UnionType"
 
 
 def _width() -> int:

@@ -5,6 +5,7 @@ beside the photo cache, under the size and the time of the tar. Nothing is unpac
 """
 
 import hashlib
+import itertools
 import json
 import tarfile
 import warnings
@@ -87,11 +88,13 @@ def list_hr_files(hr: str, key: str) -> HRFiles:
     """
     where = place(hr)
     if isinstance(where, Remote):
-        return _behind_url(where, key)
+        if names := where.files_below():
+            return _from_names(names)
+        raise UsageError(f"{key} is {str(where)!r}: there is no file")
     if where.is_dir():
         return _in_folder(where)
     if has_magic(hr):
-        root = Path(*_before_magic(Path(hr).parts))
+        root = Path(*itertools.takewhile(lambda part: not has_magic(part), Path(hr).parts[:-1]))
         if matches := sorted(root.glob(str(Path(hr).relative_to(root)))):
             return _from_names([(path, image_id(path, root)) for path in matches if path.is_file()])
         raise UsageError(f"{key} is {hr!r}: no file matches the pattern")
@@ -100,29 +103,12 @@ def list_hr_files(hr: str, key: str) -> HRFiles:
     raise UsageError(f"{key} is {hr!r}: no such folder, tar or pattern")
 
 
-def _before_magic(parts: Sequence[str]) -> list[str]:
-    """The parts of a pattern's path before the first that is a pattern."""
-    plain = []
-    for part in parts[:-1]:
-        if has_magic(part):
-            break
-        plain.append(part)
-    return plain
-
-
 def _in_folder(folder: Path) -> HRFiles:
     listing = list_images(folder)
     found = HRFiles(passed=listing.passed)
     found.files = [ImageFile(image_id(path, folder), str(path)) for path in listing.files]
     found.add_tars([(tar, image_id(tar, folder)) for tar in listing.tars])
     return found
-
-
-def _behind_url(where: Remote, key: str) -> HRFiles:
-    names = where.files_below()
-    if not names:
-        raise UsageError(f"{key} is {str(where)!r}: there is no file")
-    return _from_names(names)
 
 
 def _from_names(names: Sequence[tuple[Place, str]]) -> HRFiles:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def list_images(folder: Path) -> Listing:
             listing.pass_over(current, "unreadable folders")
             continue
         for entry in entries:
-            if _is_folder(entry):
+            if _is(entry.is_dir):
                 if entry.name.startswith("."):
                     listing.pass_over(entry.path, "hidden")
                 else:
@@ -71,9 +72,10 @@ def list_images(folder: Path) -> Listing:
     return listing
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def _is(test: Callable[[], bool]) -> bool:
+    """The answer of a test of an entry; False where the entry cannot be looked at."""
     try:
-        return entry.is_dir()
+        return test()
     except OSError:
         return False
 
@@ -85,19 +87,12 @@ def _sort_file(entry: os.DirEntry, listing: Listing) -> None:
     elif COMPRESSED.search(entry.name):
         listing.pass_over(entry.path, COMPRESSED_KIND)
     elif suffix == ".tar":
-        if not entry.name.startswith(".") and _is_file(entry):
+        if not entry.name.startswith(".") and _is(entry.is_file):
             listing.tars.append(Path(entry.path))
     elif suffix in SUFFIXES:
         if entry.name.startswith("."):
             listing.pass_over(entry.path, "hidden")
-        elif _is_file(entry):
+        elif _is(entry.is_file):
             listing.files.append(Path(entry.path))
         else:
             listing.pass_over(entry.path, UNREADABLE)
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False

@@ -31,10 +31,7 @@ def gradient_moments(losses: Iterable[torch.Tensor], parameters: Sequence[torch.
     norms: list[float] = []
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for loss in losses:
-        gradient = [
-            torch.zeros_like(parameter) if part is None else part
-            for parameter, part in zip(parameters, _gradient(loss, parameters), strict=True)
-        ]
+        gradient = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         norms.append(_squared_norm(gradient))
         torch._foreach_add_(total, gradient)
     count = len(norms)
@@ -42,10 +39,6 @@ def gradient_moments(losses: Iterable[torch.Tensor], parameters: Sequence[torch.
     error = math.sqrt(math.fsum((norm - second) ** 2 for norm in norms) / (count - 1) / count)
     variance = (math.fsum(norms) - _squared_norm(total) / count) / (count - 1)
     return second, error, max(variance, 0.0)
-
-
-def _gradient(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    return torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
 def _squared_norm(tensors: Sequence[torch.Tensor]) -> float:
