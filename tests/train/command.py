@@ -1,7 +1,7 @@
-"""Runs `train/run.py` as a process of its own, as a person would, without paying for torch's import each time.
+"""Runs `train/run.py` as a process of its own, as a person would, without paying for its imports each time.
 
-A fork server imports torch once; every command is a fresh fork of it that executes the script as `__main__`, with its
-own standard streams, exit code and signals.
+A fork server imports torch and the trainer once; every command is a fresh fork of it that executes the script as
+`__main__`, with its own standard streams, exit code and signals.
 """
 
 import multiprocessing
@@ -40,7 +40,7 @@ THREADS = "TEST_THREADS"
 """In the environment of a command: threads that it may use (default: 1)."""
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["torch", "torch._dynamo", "accelerate", "safetensors.torch", "cv2", "jsonargparse"])
+_server.set_forkserver_preload(["tests.train.preloaded"])
 
 
 def flags(**settings: Any) -> list[str]:
