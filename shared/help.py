@@ -10,7 +10,7 @@ import shutil
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -109,11 +109,8 @@ def _described(flag: str, kind: Any, text: str, default: Any, everything: bool) 
 
 def _value(flag: str, kind: Any) -> str:
     """How a value is written in a usage line: N, X, a|b, or the last word of the option."""
-    kinds = (
-        [each for each in get_args(kind) if each is not type(None)]
-        if get_origin(kind) in (Union, UnionType)
-        else [kind]
-    )
+    arguments = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    kinds = [each for each in arguments if each is not NoneType]
     for each in kinds:
         if get_origin(each) is Literal:
             return "|".join([*(["X"] if float in kinds else []), *map(str, get_args(each))])
