@@ -13,12 +13,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import turbojpeg
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from ..images import MAX_PIXELS, decode, has_alpha, open_image
 from ..records import from_plain
+from .damage import FaultError, check_jpeg, check_tiff
 from .photo_cache import record, recorded
 
 MAX_FILE_BYTES = 12 * MAX_PIXELS
@@ -29,17 +29,11 @@ BLOCK = 16
 """Side of the blocks whose mean difference between the two decoders is limited, pixels."""
 MAX_DIFFERENCE = {"PNG": 1.0, "BMP": 1.0, "TIFF": 1.0, "JPEG": 8.0, "MPO": 8.0, "WEBP": 8.0}
 """Levels of 255, by format: 16-bit images are rounded differently, and CMYK is converted by different formulas."""
-EXAMINER = f"4-{cv2.__version__}-{pillow_version}"
+EXAMINER = f"3-{cv2.__version__}-{pillow_version}"
 """Raise the first number when `examine` finds something else in the same bytes."""
 FINDINGS = "examined"
 """Folder of what was found, below that of the photo cache."""
-WHITE_IS_ZERO = 0
-"""The value of TIFF's tag PhotometricInterpretation that both decoders pass over in images of 16 bits."""
 _one_large = threading.Lock()
-
-
-class FaultError(ValueError):
-    """Why a file cannot serve: one of a few reasons that are counted, in words that follow "skipped as"."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +97,16 @@ def _examine(data: bytes, name: str) -> Finding:
         format = str(image.format)
         if format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise FaultError("animated or of several pages")
-        if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == WHITE_IS_ZERO:
-            raise FaultError("of an unusual TIFF layout")
-        if data[:2] == b"\xff\xd8":
-            _check_jpeg(data)
+        if format == "TIFF":
+            check_tiff(data, image)
+        elif data[:2] == b"\xff\xd8":
+            check_jpeg(data)
         with _one_large if image.height * image.width > LARGE_PIXELS else nullcontext():
             return _decode_twice(data, image, format, name)
 
 
 def _too_large() -> str:
     return f"larger than {MAX_PIXELS // 1_000_000} megapixels"
-
-
-def _check_jpeg(data: bytes) -> None:
-    """Raises `FaultError` when libjpeg warns (a lost block, a missing end): decoders go on and leave the rest grey."""
-    try:
-        is_cmyk = turbojpeg.decompress_header(data)["colorspace"] in (turbojpeg.CS.CMYK, turbojpeg.CS.YCCK)
-        colours = turbojpeg.PF.CMYK if is_cmyk else turbojpeg.PF.GRAY  # which libjpeg converts to without much work
-        turbojpeg.decompress(data, colours, raise_on_warnings=True)
-    except RuntimeError as error:
-        raise FaultError("damaged") from error
 
 
 def _decode_twice(data: bytes, image: Image.Image, format: str, name: str) -> Finding:

@@ -11,11 +11,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from ..errors import RunError
 from ..storage.atomic import TEMPORARY_PREFIX, lock, sync_folder, temporary_beside, write_bytes, write_text
@@ -23,10 +25,11 @@ from ..storage.places import Place
 from ..storage.remote import Remote
 from ..storage.retry import RetryPolicy, is_disk_full
 from ..user_folders import cache_folder
-from .format import write_index
+from .format import Pair, Places, Row, write_index
 from .manifest import ShardEntry
 from .reader import LostRowError, ShardFile, tar_members
 
+T = TypeVar("T")
 ABANDONED_SECONDS = 3600.0
 """A temporary that has not grown for that time belongs to a process that was killed."""
 LOCKS = 3
@@ -57,11 +60,11 @@ class ShardCache:
             return ShardFile(tar, entry.nsamples)
         path = self.fetch(tar, entry)
         try:
-            return ShardFile(path, entry.nsamples, tar)
+            return KeptShard(path, tar, entry, self)
         except LostRowError:  # the disk has lost or damaged it since
             with suppress(PermissionError):  # another user's, in a folder where each removes only their own
                 path.unlink(missing_ok=True)
-            return ShardFile(self.fetch(tar, entry), entry.nsamples, tar)
+            return KeptShard(self.fetch(tar, entry), tar, entry, self)
 
     def fetch(self, tar: Remote, entry: ShardEntry) -> Path:
         """The local file of a shard, verified; its index lies beside it.
@@ -193,6 +196,50 @@ class ShardCache:
                         path.unlink(missing_ok=True)
                     taken -= bytes
             temporary.touch()
+
+
+class KeptShard(ShardFile):
+    """A shard in the cache. When a row is damaged, and it is the disk that did it, the shard is fetched again once."""
+
+    def __init__(self, path: Path, tar: Remote, entry: ShardEntry, cache: ShardCache) -> None:
+        super().__init__(path, entry.nsamples, tar)
+        self._tar, self._entry, self._cache, self._is_checked = tar, entry, cache, False
+
+    def _renewed(self, action: Callable[[], T]) -> T:
+        """What the action gives, if need be from the shard that was fetched again."""
+        try:
+            return action()
+        except LostRowError:
+            if self._is_checked or not self._is_fetched_again():
+                raise
+            return action()
+
+    def _is_fetched_again(self) -> bool:
+        """Replace a file that is no longer what was kept. Returns whether it was damaged and this user may do so."""
+        self._is_checked, path = True, Path(str(self.path))
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == self._entry.sha256:
+                return False  # the dataset itself is damaged
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:  # another user's
+            return False
+        renewed = os.open(self._cache.fetch(self._tar, self._entry), os.O_RDONLY)
+        os.dup2(renewed, self._file, inheritable=False)
+        os.close(renewed)
+        return True
+
+    def read(self, row: int, out: Places | tuple[None, None] = (None, None)) -> Pair:
+        """Raises as `ShardFile.read` does."""
+        return self._renewed(lambda: super(KeptShard, self).read(row, out))
+
+    def hr(self, row: int) -> np.ndarray:
+        """Raises as `ShardFile.hr` does."""
+        return self._renewed(lambda: super(KeptShard, self).hr(row))
+
+    def meta(self, row: int) -> Row:
+        """Raises as `ShardFile.meta` does."""
+        return self._renewed(lambda: super(KeptShard, self).meta(row))
 
 
 def _claim(temporary: str) -> int:

@@ -104,7 +104,7 @@ SKIPPED = {
     "cut.tif": (pillow("TIFF", PICTURE, compression="tiff_lzw")[:-200], "unreadable"),
     "cut.webp": (pillow("WEBP", PICTURE)[:-200], "unreadable"),
     "cut.bmp": (pillow("BMP", PICTURE)[:-200], "damaged"),
-    "floats.tif": (pillow("TIFF", PICTURE, mode="F"), "unreadable"),
+    "floats.tif": (pillow("TIFF", PICTURE, mode="F"), "of an unusual TIFF layout"),
     "narrow.png": (pillow("PNG", PICTURE[:75]), "smaller than the patch"),
 }
 

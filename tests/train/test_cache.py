@@ -183,6 +183,22 @@ def test_a_cache_on_a_file_system_without_locks_works(number, cache, web, entrie
     assert capsys.readouterr().err.count("lies on a file system without locks") == 1
 
 
+def test_a_damaged_page_of_a_kept_shard_is_fetched_again_once(cache, web, entries) -> None:
+    path = cache.fetch(tar(web, entries[0]), entries[0])
+    data = bytearray(path.read_bytes())
+    shard = cache.open(tar(web, entries[0]), entries[0])
+    member = shard._rows[3][0]
+    data[member.offset + member.size // 2] ^= 1
+    path.write_bytes(data)
+    assert shard[2].row.row == 2
+    assert shard[3].row.row == 3
+    assert web.gets == [entries[0].url] * 2
+    assert path.read_bytes() != bytes(data)
+    path.write_bytes(data)
+    with pytest.raises(LostRowError, match="checksum"):
+        shard[3]  # the disk damages what it is given: one renewal is enough
+
+
 def test_the_lock_file_of_another_user_is_locked_read_only(cache, web, entries, monkeypatch) -> None:
     cache.folder.mkdir()
     opened = os.open
