@@ -5,7 +5,7 @@ Every dataset has one, and so has the folder above the datasets, with one config
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,13 +32,7 @@ def dataset_card(manifest: Manifest) -> str:
     """Text of a dataset's README.md. It states only the licences that were given with the photographs."""
     recipe = manifest.recipe
     files = [{"split": SPLIT_NAMES[manifest.split], "path": data_files(manifest)}]
-    header = {
-        "pretty_name": f"realsr-rebalance {manifest.name}",
-        "task_categories": ["image-to-image"],
-        "tags": ["super-resolution", "webdataset"],
-        **_licence_keys(photo["licence"] for photo in manifest.photographs),
-        "configs": [{"config_name": "default", "data_files": files}],
-    }
+    configs = [{"config_name": "default", "data_files": files}]
     photographs = "\n".join(
         f"| {_cell(photo['id'])} | {photo['width']} x {photo['height']} | {_cell(photo['licence'])} |"
         for photo in manifest.photographs[:MAX_LISTED]
@@ -55,9 +49,7 @@ def dataset_card(manifest: Manifest) -> str:
         else f"Degradation space `{recipe['space']}`, partition `{recipe['partition']}`"
     )
     skipped = ", ".join(f"{count} {reason}" for reason, count in manifest.skipped.items()) or "none"
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False).strip()}
----
+    return f"""{_header(f"realsr-rebalance {manifest.name}", [manifest], configs)}
 # {manifest.name}: {manifest.rows} LR-HR pairs of subspace `{manifest.subspace}`
 
 HR {recipe["patch"]} x {recipe["patch"]}, LR {recipe["patch"] // recipe["scale"]} x {recipe["patch"] // recipe["scale"]}
@@ -95,13 +87,6 @@ def folder_card(manifests: Sequence[Manifest]) -> str:
         }
         for task, of_task in tasks.items()
     ]
-    header = {
-        "pretty_name": "realsr-rebalance LR-HR pairs",
-        "task_categories": ["image-to-image"],
-        "tags": ["super-resolution", "webdataset"],
-        **_licence_keys(photo.get("licence", NOT_GIVEN) for each in manifests for photo in each.photographs),
-        "configs": configs,
-    }
     rows = "\n".join(
         f"| [{each.name}]({each.name}/README.md) | {task} | {SPLIT_NAMES[each.split]} | {each.rows} | "
         f"{_of(each, 'patch')} | {_of(each, 'scale')} | {_origin(each)} | "
@@ -110,9 +95,7 @@ def folder_card(manifests: Sequence[Manifest]) -> str:
         for each in of_task
     )
     first = next(iter(tasks))
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False).strip()}
----
+    return f"""{_header("realsr-rebalance LR-HR pairs", manifests, configs)}
 {MARKER}
 # LR-HR pairs of {len(tasks)} degradation {"task" if len(tasks) == 1 else "tasks"}
 
@@ -198,9 +181,21 @@ def _extent(manifest: Manifest) -> str:
     return f"generation {manifest.generation}{part}"
 
 
-def _licence_keys(given: Iterable[str]) -> dict[str, str]:
-    """The header's licence, for Hugging Face; nothing unless every photograph has one. given: those of all of them."""
-    licences = {*given}
+def _header(name: str, manifests: Sequence[Manifest], configs: Sequence[dict[str, Any]]) -> str:
+    """What Hugging Face reads of a card, between its rules."""
+    values = {
+        "pretty_name": name,
+        "task_categories": ["image-to-image"],
+        "tags": ["super-resolution", "webdataset"],
+        **_licence_keys(manifests),
+        "configs": configs,
+    }
+    return f"---\n{yaml.safe_dump(values, sort_keys=False).strip()}\n---"
+
+
+def _licence_keys(manifests: Sequence[Manifest]) -> dict[str, str]:
+    """The header's licence, for Hugging Face; nothing unless every photograph has one."""
+    licences = {photo.get("licence", NOT_GIVEN) for each in manifests for photo in each.photographs}
     if not licences or NOT_GIVEN in licences:
         return {}
     (only, *others) = sorted({licence.lower() for licence in licences})

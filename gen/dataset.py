@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -25,36 +26,6 @@ from shared.storage.places import Place, address, listing, read_bounded, read_fi
 from shared.storage.remote import Remote
 from shared.text import counted
 
-
-@dataclass(frozen=True)
-class DatasetJob:
-    """A dataset that shall hold `rows` rows from `first_row` on; `specs` are all of its shards, finished or not."""
-
-    folder: Place
-    recipe: Recipe
-    photos: HRImageSet
-    rows: int
-    generation: int
-    specs: tuple[ShardSpec, ...]
-    first_row: int = 0
-
-    @property
-    def plan(self) -> "DatasetPlan":
-        """What the folder shall hold."""
-        return DatasetPlan(self.recipe, self.rows, self.first_row)
-
-    def missing(self) -> list[ShardSpec]:
-        """The shards that are not finished."""
-        done = finished_or_listed(self.folder, self.specs)
-        return [spec for spec in self.specs if spec.name not in done]
-
-    def summary(self, verb: str) -> str:
-        """One line: the folder, its rows, its recipe and how many shards are still to `verb`."""
-        todo = len(self.missing())
-        state = f"{todo} of {counted(len(self.specs), 'shard')} to {verb}" if todo else "complete"
-        return f"{self.folder}: {counted(self.rows, 'row')}, recipe {self.recipe.digest()}, {state}"
-
-
 PLAN = "plan.json"
 """File in `.done/` with the `DatasetPlan` of the last render command; `gen.status` reads it."""
 
@@ -69,11 +40,14 @@ class DatasetPlan:
 
     def specs(self, folder: Place, photographs: Sequence[HRImage] = ()) -> tuple[ShardSpec, ...]:
         """All shards in order. Without HR images they can be named and looked up, but not rendered."""
-        per_shard, given, end = self.recipe.rows_per_shard, HRImages(photographs), self.first_row + self.rows
-        return tuple(
-            ShardSpec(address(folder), self.recipe, given, index, min(per_shard, end - index * per_shard))
-            for index in range(self.first_row // per_shard, num_shards(end, per_shard))
-        )
+        given, count = HRImages(photographs), num_shards(self.rows, self.recipe.rows_per_shard)
+        return tuple(self.shard(folder, number, given) for number in range(count))
+
+    def shard(self, folder: Place, number: int, photographs: Sequence[HRImage] = ()) -> ShardSpec:
+        """The shard with that number, counted from 0 in this folder, whatever its number in a larger dataset is."""
+        per_shard = self.recipe.rows_per_shard
+        rows, index = min(per_shard, self.rows - number * per_shard), self.first_row // per_shard + number
+        return ShardSpec(address(folder), self.recipe, photographs, index, rows)
 
     def save(self, folder: Place) -> None:
         """Store the plan; its time is then that of the latest render command."""
@@ -106,6 +80,33 @@ class DatasetPlan:
         return None
 
 
+@dataclass(frozen=True)
+class DatasetJob:
+    """A dataset to finish: what its folder shall hold, and the HR images to make that from."""
+
+    folder: Place
+    plan: DatasetPlan
+    photos: HRImageSet
+    generation: int
+
+    @cached_property
+    def specs(self) -> tuple[ShardSpec, ...]:
+        """All of its shards, finished or not."""
+        return self.plan.specs(self.folder, self.photos.photographs)
+
+    @cached_property
+    def missing(self) -> list[ShardSpec]:
+        """The shards that were not finished when this was read first."""
+        done = finished_or_listed(self.folder, self.specs)
+        return [spec for spec in self.specs if spec.name not in done]
+
+    def summary(self, verb: str) -> str:
+        """One line: the folder, its rows, its recipe and how many shards are still to `verb`."""
+        todo = len(self.missing)
+        state = f"{todo} of {counted(len(self.specs), 'shard')} to {verb}" if todo else "complete"
+        return f"{self.folder}: {counted(self.plan.rows, 'row')}, recipe {self.plan.recipe.digest()}, {state}"
+
+
 def plan_dataset(out: Place, recipe: Recipe, photos: HRImageSet, count: int, first_row: int = 0) -> DatasetJob:
     """Plan a dataset of `count` rows, or of as many as it holds already.
 
@@ -127,8 +128,7 @@ def plan_dataset(out: Place, recipe: Recipe, photos: HRImageSet, count: int, fir
             )
         rows = max(count, existing.rows)
         generation = existing.generation + (rows > existing.rows)
-    specs = DatasetPlan(recipe, rows, first_row).specs(folder, photos.photographs)
-    return DatasetJob(folder, recipe, photos, rows, generation, specs, first_row)
+    return DatasetJob(folder, DatasetPlan(recipe, rows, first_row), photos, generation)
 
 
 def existing_list(out: Place, recipes: Sequence[Recipe], folder: str, selection: Selection) -> HRImageSet | None:
@@ -151,6 +151,28 @@ def recipe_of(manifest: Manifest, folder: Place) -> Recipe:
         return Recipe.from_dict(manifest.recipe)
     except ValueError as error:
         raise RunError(f"{folder / MANIFEST} was made by another version of this program: {error}") from error
+
+
+def recipe_faults(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
+    """Where a manifest disagrees with its own recipe."""
+    first_row, per_shard = manifest.first_row, recipe.rows_per_shard
+    expected = {
+        "digest": recipe.digest(),
+        "subspace": recipe.subspace,
+        "split": recipe.split,
+        "name": dataset_name(recipe.subspace, recipe.split),
+        "number of shards": num_shards(manifest.rows, per_shard),
+        "first_row": max(0, first_row - first_row % per_shard),
+    }
+    for name, value in expected.items():
+        if (found := getattr(manifest, name, len(manifest.shardlist))) != value:
+            yield f"{name} is {found}, its recipe says {value}"
+    plan = DatasetPlan(recipe, manifest.rows, first_row)
+    for number, entry in enumerate(manifest.shardlist):
+        spec = plan.shard(Path(), number)
+        tar = f"{spec.name}.tar"
+        if (entry.url, entry.nsamples) != (tar, spec.rows):
+            yield f"shard {number} is {entry.url} with {entry.nsamples} rows, expected {tar} with {spec.rows}"
 
 
 def finished_or_listed(folder: Place, specs: Sequence[ShardSpec]) -> dict[str, DoneShard]:
@@ -191,27 +213,28 @@ def commit(job: DatasetJob) -> Manifest:
     if len(found) < len(job.specs):
         raise RunError(f"{job.folder}: {len(job.specs) - len(found)} of {len(job.specs)} shards are not finished")
     done = [found[spec.name] for spec in job.specs]
+    plan, recipe, photographs = job.plan, job.plan.recipe, job.photos.photographs
     manifest = Manifest(
-        name=dataset_name(job.recipe.subspace, job.recipe.split),
-        subspace=job.recipe.subspace,
-        split=job.recipe.split,
-        digest=job.recipe.digest(),
-        recipe=job.recipe.to_dict(),
-        rows=job.rows,
+        name=dataset_name(recipe.subspace, recipe.split),
+        subspace=recipe.subspace,
+        split=recipe.split,
+        digest=recipe.digest(),
+        recipe=recipe.to_dict(),
+        rows=plan.rows,
         generation=job.generation,
-        licence=", ".join(sorted({photo.licence for photo in job.photos.photographs})),
+        licence=", ".join(sorted({photo.licence for photo in photographs})),
         versions=_versions(done),
         photographs=[
             {"id": p.id, "sha256": p.sha256, "height": p.height, "width": p.width, "licence": p.licence}
-            for p in job.photos.photographs
+            for p in photographs
         ],
         skipped=job.photos.skipped,
         shardlist=[shard.entry for shard in done],
         attributions=job.photos.attributions(),
         captions=job.photos.captions(),
-        first_row=job.first_row,
+        first_row=plan.first_row,
     )
-    config = {**job.recipe.to_dict(), "count": job.rows, **({"first_row": job.first_row} if job.first_row else {})}
+    config = {**manifest.recipe, "count": plan.rows, **({"first_row": plan.first_row} if plan.first_row else {})}
     write_text(job.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(job.folder / "README.md", dataset_card(manifest))
     manifest.save(job.folder)
@@ -231,9 +254,9 @@ def _versions(shards: Sequence[DoneShard]) -> dict[str, str]:
 def _refuse_to_shrink(job: DatasetJob) -> None:
     """Raises `RunError` when another writer has committed more rows meanwhile; a lock prevents that in a folder."""
     if isinstance(job.folder, Remote) and (job.folder / MANIFEST).exists():
-        rows = load_manifest(job.folder).rows
-        if rows > job.rows:
-            raise RunError(f"{job.folder}: another render has committed {rows} rows meanwhile, more than {job.rows}")
+        rows, planned = load_manifest(job.folder).rows, job.plan.rows
+        if rows > planned:
+            raise RunError(f"{job.folder}: another render has committed {rows} rows meanwhile, more than {planned}")
 
 
 def _remove_unlisted(folder: Place, manifest: Manifest) -> None:

@@ -4,11 +4,20 @@ stage is 1 or 2, the first or the second degradation.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from shared.degradation.plan import Plan
 from shared.degradation.space import KERNEL_FAMILIES
 
 NOT_BLURRED = "none"
+
+
+class Drawn(NamedTuple):
+    """One parameter. title: with its unit. values: of the plans that have it, and num_plans: how many these are."""
+
+    title: str
+    values: Sequence[float]
+    num_plans: int
 
 
 def kernel_shares(plans: Sequence[Plan], stage: int) -> dict[str, float]:
@@ -18,21 +27,22 @@ def kernel_shares(plans: Sequence[Plan], stage: int) -> dict[str, float]:
     return {family: names.count(family) / len(names) for family in (*KERNEL_FAMILIES, "sinc", NOT_BLURRED)}
 
 
-def blur_sigmas(plans: Sequence[Plan], stage: int) -> list[float]:
-    """Standard deviations of kernels, pixels: two of an anisotropic kernel, one of an isotropic one, none of a sinc."""
-    found = []
-    for blur in (getattr(plan, f"blur{stage}") for plan in plans):
-        if blur and blur.family != "sinc":
-            found += [blur.sigma_x, blur.sigma_y] if blur.family.endswith("aniso") else [blur.sigma_x]
-    return found
+def drawn_numbers(plans: Sequence[Plan], stage: int, bases: Sequence[float]) -> list[Drawn]:
+    """Every number of a stage: of an anisotropic kernel two sigmas, of a sinc none, of a kept size no factor.
 
-
-def resize_factors(plans: Sequence[Plan], stage: int, bases: Sequence[float]) -> list[float]:
-    """Factors of the resizes whose direction is up or down. bases: for each plan the height that it is relative to."""
-    resizes = [getattr(plan, f"resize{stage}") for plan in plans]
-    return [resize.height / base for resize, base in zip(resizes, bases, strict=True) if resize.direction != "keep"]
-
-
-def noise_levels(plans: Sequence[Plan], stage: int, kind: str) -> list[float]:
-    """Levels of the noise of one kind: sigma of 255 for `gaussian`, scale for `poisson`."""
-    return [noise.level for noise in (getattr(plan, f"noise{stage}") for plan in plans) if noise.kind == kind]
+    bases: for each plan the height that its resize is relative to.
+    """
+    blurs, resizes, noises, qualities = (
+        [getattr(plan, f"{operator}{stage}") for plan in plans] for operator in ("blur", "resize", "noise", "jpeg")
+    )
+    kernels = [blur for blur in blurs if blur and blur.family != "sinc"]
+    sigmas = [[k.sigma_x, k.sigma_y] if k.family.endswith("aniso") else [k.sigma_x] for k in kernels]
+    factors = [r.height / base for r, base in zip(resizes, bases, strict=True) if r.direction != "keep"]
+    gaussian, poisson = ([n.level for n in noises if n.kind == kind] for kind in ("gaussian", "poisson"))
+    return [
+        Drawn("Blur: sigma, pixels", [sigma for each in sigmas for sigma in each], len(kernels)),
+        Drawn(f"Resize: factor of {'HR' if stage == 1 else 'LR'} size", factors, len(factors)),
+        Drawn("Gaussian noise: sigma of 255", gaussian, len(gaussian)),
+        Drawn("Poisson noise: scale", poisson, len(poisson)),
+        Drawn("JPEG: quality", qualities, len(qualities)),
+    ]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from gen.trainer_configs import write_configs
 from gen.verify import find_datasets
@@ -47,43 +47,27 @@ class ExportSettings:
     format: Literal["folders", "lmdb", "triplets"] = option("folders", "layout of the images")
 
 
-class Layout(Protocol):
-    """Where the pairs of a dataset go. hr, lr: names of the folders, or LMDBs, of the images."""
+class Folders:
+    """Two folders with images of equal names, as BasicSR, neosr and traiNNer-redux read them. hr, lr: their names."""
 
-    hr: str
-    lr: str
+    hr, lr = "gt", "lq"
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         """Create what is needed in the folder of the dataset. Raises `UsageError` where that cannot be."""
+        self.folder, self.patch = folder, manifest.recipe["patch"]
+        for name in (self.hr, self.lr):
+            (folder / name).mkdir(exist_ok=True)
 
     def put(self, pair: Stored, hr: bytes) -> None:
         """Store a pair under its key; what was stored there is replaced. hr: the HR image as PNG."""
+        (self.folder / self.hr / f"{pair.key}.png").write_bytes(hr)
+        (self.folder / self.lr / f"{pair.key}.png").write_bytes(pair.lr)
 
     def commit(self) -> None:
         """Store what was put; called after each shard, which the next run then skips."""
 
     def close(self, keys: list[str]) -> None:
         """Finish: these are all keys, in order."""
-
-
-class Folders:
-    """Two folders with images of equal names, as BasicSR, neosr and traiNNer-redux read them."""
-
-    hr, lr = "gt", "lq"
-
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.patch = folder, manifest.recipe["patch"]
-        for name in (self.hr, self.lr):
-            (folder / name).mkdir(exist_ok=True)
-
-    def put(self, pair: Stored, hr: bytes) -> None:
-        (self.folder / self.hr / f"{pair.key}.png").write_bytes(hr)
-        (self.folder / self.lr / f"{pair.key}.png").write_bytes(pair.lr)
-
-    def commit(self) -> None:
-        pass
-
-    def close(self, keys: list[str]) -> None:
         lines = (f"{key}.png ({self.patch},{self.patch},3)\n" for key in keys)
         write_text(self.folder / "meta_info.txt", "".join(lines))
 
@@ -119,8 +103,8 @@ def _upscaled(lr: bytes, side: int) -> bytes:
     return encode_png(to_8bit(resize(from_8bit(decode_png(lr, "LR image")), Resize("up", "bicubic", side, side))))
 
 
-class Lmdb:
-    """Two LMDBs with `meta_info.txt`, as BasicSR and neosr read them."""
+class Lmdb(Folders):
+    """Two LMDBs, which are folders, with `meta_info.txt`, as BasicSR and neosr read them."""
 
     hr, lr = "gt.lmdb", "lq.lmdb"
 
@@ -129,15 +113,14 @@ class Lmdb:
             import lmdb
         except ImportError as error:
             raise UsageError("--format lmdb needs the package lmdb: pip install 'realsr-rebalance[lmdb]'") from error
-        self.folder, self.patch, self.lr_side = folder, manifest.recipe["patch"], _lr_side(manifest)
-        sides = {self.hr: self.patch, self.lr: self.lr_side}
+        super().__init__(folder, manifest)
+        self.sides = {self.hr: self.patch, self.lr: self.patch // manifest.recipe["scale"]}
+        sizes = {name: side * side * PNG_BYTES_PER_PIXEL + 8192 for name, side in self.sides.items()}
         self.environments = {
-            name: lmdb.open(
-                str(folder / name), map_size=(1 << 24) + manifest.rows * (side * side * PNG_BYTES_PER_PIXEL + 8192)
-            )
-            for name, side in sides.items()
+            name: lmdb.open(str(folder / name), map_size=(1 << 24) + manifest.rows * size)
+            for name, size in sizes.items()
         }
-        self.pending: dict[str, list[tuple[bytes, bytes]]] = {name: [] for name in sides}
+        self.pending: dict[str, list[tuple[bytes, bytes]]] = {name: [] for name in sizes}
 
     def put(self, pair: Stored, hr: bytes) -> None:
         for name, data in ((self.hr, hr), (self.lr, pair.lr)):
@@ -151,17 +134,13 @@ class Lmdb:
             self.pending[name] = []
 
     def close(self, keys: list[str]) -> None:
-        for name, side in ((self.hr, self.patch), (self.lr, self.lr_side)):
+        for name, side in self.sides.items():
             self.environments[name].close()
             lines = (f"{key}.png ({side},{side},3) 1\n" for key in keys)  # 1: BasicSR's compression level
             write_text(self.folder / name / "meta_info.txt", "".join(lines))
 
 
-def _lr_side(manifest: Manifest) -> int:
-    return manifest.recipe["patch"] // manifest.recipe["scale"]
-
-
-FORMATS: Mapping[str, type[Layout]] = {"folders": Folders, "lmdb": Lmdb, "triplets": Triplets}
+FORMATS: Mapping[str, type[Folders]] = {"folders": Folders, "lmdb": Lmdb, "triplets": Triplets}
 
 
 def main(argv: list[str]) -> int:

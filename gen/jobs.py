@@ -26,16 +26,16 @@ def complete(plan: Callable[[], list[DatasetJob]], out: Place, verb: str, engine
         for job in plan():
             locks.enter_context(locked(job.folder, verb, DONE_FOLDER))
         jobs = plan()  # again: only now can no other command change the folders
-        missing = [spec for job in jobs for spec in job.missing()]
+        missing = [spec for job in jobs for spec in job.missing]
         for job in jobs:
-            if any(spec.folder == address(job.folder) for spec in missing):
+            if job.missing:
                 job.plan.save(job.folder)
         unfinished = _run(engine, workers, missing)
         folders = {outcome.spec.folder for outcome in unfinished}
         for job in jobs:
             if address(job.folder) not in folders:
                 commit(job)
-                print(f"{job.folder}: {counted(job.rows, 'row')} in {counted(len(job.specs), 'shard')}")
+                print(f"{job.folder}: {counted(job.plan.rows, 'row')} in {counted(len(job.specs), 'shard')}")
     write_folder_card(out)
     if unfinished:
         raise RunError(_advice(out, len(missing), unfinished))

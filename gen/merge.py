@@ -11,13 +11,12 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gen.card import write_folder_card
-from gen.dataset import DatasetJob, commit, recipe_of
-from gen.recipe import Recipe
+from gen.dataset import DatasetJob, DatasetPlan, commit, recipe_faults, recipe_of
 from gen.specs import DONE_FOLDER, DoneShard, ShardSpec, finished
 from shared.command import next_step, spelling
 from shared.config import argument, parse
@@ -29,11 +28,9 @@ from shared.shards.format import group_rows, read_index, write_index
 from shared.shards.manifest import MANIFEST, Manifest, ShardEntry, load_manifest
 from shared.shards.reader import tar_members
 from shared.storage.atomic import locked, sync_folder, temporary_beside, write_bytes
-from shared.storage.places import Place, address, folders_below, place
+from shared.storage.places import Place, folders_below, place
 from shared.storage.remote import Remote
 from shared.text import counted
-
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,12 @@ class Part:
 
     folder: Place
     manifest: Manifest
-    recipe: Recipe
+    plan: DatasetPlan
 
     @property
     def rows(self) -> range:
         """Numbers of its rows in the whole."""
-        return range(self.manifest.first_row, self.manifest.first_row + self.manifest.rows)
-
-    def spec(self, number: int, folder: Place) -> ShardSpec:
-        """Specification of its shard `number` within the whole dataset, in the given folder."""
-        index = self.rows.start // self.recipe.rows_per_shard + number
-        return ShardSpec(address(folder), self.recipe, (), index, self.manifest.shardlist[number].nsamples)
+        return range(self.plan.first_row, self.plan.first_row + self.plan.rows)
 
 
 def main(argv: list[str]) -> int:
@@ -93,14 +85,11 @@ def read_part(folder: Place) -> Part:
             raise UsageError(f"part is {str(folder)!r}: name the dataset in it, {' or '.join(below)}")
     manifest = load_manifest(folder)
     recipe = recipe_of(manifest, folder)
-    part = Part(folder, manifest, recipe)
-    per_shard, end = recipe.rows_per_shard, part.rows.stop
-    expected = [min(per_shard, end - first) for first in range(part.rows.start, end, per_shard)]
-    sound = manifest.digest == recipe.digest() and part.rows.start >= 0 and part.rows.start % per_shard == 0
-    sound = sound and [entry.nsamples for entry in manifest.shardlist] == expected
-    if not sound or any(part.spec(n, folder).tar.name != e.url for n, e in enumerate(manifest.shardlist)):
-        raise RunError(f"{folder / MANIFEST} does not agree with its own recipe: run {spelling('verify')} {folder}")
-    return part
+    for fault in recipe_faults(manifest, recipe):
+        raise RunError(
+            f"{folder / MANIFEST} does not agree with its own recipe ({fault}): run {spelling('verify')} {folder}"
+        )
+    return Part(folder, manifest, DatasetPlan(recipe, manifest.rows, manifest.first_row))
 
 
 def in_order(parts: Sequence[Part]) -> list[Part]:
@@ -114,7 +103,7 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
         if part.rows.start > end:
             raise UsageError(
                 f"rows {end} to {part.rows.start - 1} are in no part: render them with --rows "
-                f"{end - end % part.recipe.rows_per_shard}:{part.rows.start}"
+                f"{end - end % part.plan.recipe.rows_per_shard}:{part.rows.start}"
             )
         if before and part.rows.start < end:
             last = min(end, part.rows.stop) - 1
@@ -125,7 +114,7 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
 
 def _differences(one: Part, other: Part) -> list[str]:
     """What differs between two parts and must not."""
-    named = one.recipe.differences(other.recipe)
+    named = one.plan.recipe.differences(other.plan.recipe)
     for name in ("photographs", "attributions", "captions"):
         if not named and getattr(one.manifest, name) != getattr(other.manifest, name):
             named.append(f"{name} in {MANIFEST}; render one of them again with the --sources of the other")
@@ -137,29 +126,27 @@ def merge(out: Path, parts: Sequence[Part]) -> Manifest:
 
     Raises `RunError` for a shard that is not what its manifest says, `UsageError` when `out` holds something else.
     """
-    rows, generation = parts[-1].rows.stop, 1
+    whole, generation = DatasetPlan(parts[0].plan.recipe, parts[-1].rows.stop), 1
     if (out / MANIFEST).exists():
         existing = read_part(out)
-        if differing := existing.recipe.differences(parts[0].recipe):
+        if differing := existing.plan.recipe.differences(whole.recipe):
             raise UsageError(f"{out} holds a dataset of another recipe ({'; '.join(differing)}): choose another folder")
-        if existing.manifest.first_row or existing.manifest.rows > rows:
+        if existing.plan.first_row or existing.plan.rows > whole.rows:
             raise UsageError(f"{out} holds more rows than the parts: choose another folder")
-        generation = existing.manifest.generation + (rows > existing.manifest.rows)
-    specs = []
+        generation = existing.manifest.generation + (whole.rows > existing.plan.rows)
     with progress_bar(sum(e.filesize for part in parts for e in part.manifest.shardlist), "B", unit_scale=True) as bar:
         for part in parts:
             for number, entry in enumerate(part.manifest.shardlist):
-                spec = part.spec(number, out)
-                _bring(part, entry, part.spec(number, part.folder), spec, bar.update)
-                specs.append(spec)
-    return commit(DatasetJob(out, parts[0].recipe, _photographs(parts), rows, generation, tuple(specs)))
+                _bring(part, entry, part.plan.shard(part.folder, number), part.plan.shard(out, number))
+                bar.update(entry.filesize)
+    return commit(DatasetJob(out, whole, _photographs(parts), generation))
 
 
-def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, on_bytes: Callable) -> None:
+def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec) -> None:
     """One shard: tar, index and done record, in the order of a render."""
     try:
         tar = Path(target.folder, source.tar.name)
-        _link_or_copy(source.tar, tar, entry, on_bytes)
+        _link_or_copy(source.tar, tar, entry)
         index = _index(tar)
         write_bytes(tar.with_suffix(".idx"), index)
     except FileNotFoundError as error:
@@ -172,20 +159,17 @@ def _bring(part: Part, entry: ShardEntry, source: ShardSpec, target: ShardSpec, 
     write_bytes(target.done_record, canonical_json(asdict(done)))
 
 
-def _link_or_copy(source: Place, target: Path, entry: ShardEntry, on_bytes: Callable) -> None:
+def _link_or_copy(source: Place, target: Path, entry: ShardEntry) -> None:
     """Hard-link a file, or copy it where that cannot be. Raises ValueError, leaving nothing, for another hash."""
     temporary = temporary_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _link_or_download(source, temporary, entry.filesize)
-        digest = hashlib.sha256()
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                on_bytes(len(chunk))
-        if digest.hexdigest() != entry.sha256:
-            raise ValueError(f"not what its manifest says (sha256 {digest.hexdigest()})")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry.sha256:
+            raise ValueError(f"not what its manifest says (sha256 {digest})")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)  # also after a rename, which does nothing when both are one file

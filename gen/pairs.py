@@ -8,7 +8,7 @@ from gen.crops import cut
 from gen.specs import ShardSpec
 from shared.images import PNG_RGB, PNG_SIGNATURE, decode_png, encode_png, png_chunks
 from shared.photos.crops import Crop
-from shared.photos.find import HRImage
+from shared.photos.find import listed_image
 from shared.photos.photo_cache import read_listed
 from shared.shards.format import MAX_MEMBER_BYTES, row_members
 
@@ -26,17 +26,7 @@ def _low(crop: Crop, scale: int) -> Crop:
     """The crop of the LR image that shows what the crop of the HR image shows."""
     high = crop.photograph
     assert high.lr
-    low = HRImage(
-        id=high.lr.id,
-        path=high.lr.path,
-        sha256=high.lr.sha256,
-        height=high.height // scale,
-        width=high.width // scale,
-        weight=0,
-        licence=high.licence,
-        offset=high.lr.offset,
-        size=high.lr.size,
-    )
+    low = listed_image(high.lr, high.lr.sha256, high.height // scale, high.width // scale, high.lr.terms)
     return Crop(low, crop.y // scale, crop.x // scale)
 
 

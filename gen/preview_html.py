@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gen.drawn import NOT_BLURRED, blur_sigmas, kernel_shares, noise_levels, resize_factors
+from gen.drawn import NOT_BLURRED, drawn_numbers, kernel_shares
+from gen.plan_words import FAMILIES
 from gen.preview_rows import Group, TaskShown
-from shared.degradation.plan import Plan
 from shared.images import encode_png
 from shared.text import printable
 
@@ -35,16 +35,7 @@ STYLE: Any = {
 WIDTH_INCHES, AXIS_INCHES, LABEL_INCHES = 3.6, 0.42, 0.3
 MIN_BINS, MAX_BINS = 8, 40
 QUARTILES = (0, 0.25, 0.5, 0.75, 1)
-FAMILIES = {
-    "iso": "isotropic",
-    "aniso": "anisotropic",
-    "generalized_iso": "generalized iso",
-    "generalized_aniso": "generalized aniso",
-    "plateau_iso": "plateau iso",
-    "plateau_aniso": "plateau aniso",
-    "sinc": "sinc",
-    NOT_BLURRED: "no blur",
-}
+KERNELS = {**FAMILIES, "sinc": "sinc", NOT_BLURRED: "no blur"}
 
 
 class Summary(NamedTuple):
@@ -75,7 +66,7 @@ def draw_page(groups: Sequence[Group]) -> bytes:
         groups=groups,
         names=names,
         colours=colours,
-        families=FAMILIES,
+        families=KERNELS,
         shares=lambda group, stage: [kernel_shares(task.plans, stage) for task in group.tasks],
         charts=lambda group: {
             name: [*_charts(group.tasks, stage, [colours[task.name] for task in group.tasks])]
@@ -92,29 +83,13 @@ def _visible(value: Any) -> Any:
 
 def _charts(tasks: Sequence[TaskShown], stage: int, colours: Sequence[str]) -> Iterator[Chart]:
     """A chart for each number of the first or the second degradation."""
-    plans = [task.plans for task in tasks]
     bases = [[height / (1 if stage == 1 else task.scale) for height in task.hr_heights] for task in tasks]
-    factors = [resize_factors(p, stage, base) for p, base in zip(plans, bases, strict=True)]
-    sigmas, with_sigma = [blur_sigmas(p, stage) for p in plans], [_num_with_sigma(p, stage) for p in plans]
-    gaussian, poisson = ([noise_levels(p, stage, kind) for p in plans] for kind in ("gaussian", "poisson"))
-    qualities = [[getattr(plan, f"jpeg{stage}") for plan in p] for p in plans]
-    for title, series, counts in (
-        ("Blur: sigma, pixels", sigmas, with_sigma),
-        (f"Resize: factor of {'HR' if stage == 1 else 'LR'} size", factors, None),
-        ("Gaussian noise: sigma of 255", gaussian, None),
-        ("Poisson noise: scale", poisson, None),
-        ("JPEG: quality", qualities, None),
-    ):
-        shares = [n / len(p) for n, p in zip(counts or map(len, series), plans, strict=True)]
-        numbers = [[f"{n:.3g}" for n in np.quantile(v, QUARTILES)] if v else [] for v in series]
-        summaries = [Summary(f"{share:.0%}", five) for share, five in zip(shares, numbers, strict=True)]
-        yield Chart(title, _histograms(series, colours), summaries)
-
-
-def _num_with_sigma(plans: Sequence[Plan], stage: int) -> int:
-    """How many plans have a kernel with a sigma: an anisotropic one has two, a sinc none."""
-    blurs = [getattr(plan, f"blur{stage}") for plan in plans]
-    return sum(blur is not None and blur.family != "sinc" for blur in blurs)
+    of_tasks = [drawn_numbers(task.plans, stage, base) for task, base in zip(tasks, bases, strict=True)]
+    for drawn in zip(*of_tasks, strict=True):
+        numbers = [[f"{n:.3g}" for n in np.quantile(d.values, QUARTILES)] if d.values else [] for d in drawn]
+        shares = [f"{d.num_plans / len(task.plans):.0%}" for d, task in zip(drawn, tasks, strict=True)]
+        summaries = [Summary(share, five) for share, five in zip(shares, numbers, strict=True)]
+        yield Chart(drawn[0].title, _histograms([d.values for d in drawn], colours), summaries)
 
 
 def _edges(filled: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,18 +11,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from shared.errors import RunError
 
+T = TypeVar("T")
+R = TypeVar("R")
 POLL_SECONDS = 0.2
 KILLED = "a worker was killed (out of memory?)"
 context = multiprocessing.get_context("forkserver")
@@ -84,6 +86,24 @@ def process_pool(workers: int, start: Callable[..., None], *arguments: Any) -> P
     """Worker processes that call `start(*arguments)` first; it must call `start_process`."""
     start_server()
     return _Pool(workers, context, start, arguments)
+
+
+def in_processes(function: Callable[[T], R], items: Sequence[T], workers: int, at_once: int = 1) -> Iterator[R]:
+    """`function` of each item, in order: in this process if one worker is enough, else in several.
+
+    at_once: items that a worker takes at a time. Raises `RunError` when a worker was killed.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    with process_pool(workers, start_process) as pool:
+        try:
+            yield from pool.map(function, items, chunksize=at_once)
+        except BrokenProcessPool as error:
+            raise RunError(f"not all was done: {KILLED}; run again with fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Pool(ProcessPoolExecutor):

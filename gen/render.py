@@ -125,7 +125,7 @@ def main(argv: list[str]) -> int:
         )
     recipes = [replace(recipe, photographs=photos.digest()) for recipe in recipes]
     jobs = _plan(settings, recipes, photos)
-    _announce(settings, photos, jobs, [spec for job in jobs for spec in job.missing()])
+    _announce(settings, photos, jobs)
     if settings.dry_run:
         print("next: the same command without --dry-run")
         return 0
@@ -216,7 +216,7 @@ def _rows(settings: RenderSettings) -> range:
     return rows
 
 
-def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJob], missing: list[ShardSpec]) -> None:
+def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJob]) -> None:
     """Say what will be done before it is done."""
     for note in photos.notes:
         print(note)
@@ -228,7 +228,7 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         )
     for job in jobs:
         print(job.summary("render"))
-    if missing:
+    if missing := [spec for job in jobs for spec in job.missing]:
         if folder := photo_cache_folder():
             print(f"decoded photographs are kept in {folder}, up to {quantity(cache_bytes(), BYTE_UNITS)}")
         rows = sum(spec.rows for spec in missing)

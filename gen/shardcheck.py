@@ -35,6 +35,8 @@ from shared.storage.places import Place, info, read_bounded
 from shared.storage.remote import Remote
 
 CHUNK = 1 << 20
+ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
+"""Another processor or library version may change this share of the values by this many levels."""
 HEADER_BYTES = 4096
 """Bytes of an image that a quick check reads: more than the header of any codec has."""
 
@@ -294,8 +296,13 @@ def _rendered_again(tar: int, row: Sequence[Member], recipe: Recipe) -> tuple[in
     """Largest difference in levels between LR and its plan applied to HR, and the share of values that differ."""
     hr, lr, meta = _decode(tar, row)
     (again,) = degrade(recipe.backend, [hr], [Plan.from_json(meta.plan)], recipe.scale, recipe.usm)
-    difference = np.abs(again.astype(np.int16) - lr)
-    return int(difference.max()), float((difference > 0).mean())
+    return difference(again, lr)
+
+
+def difference(again: np.ndarray, stored: np.ndarray) -> tuple[int, float]:
+    """Largest difference of two images, in levels, and the share of values that differ."""
+    apart = np.abs(again.astype(np.int16) - stored)
+    return int(apart.max()), float((apart > 0).mean())
 
 
 def _crop_fault(meta: Row, expected: Expected) -> str:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gen.drawn import blur_sigmas, kernel_shares, noise_levels, resize_factors
+from gen.drawn import drawn_numbers, kernel_shares
 from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.degradation.partition import get_subspace
@@ -118,19 +118,12 @@ def draw_space(space: Space, count: int, seed: int, hr: "np.ndarray", out: Path)
 def _draw_histograms(axes: "Sequence[Axes]", plans: Sequence[Plan], stage: int) -> None:
     shares = kernel_shares(plans, stage)
     axes[0].barh(list(shares), list(shares.values()))
-    axes[0].set_title(f"blur {stage}: share of kernel families", fontsize=9)
+    axes[0].set_title(f"Stage {stage}, Blur: share of kernel families", fontsize=9)
     bases = [PATCH if stage == 1 else PATCH // SCALE] * len(plans)
-    series: list[tuple[str, Sequence[Any]]] = [
-        (f"blur {stage}: sigma, pixels", blur_sigmas(plans, stage)),
-        (f"resize {stage}: factor, unless kept", resize_factors(plans, stage, bases)),
-        (f"noise {stage}: Gaussian, sigma of 255", noise_levels(plans, stage, "gaussian")),
-        (f"noise {stage}: Poisson, scale", noise_levels(plans, stage, "poisson")),
-        (f"JPEG {stage}: quality", [getattr(plan, f"jpeg{stage}") for plan in plans]),
-    ]
-    for axis, (title, values) in zip(axes[1:], series, strict=True):
-        axis.set_title(f"{title} ({len(values)} values)", fontsize=9)
+    for axis, (title, values, _) in zip(axes[1:], drawn_numbers(plans, stage, bases), strict=True):
+        axis.set_title(f"Stage {stage}, {title} ({len(values)} values)", fontsize=9)
         if values:
-            axis.hist(values, range(min(values), max(values) + 2) if isinstance(values[0], int) else BINS)
+            axis.hist(values, range(int(min(values)), int(max(values)) + 2) if isinstance(values[0], int) else BINS)
         axis.set_yticks([])
 
 

@@ -12,17 +12,17 @@ realsr status s3://bucket/shards --watch
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from gen.dataset import PLAN, DatasetPlan
+from gen.dataset import PLAN, DatasetPlan, finished_or_listed
 from gen.specs import DONE_FOLDER, DoneShard, FailedShard, ShardSpec, failed, finished_shards
 from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import UsageError, run_command
 from shared.shards.manifest import MANIFEST, load_manifest
 from shared.storage.places import Place, folders_below, listing, place
-from shared.storage.remote import READ_ONLY, Found, Remote
+from shared.storage.remote import READ_ONLY, Remote
 from shared.text import TIME_UNITS, printable, quantity
 
 SHOWN = 10
@@ -43,7 +43,8 @@ class StatusSettings:
 class DatasetProgress:
     """How far one dataset is. Polling is incremental: `look` reads only records that are new.
 
-    started: time of the latest render command. done: record and time of each finished shard, by name. failed: by name.
+    started: time of the latest render command. done: record and time of each finished shard, by name; in a copy without
+    `.done/` those that its manifest lists, without timings. failed: by name.
     """
 
     folder: Place
@@ -62,38 +63,22 @@ class DatasetProgress:
             return None
         started = records[PLAN].time if PLAN in records else 0.0
         progress = DatasetProgress(folder, plan.rows, started, {spec.name: spec for spec in plan.specs(folder)})
-        progress._take_listed(records)
-        progress.look()
+        progress.look(finished_or_listed)
         return progress
 
-    def _take_listed(self, records: Mapping[str, Found]) -> None:
-        """Count what the manifest of a copy without `.done/` lists and the copy holds in full size; without timings."""
-        if not (self.folder / MANIFEST).is_file():
-            return
-        found = listing(self.folder)
-        for entry in load_manifest(self.folder).shardlist:
-            name = entry.url.removesuffix(".tar")
-            if name not in self.pending or {f"{name}.json", f"{name}.failed.json"} & records.keys():
-                continue
-            if entry.url in found and found[entry.url].size == entry.filesize:
-                del self.pending[name]
-                self.done[name] = DoneShard(entry, 0.0, {}, ""), 0.0
-
-    def look(self) -> None:
+    def look(self, finished: Callable[..., dict[str, DoneShard]] = finished_shards) -> None:
         """Read what has been written since the last look."""
+        new = finished(self.folder, [*self.pending.values()])
         records = listing(self.folder / DONE_FOLDER)
-        new = [spec for name, spec in self.pending.items() if f"{name}.json" in records]
-        for name, done in finished_shards(self.folder, new).items():
-            self.done[name] = done, records[f"{name}.json"].time
+        for name, done in new.items():
+            record = records.get(f"{name}.json")
+            self.done[name] = done, record.time if record else 0.0
             del self.pending[name]
         reasons = {name: failed(spec) for name, spec in self.pending.items() if f"{name}.failed.json" in records}
         self.failed = {name: reason for name, reason in reasons.items() if reason}
-        self.committed = self.committed or (not self.pending and self._is_listed())
-
-    def _is_listed(self) -> bool:
-        if not (self.folder / MANIFEST).is_file():
-            return False
-        return {entry.url for entry in load_manifest(self.folder).shardlist} >= {f"{name}.tar" for name in self.done}
+        if not (self.pending or self.committed) and (self.folder / MANIFEST).is_file():
+            listed = {entry.url for entry in load_manifest(self.folder).shardlist}
+            self.committed = listed >= {f"{name}.tar" for name in self.done}
 
     @property
     def rows_done(self) -> int:
@@ -167,12 +152,18 @@ def main(argv: list[str]) -> int:
     if settings.interval <= 0:
         raise UsageError(f"interval is {settings.interval}: it must be more than 0 seconds")
     datasets = find_progress(place(settings.path))
-    show = _json if settings.json else _table
-    print(show(datasets), flush=True)
+    show = DatasetProgress.to_json if settings.json else str
+    print(*map(show, datasets), sep="\n", flush=True)
     try:
         while settings.watch and not all(progress.committed for progress in datasets):
             was_rendered = not any(progress.pending for progress in datasets)
-            _look_again(datasets, settings.interval, show)
+            height = sum(str(progress).count("\n") + 1 for progress in datasets)
+            time.sleep(settings.interval)
+            for progress in datasets:
+                progress.look()
+            if sys.stdout.isatty() and not settings.json:  # over the table before
+                print(f"\x1b[{height}A\x1b[J", end="")
+            print(*map(show, datasets), sep="\n", flush=True)
             if was_rendered:  # for a whole interval, so nobody is about to commit it
                 break
     except KeyboardInterrupt:
@@ -196,27 +187,6 @@ def find_progress(path: Place) -> list[DatasetProgress]:
     if found := [progress for folder in folders_below(path) if (progress := DatasetProgress.of(folder))]:
         return found
     raise UsageError(f"{path} holds no dataset that was begun: begin one with {spelling('render')}")
-
-
-def _look_again(
-    datasets: list[DatasetProgress], interval_seconds: float, show: Callable[[list[DatasetProgress]], str]
-) -> None:
-    """Wait, look again, and print the table over the one before; below it in a log file, or as JSON."""
-    height = _table(datasets).count("\n") + 1
-    time.sleep(interval_seconds)
-    for progress in datasets:
-        progress.look()
-    if sys.stdout.isatty() and show is _table:
-        print(f"\x1b[{height}A\x1b[J", end="")
-    print(show(datasets), flush=True)
-
-
-def _json(datasets: list[DatasetProgress]) -> str:
-    return "\n".join(progress.to_json() for progress in datasets)
-
-
-def _table(datasets: list[DatasetProgress]) -> str:
-    return "\n".join(map(str, datasets))
 
 
 if __name__ == "__main__":

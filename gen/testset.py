@@ -14,9 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from gen.backends import versions
-from gen.processes import process_pool, start_process
+from gen.processes import in_processes
 from gen.recipe import definition_as_data, definition_as_text
 from shared.command import next_step, spelling
 from shared.config import option, parse
@@ -86,6 +84,11 @@ class TestsetRecipe:
     def tasks(self) -> tuple[Subspace, ...]:
         """The boxes that plans are drawn from."""
         return partition(space_of(self.to_dict()), self.partition)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "TestsetRecipe":
+        """The recipe in a file. Raises ValueError for a field that is unknown, missing or of another type."""
+        return from_plain(TestsetRecipe, definition_as_text(values), "recipe field", complete=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as files hold it, as that of shards."""
@@ -179,13 +182,11 @@ def _refuse_mixture(folder: Path, recipe: TestsetRecipe) -> None:
     if not path.is_file():
         return
     try:
-        values = definition_as_text(json.loads(path.read_bytes()))
-        from_plain(TestsetRecipe, values, "recipe field", complete=True)
+        existing = asdict(TestsetRecipe.from_dict(json.loads(path.read_bytes())))
     except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path} was made by another version of this program: {error}") from error
-    pairs = {name: (values[name], value) for name, value in asdict(recipe).items() if name != "definition"}
-    changed = [f"{name}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
-    if changed:
+    new = {name: value for name, value in asdict(recipe).items() if name != "definition"}
+    if changed := [f"{name}: {existing[name]} -> {value}" for name, value in new.items() if existing[name] != value]:
         raise UsageError(f"{folder} holds another test set ({'; '.join(changed)}): choose another --out, or delete it")
 
 
@@ -217,31 +218,15 @@ def _render(missing: Sequence[Work], workers: int) -> None:
     """Render in processes of one thread each. Raises `RunError` when images failed, after all were tried."""
     failures = []
     with progress_bar(len(missing), "image", disable=not missing) as bar:
-        for reason in _attempts(missing, min(workers, len(missing))):
-            failures += [reason] if reason else []
+        for reason in in_processes(attempt, missing, workers):
             if reason:
+                failures.append(reason)
                 bar.write(f"failed: {reason}", file=sys.stderr)
             bar.update()
     if failures:
         raise RunError(
             f"{len(failures)} of {counted(len(missing), 'image')} failed; the same command tries only those again"
         )
-
-
-def _attempts(missing: Sequence[Work], workers: int) -> Iterator[str]:
-    """The reason of each failure, empty for what succeeded."""
-    if workers <= 1:
-        yield from map(attempt, missing)
-        return
-    with process_pool(workers, start_process) as pool:
-        try:
-            futures: list[Future[str]] = [pool.submit(attempt, work) for work in missing]
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise RunError("a worker was killed (out of memory?): run again with fewer --workers") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def attempt(work: Work) -> str:

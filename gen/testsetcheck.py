@@ -4,23 +4,19 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from gen.backends import degrade
-from gen.recipe import definition_as_text
+from gen.shardcheck import ROUNDING_LEVELS, ROUNDING_SHARE, difference
 from gen.testset import TestsetRecipe
 from shared.degradation.partition import Subspace
 from shared.degradation.plan import Plan
 from shared.degradation.validation import violations
 from shared.errors import UsageError
 from shared.images import decode_png, png_size
-from shared.records import from_plain
 from shared.shards.testset import TESTSET, TestSetRecord, hr_path, lr_path, plan_path
 from shared.storage.places import read_bounded
 
 MAX_PLAN_BYTES = 1 << 20
 MAX_IMAGE_BYTES = 1 << 30
-ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
 
 
 def testset_faults(folder: Path, record: TestSetRecord, rerender: int, quick: bool) -> Iterator[tuple[int, str]]:
@@ -29,9 +25,7 @@ def testset_faults(folder: Path, record: TestSetRecord, rerender: int, quick: bo
     rerender: images, evenly spread, whose LR images are rendered again. quick: sizes and plans alone, no hashes.
     """
     try:
-        values = definition_as_text(record.recipe)
-        recipe = from_plain(TestsetRecipe, values, "recipe field", complete=True)
-        boxes = {task.name: task for task in recipe.tasks()}
+        boxes = {task.name: task for task in TestsetRecipe.from_dict(record.recipe).tasks()}
     except (ValueError, UsageError) as error:
         yield -1, f"{TESTSET}: {error}; plans cannot be judged"
         return
@@ -79,7 +73,6 @@ def _plan(path: Path, box: Subspace) -> Plan:
 def _compare(hr: bytes, lr: bytes, plan: Plan, scale: int, path: Path) -> None:
     """Raises ValueError when the LR image is not what its plan makes of HR."""
     (again,) = degrade("cpu", [decode_png(hr, "HR")], [plan], scale, usm=False)
-    difference = np.abs(again.astype(np.int16) - decode_png(lr, str(path)))
-    levels, share = int(difference.max()), float((difference > 0).mean())
+    levels, share = difference(again, decode_png(lr, str(path)))
     if levels > ROUNDING_LEVELS or share > ROUNDING_SHARE:
         raise ValueError(f"{path}: rendered again, it differs by up to {levels} levels in {share:.2%} of its values")

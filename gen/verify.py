@@ -18,7 +18,6 @@ import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,23 +25,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gen.backends import versions
-from gen.processes import KILLED, process_pool, start_process
+from gen.dataset import recipe_faults
+from gen.processes import in_processes
 from gen.recipe import Recipe
-from gen.shardcheck import Expected, Findings, Listed, Rendered, check_shard
-from gen.specs import ShardSpec
+from gen.shardcheck import ROUNDING_LEVELS, ROUNDING_SHARE, Expected, Findings, Listed, Rendered, check_shard
 from shared.command import next_step, spelling
 from shared.config import argument, option, parse
 from shared.errors import RunError, UsageError, require_at_least, run_command
-from shared.shards.format import num_shards
-from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, dataset_name, load_manifest
+from shared.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, load_manifest
 from shared.shards.testset import TESTSET, load_testset
 from shared.storage.atomic import TEMPORARY_PREFIX
-from shared.storage.places import Place, address, folders_below, listing, place, read_files
+from shared.storage.places import Place, folders_below, listing, place, read_files
 from shared.storage.remote import READ_ONLY, Remote
 from shared.text import counted, printable
 
-ROUNDING_LEVELS, ROUNDING_SHARE = 1, 1e-3
-"""Another processor or library version may change this share of the values by this many levels."""
 PARALLEL_BYTES, CHUNK_SHARDS = 200_000_000, 4
 """Datasets from this size on are checked in several processes, each taking so many shards at a time."""
 NO_MANIFEST = f"{MANIFEST} is not a manifest"
@@ -233,20 +229,9 @@ def _listed(manifest: Manifest, recipe: Recipe | None, rerender: int) -> list[Li
 
 def _check_all(folder: Place, shards: Sequence[Listed], expected: Expected, workers: int) -> Iterator[Findings]:
     """Findings of each shard, in order; of a small dataset in this process, because others take a second to start."""
-    if min(workers, len(shards)) <= 1 or sum(listed.entry.filesize for listed in shards) < PARALLEL_BYTES:
-        yield from (check_shard(folder, listed, expected) for listed in shards)
-        return
-    chunks = [shards[first : first + CHUNK_SHARDS] for first in range(0, len(shards), CHUNK_SHARDS)]
-    with process_pool(workers, start_process) as pool:
-        try:
-            for findings in pool.map(partial(_check_some, folder, expected), chunks):
-                yield from findings
-        except BrokenProcessPool as error:
-            raise RunError(f"not all shards were checked: {KILLED}; run again with fewer --workers") from error
-
-
-def _check_some(folder: Place, expected: Expected, shards: Sequence[Listed]) -> list[Findings]:
-    return [check_shard(folder, listed, expected) for listed in shards]
+    if sum(listed.entry.filesize for listed in shards) < PARALLEL_BYTES:
+        workers = 1
+    return in_processes(partial(check_shard, folder, expected=expected), shards, workers, CHUNK_SHARDS)
 
 
 def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
@@ -256,26 +241,7 @@ def _check_manifest(manifest: Manifest, report: Report) -> Recipe | None:
     except ValueError as error:
         report.problems.append(f"{MANIFEST}: {error}; plans cannot be judged")
         return None
-    per_shard = recipe.rows_per_shard
-    expected = {
-        "digest": recipe.digest(),
-        "subspace": recipe.subspace,
-        "split": recipe.split,
-        "name": dataset_name(recipe.subspace, recipe.split),
-        "number of shards": num_shards(manifest.rows, per_shard),
-        "first_row": max(0, manifest.first_row - manifest.first_row % per_shard),
-    }
-    found = {name: getattr(manifest, name, len(manifest.shardlist)) for name in expected}
-    for name in expected:
-        if found[name] != expected[name]:
-            report.problems.append(f"{MANIFEST}: {name} is {found[name]}, its recipe says {expected[name]}")
-    for index, entry in enumerate(manifest.shardlist):
-        rows = min(per_shard, manifest.rows - index * per_shard)
-        number = manifest.first_row // per_shard + index
-        tar = ShardSpec(address(report.folder), recipe, (), number, rows).tar.name
-        if (entry.url, entry.nsamples) != (tar, rows):
-            problem = f"shard {index} is {entry.url} with {entry.nsamples} rows, expected {tar} with {rows}"
-            report.problems.append(f"{MANIFEST}: {problem}")
+    report.problems += [f"{MANIFEST}: {fault}" for fault in recipe_faults(manifest, recipe)]
     return recipe
 
 

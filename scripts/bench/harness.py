@@ -21,10 +21,19 @@ T = TypeVar("T")
 
 
 class Cost(NamedTuple):
-    """Seconds of wall time, and of CPU time over this process and its children."""
+    """Seconds of wall time, and of CPU time over this process and its children, or of this process alone.
+
+    waited: seconds of waiting for data. peak_mb: peak of memory, MiB.
+    """
 
     wall: float
     cpu: float
+    waited: float = 0.0
+    peak_mb: float = 0.0
+
+
+Figures = dict[str, dict[str, float]]
+"""What was measured of each side, by its name; the names of its figures are the heads of a table."""
 
 
 def machine(device: torch.device | None = None) -> str:
@@ -46,6 +55,15 @@ def accelerator() -> torch.device:
 def show(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """Print a table in Markdown."""
     print(markdown(head, lines), flush=True)
+
+
+def show_figures(figures: Figures) -> None:
+    """Print a line for each side and a column for each figure, of three digits or whole."""
+    lines = [
+        [side, *(f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in found.values())]
+        for side, found in figures.items()
+    ]
+    show(["", *next(iter(figures.values()))], lines)
 
 
 # ---- time
@@ -72,6 +90,20 @@ class StageClock:
         self.seconds[name] += (time.process_time() - start) * self.running
 
 
+class Waits(Iterator[T]):
+    """A stream, and the seconds that each of its items was waited for."""
+
+    def __init__(self, stream: Iterator[T]) -> None:
+        self._stream = stream
+        self.seconds: list[float] = []
+
+    def __next__(self) -> T:
+        start = time.perf_counter()
+        item = next(self._stream)
+        self.seconds.append(time.perf_counter() - start)
+        return item
+
+
 def unit_ms() -> float:
     """Milliseconds of CPU time that a 21 x 21 filter on 256 x 256 x 3 takes now, mean of 20 calls."""
     image = np.zeros((256, 256, 3), np.float32)
@@ -94,6 +126,22 @@ def take_turns(sides: Mapping[str, Callable[[], T]], turns: int) -> dict[str, li
         for name, side in sides.items():
             taken[name].append(side())
     return taken
+
+
+def figures_of(taken: Mapping[str, Sequence[Cost]], samples: int, ratios: Mapping[str, tuple[str, str]]) -> Figures:
+    """Rate and CPU time of each side by the medians over its turns of so many samples, and ratios to other sides.
+
+    ratios: by name, another side and `wall` or `cpu`: the median over the turns of its time divided by the side's.
+    """
+    found: Figures = {}
+    for name, costs in taken.items():
+        found[name] = {
+            "samples/s": samples / statistics.median(cost.wall for cost in costs),
+            "CPU ms a sample": 1000 * statistics.median(cost.cpu for cost in costs) / samples,
+        }
+        for title, (base, clock) in ratios.items():
+            found[name][title] = median_ratio(*([getattr(c, clock) for c in side] for side in (taken[base], costs)))
+    return found
 
 
 def median_ratio(base: Sequence[float], other: Sequence[float]) -> float:

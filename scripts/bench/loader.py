@@ -1,19 +1,30 @@
 """Time the mixing loader: against decoding alone and webdataset's RandomMix on the same shards, in one run."""
 
 import gc
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import webdataset
 from torch.utils.data import DataLoader, IterableDataset
 
 from gen.render import main as render
-from scripts.bench.harness import Cost, cost_of, family, held_mb, machine, median_ratio, show, take_turns
+from scripts.bench.harness import (
+    Cost,
+    Figures,
+    Waits,
+    cost_of,
+    family,
+    figures_of,
+    held_mb,
+    machine,
+    show_figures,
+    take_turns,
+)
 from scripts.bench.settings import LoaderBenchSettings
 from shared.mixing.loader import MixingLoader
 from shared.mixing.quotas import apportion, order
@@ -44,7 +55,7 @@ def _render(settings: LoaderBenchSettings, folder: Path) -> Path:
     return folder
 
 
-def _sides(shards: Path, settings: LoaderBenchSettings) -> dict[str, Any]:
+def _sides(shards: Path, settings: LoaderBenchSettings) -> Figures:
     """Pairs per second and CPU time of each side, which take turns. Their workers end with this call."""
     streams: dict[str, Iterator[Any]] = {f"ours, {workers} workers": _batches(shards, workers) for workers in (0, 1, 2)}
     streams["RandomMix, 2 workers"] = _random_mix(shards, 2)
@@ -53,19 +64,9 @@ def _sides(shards: Path, settings: LoaderBenchSettings) -> dict[str, Any]:
         for _ in range(WARM_BATCHES):  # queues are then as full as at the end
             next(stream)
         sides[name] = lambda stream=stream: cost_of(lambda: [next(stream) for _ in range(settings.steps)])
-    taken = take_turns(sides, settings.turns)
-    count, lines, figures = settings.steps * BATCH, [], {}
-    for name, costs in taken.items():
-        walls, cpus = [cost.wall for cost in costs], [cost.cpu for cost in costs]
-        figures[name] = {
-            "pairs_per_second": count / statistics.median(walls),
-            "cpu_ms": 1000 * statistics.median(cpus) / count,
-            "decoding_over_cpu": median_ratio([cost.cpu for cost in taken["decoding alone"]], cpus),
-            "random_mix_over_wall": median_ratio([cost.wall for cost in taken["RandomMix, 2 workers"]], walls),
-        }
-        numbers = figures[name].values()
-        lines.append([name, *(f"{number:.3g}" if number < 100 else f"{number:.0f}" for number in numbers)])
-    show(["", "pairs/s", "CPU ms a pair", "decoding / CPU", "RandomMix / wall"], lines)
+    ratios = {"decoding / CPU": ("decoding alone", "cpu"), "RandomMix / wall": ("RandomMix, 2 workers", "wall")}
+    figures = figures_of(take_turns(sides, settings.turns), settings.steps * BATCH, ratios)
+    show_figures(figures)
     return figures
 
 
@@ -112,12 +113,11 @@ def _boundary(shards: Path, settings: LoaderBenchSettings) -> dict[str, float]:
     quotas, start = apportion(WEIGHTS, 240_000), time.process_time()
     order(quotas, 0, 0)
     of_order = 1000 * (time.process_time() - start)
-    stream, first, others = _batches(shards, 2, steps=12), [], []
-    for number in range(12 * 2 * settings.turns):
-        start = time.perf_counter()
+    stream = Waits(_batches(shards, 2, steps=12))
+    for _ in range(12 * 2 * settings.turns):
         next(stream)
-        (first if number % 12 == 0 else others).append(1000 * (time.perf_counter() - start))
-    of_first, of_others = statistics.median(first[1:]), statistics.mean(others)
+    waits_ms = 1000 * np.reshape(stream.seconds, (-1, 12))
+    of_first, of_others = float(np.median(waits_ms[1:, 0])), float(waits_ms[:, 1:].mean())
     print(f"order of 240 000 slots: {of_order:.1f} ms of CPU")
     print(f"first batch of an interval {of_first:.0f} ms, others {of_others:.0f} ms (2 workers)")
     return {"order_ms": of_order, "boundary_ms": of_first, "batch_ms": of_others}
@@ -135,16 +135,14 @@ def _first_batch(shards: Path) -> dict[str, float]:
 
 def _wait(shards: Path, settings: LoaderBenchSettings) -> dict[str, float]:
     """Share of the time that a training step which leaves the CPU alone waits for its batch."""
-    stream, waited = _batches(shards, 2), 0.0
+    stream = Waits(_batches(shards, 2))
     for _ in range(WARM_BATCHES):
         next(stream)
     begin = time.perf_counter()
     for _ in range(settings.steps):
-        start = time.perf_counter()
         next(stream)
-        waited += time.perf_counter() - start
         time.sleep(settings.step_seconds)
-    share = waited / (time.perf_counter() - begin)
+    share = sum(stream.seconds[WARM_BATCHES:]) / (time.perf_counter() - begin)
     print(f"data wait {100 * share:.2f} % of steps of {settings.step_seconds} s, batches of {BATCH}, 2 workers")
     return {"data_wait": share}
 

@@ -10,12 +10,12 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,8 +25,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from gen.render import main as render
-from scripts.bench.harness import accelerator, finish, forget_peak, machine, median_ratio, peak_mb, show, take_turns
+from scripts.bench.harness import (
+    Cost,
+    Waits,
+    accelerator,
+    figures_of,
+    finish,
+    forget_peak,
+    machine,
+    peak_mb,
+    show_figures,
+    take_turns,
+)
 from scripts.bench.settings import TrainBenchSettings
+from shared.mixing.loader import Batch
 from shared.mixing.tasks import Task, find_tasks
 from shared.rebalance.measurements import Measurements
 from shared.rebalance.policies import make_policy
@@ -39,21 +51,8 @@ from train.processes import Interrupt
 from train.session import make_accelerator
 from train.settings import TrainSettings
 
+T = TypeVar("T")
 WARM_UP = 2
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One turn of one loop.
-
-    seconds: wall time of its steps. cpu_seconds: CPU time of this process. waited: seconds of waiting for data.
-    peak_mb: peak of the memory of the accelerator, or of this process, MiB.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    waited: float
-    peak_mb: float
 
 
 def run(options: TrainBenchSettings) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def run(options: TrainBenchSettings) -> dict[str, Any]:
         )
         fp32 = _settings(options)
         bf16 = replace(fp32, precision="bf16")
-        loops: dict[str, Callable[[], Turn]] = {
+        loops: dict[str, Callable[[], Cost]] = {
             "plain fp32": lambda: _plain(fp32, spec, tasks, device),
             "ours fp32": lambda: _ours(fp32, spec, tasks, Path(folder)),
             "ours bf16": lambda: _ours(bf16, spec, tasks, Path(folder)),
@@ -104,63 +103,44 @@ def _settings(options: TrainBenchSettings) -> TrainSettings:
     )
 
 
-def _report(options: TrainBenchSettings, turns: dict[str, list[Turn]], device: torch.device) -> dict[str, Any]:
-    samples, key = options.steps * options.batch, "seconds" if device.type == "cuda" else "cpu_seconds"
-    costs = {name: [getattr(turn, key) for turn in mine] for name, mine in turns.items()}
-    ratios = {name: median_ratio(costs["plain fp32"], mine) for name, mine in costs.items()}
-    lines = []
+def _report(options: TrainBenchSettings, turns: dict[str, list[Cost]], device: torch.device) -> dict[str, Any]:
+    clock = "wall" if device.type == "cuda" else "cpu"
+    figures = figures_of(turns, options.steps * options.batch, {"plain / it": ("plain fp32", clock)})
     for name, mine in turns.items():
-        seconds, cpu, wait, peak = (
-            statistics.median(values)
-            for values in zip(*((t.seconds, t.cpu_seconds, t.waited / t.seconds, t.peak_mb) for t in mine), strict=True)
-        )
-        cells = [f"{samples / seconds:.1f}", f"{1000 * cpu / samples:.1f}", f"{ratios[name]:.2f}"]
-        lines.append([name, *cells, f"{100 * wait:.1f} %", f"{peak:.0f} MiB"])
-    head = ["loop", "samples/s", "CPU ms per sample", "plain / it", "data wait", "peak memory"]
-    show(head, lines)
-    return {"head": head, "lines": lines, "ratios": ratios, "turns": {n: [*map(asdict, t)] for n, t in turns.items()}}
+        figures[name]["data wait, %"] = 100 * statistics.median(turn.waited / turn.wall for turn in mine)
+        figures[name]["peak memory, MiB"] = statistics.median(turn.peak_mb for turn in mine)
+    show_figures(figures)
+    return {"loops": figures, "turns": {name: [turn._asdict() for turn in mine] for name, mine in turns.items()}}
 
 
-class _Clock:
-    """Times the steps of a turn after its warm-up."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._waited = device, 0.0
-        forget_peak(device)
-
-    def start(self) -> None:
-        finish(self._device)
-        self._waited, self._start, self._cpu_start = 0.0, time.perf_counter(), time.process_time()
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - start
-
-    def stop(self) -> Turn:
-        finish(self._device)
-        seconds, cpu_seconds = time.perf_counter() - self._start, time.process_time() - self._cpu_start
-        return Turn(seconds, cpu_seconds, self._waited, peak_mb(self._device))
+def _turn(stream: Iterator[T], step: Callable[[T], object], steps: int, device: torch.device) -> Cost:
+    """Take all steps; those after the warm-up are timed."""
+    waits = Waits(stream)
+    forget_peak(device)
+    for number in range(steps):
+        if number == WARM_UP:
+            finish(device)
+            wall, cpu = time.perf_counter(), time.process_time()
+        step(next(waits))
+    finish(device)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Cost(wall, cpu, sum(waits.seconds[WARM_UP:]), peak_mb(device))
 
 
-def _ours(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Turn:
+def _ours(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Cost:
     launcher, interrupt = make_accelerator(settings), Interrupt()
-    clock = _Clock(launcher.device)
     weights = spec.build().state_dict()
     run = Run(RunSpec(folder / "run", "bench", settings, tasks, spec, weights, make_policy("uniform")), launcher)
     nothing_known = Measurements(0, [task.name for task in tasks], np.zeros((len(tasks), 1)), [""])
     log = run.decide(nothing_known)
+
+    def step(batch: Batch) -> None:
+        run.training_step(batch, log, interrupt)
+        run.state.step += 1
+
     with run.loader:
-        batches = run.loader.interval(log.p, settings.iterations)
-        for number in range(settings.iterations):
-            if number == WARM_UP:
-                clock.start()
-            with clock.waiting():
-                batch = next(batches)
-            run.training_step(batch, log, interrupt)
-            run.state.step += 1
-        turn = clock.stop()
+        stream = run.loader.interval(log.p, settings.iterations)
+        turn = _turn(stream, step, settings.iterations, launcher.device)
     launcher.free_memory()
     gc.collect()
     return turn
@@ -182,18 +162,14 @@ class _Pairs(TorchDataset):
         return lr, hr
 
 
-def _plain(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], device: torch.device) -> Turn:
-    clock = _Clock(device)
+def _plain(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], device: torch.device) -> Cost:
     network, average = (spec.build().to(device) for _ in range(2))
     adam = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=ADAM_BETAS)
     pairs = _Pairs(tasks, settings.iterations * settings.batch_size)
     stream = iter(DataLoader(pairs, settings.batch_size, shuffle=True, num_workers=settings.workers))
-    for number in range(settings.iterations):
-        if number == WARM_UP:
-            clock.start()
-        with clock.waiting():
-            lr, hr = next(stream)
-        lr, hr = lr.to(device), hr.to(device)
+
+    def step(pair: list[Tensor]) -> None:
+        lr, hr = (image.to(device) for image in pair)
         adam.zero_grad()
         loss = functional.l1_loss(network(lr), hr)
         loss.backward()
@@ -202,4 +178,5 @@ def _plain(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], device
         with torch.no_grad():
             for mean, now in zip(average.parameters(), network.parameters(), strict=True):
                 mean.mul_(settings.ema).add_(now, alpha=1 - settings.ema)
-    return clock.stop()
+
+    return _turn(stream, step, settings.iterations, device)

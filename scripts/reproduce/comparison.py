@@ -15,22 +15,21 @@ from scipy import optimize, stats
 from scripts.reproduce.lab import Job, Lab, boundaries
 from shared.rebalance.policies import POLICIES
 from train.evaluation.paired import student_reach
-from train.evaluation.summaries import COLUMNS, LOWER_IS_BETTER
 from train.evaluation.summaries import markdown as table
 
 POWER = 0.8
 POINTS = 20_000
 """Quantiles of a standard deviation's distribution, over which a mean stands for an integral."""
-PSNR = "psnr_db"
 Means = dict[str, np.ndarray]
-"""By arm: float64 [seeds, test sets as of `Lab.names`], the mean of a measure over the images."""
+"""By arm: float64 [seeds, test sets as of `Lab.names`], the mean PSNR-Y over the images, dB."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of network. name: its folder. flags: options of train/run.py. cut: partition it trains on.
+    """One kind of network. name: its folder, and its name in tables. flags: options of train/run.py.
 
-    rows: rows of each task (default: all). network: another than the recipe's. label: its name in tables.
+    cut: partition it trains on. rows: rows of each task (default: all). network: another than the recipe's.
+    reference_flags: options of its single-task networks.
     """
 
     name: str
@@ -39,12 +38,7 @@ class Arm:
     cut: str = "2x2"
     rows: int | None = None
     network: str | None = None
-    label: str = ""
-
-    @property
-    def title(self) -> str:
-        """Its name in tables."""
-        return self.label or self.name
+    reference_flags: tuple[str, ...] = ()
 
     @property
     def judged(self) -> bool:
@@ -57,12 +51,18 @@ class Arm:
         return POLICIES[self.policy].needs_groups
 
     @property
-    def start(self) -> tuple[str, int | None, str | None]:
+    def start(self) -> "Start":
         """What its single-task networks depend on, besides the seed."""
-        return self.cut, self.rows, self.network
+        return self.cut, self.rows, self.network, self.reference_flags
 
 
+Start = tuple[str, int | None, str | None, tuple[str, ...]]
 UNIFORM, REWEIGHT, REBALANCE = Arm("uniform"), Arm("reweight", "reweight"), Arm("rebalance", "rebalance")
+
+
+def main_arm(lab: Lab) -> Arm:
+    """What the figures look at: the paper's method on its four tasks, stage psnr, with all checkpoints."""
+    return Arm("main", "rebalance", ("--keep", str(lab.num_intervals + 1), *lab.psnr), reference_flags=lab.psnr)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run_arms(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str]) -> Mean
     train_arms(lab, arms)
     seeds = range(lab.settings.seeds)
     lab.do([partial(measure_arm, arm=arm, seed=seed, testsets=testsets) for seed in seeds for arm in arms])
-    return measured(lab, arms, testsets, PSNR)
+    return {arm.name: np.array([measure_arm(lab, arm, seed, testsets) for seed in seeds]) for arm in arms}
 
 
 def train_arms(lab: Lab, arms: Sequence[Arm]) -> None:
@@ -108,25 +108,22 @@ def train_arms(lab: Lab, arms: Sequence[Arm]) -> None:
     lab.do([partial(train_arm, arm=arm, seed=seed) for seed in seeds for arm in arms])
 
 
-def measured(lab: Lab, arms: Sequence[Arm], testsets: Mapping[str, str], measure: str) -> Means:
-    """A measure, a key of `COLUMNS`, of arms that `run_arms` has trained."""
-    seeds = range(lab.settings.seeds)
-    return {arm.title: np.array([measure_arm(lab, arm, seed, testsets, measure) for seed in seeds]) for arm in arms}
+def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
+    """Training steps of arms, of their references, and of the other networks that they start from.
 
-
-def num_steps(lab: Lab, arms: Sequence[Arm]) -> int:
-    """Training steps of arms, of their references, and of the other networks that they start from."""
-    seeds = lab.settings.seeds
+    seeds: how many of each kind (default: as the settings say).
+    """
+    seeds = lab.settings.seeds if seeds is None else seeds
     others = len({arm.network for arm in arms} - {None}) * lab.scale.pretrain_steps
-    single = sum(len(lab.tasks(cut)) for cut, _, _ in {arm.start for arm in arms if arm.judged})
+    single = sum(len(lab.tasks(cut)) for cut, *_ in {arm.start for arm in arms if arm.judged})
     searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
     return lab.scale.setting("iterations") * seeds * (len(arms) + single) + others + searches
 
 
-def references(lab: Lab, start: tuple[str, int | None, str | None], seed: int) -> Path:
+def references(lab: Lab, start: Start, seed: int) -> Path:
     """Folder of the single-task networks of arms with that start."""
-    cut, rows, network = start
-    return lab.references(cut=cut, rows=rows, network=network, seed=seed)
+    cut, rows, network, flags = start
+    return lab.references(*flags, cut=cut, rows=rows, network=network, seed=seed)
 
 
 def train_arm(lab: Lab, arm: Arm, seed: int) -> Path:
@@ -139,9 +136,9 @@ def train_arm(lab: Lab, arm: Arm, seed: int) -> Path:
     return lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, network=arm.network, seed=seed)
 
 
-def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str], measure: str = PSNR) -> list[float]:
-    """Mean of a measure of an arm's network over the images of each test set."""
-    table = lab.measure(train_arm(lab, arm, seed), testsets, measure)
+def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str]) -> list[float]:
+    """Mean PSNR-Y of an arm's network over the images of each test set, dB."""
+    table = lab.measure(train_arm(lab, arm, seed), testsets)
     return [float(np.mean(values)) for values in table.values()]
 
 
@@ -168,11 +165,9 @@ def _detectable(count: int) -> float:
     return float(optimize.brentq(lambda true: found(true) - POWER, 0, 100))
 
 
-def compare(
-    means: Means, names: Sequence[str], baseline: str, measure: str = PSNR
-) -> dict[str, dict[str, ArmDifference]]:
+def compare(means: Means, names: Sequence[str], baseline: str) -> dict[str, dict[str, ArmDifference]]:
     """Every arm against the baseline on every column: the test sets, then their mean and the worst of them."""
-    table = {arm: with_summary(values, measure) for arm, values in means.items()}
+    table = {arm: with_summary(values) for arm, values in means.items()}
     columns = [*names, "mean", "worst"]
     return {
         arm: {column: difference(values[:, i], table[baseline][:, i]) for i, column in enumerate(columns)}
@@ -181,46 +176,34 @@ def compare(
     }
 
 
-def with_summary(values: np.ndarray, measure: str = PSNR) -> np.ndarray:
+def with_summary(values: np.ndarray) -> np.ndarray:
     """float [seeds, sets] with two more columns: the mean over test sets, and the worst."""
-    worst = values.max(axis=1) if measure in LOWER_IS_BETTER else values.min(axis=1)
-    return np.column_stack([values, values.mean(axis=1), worst])
+    return np.column_stack([values, values.mean(axis=1), values.min(axis=1)])
 
 
-def markdown(means: Means, names: Sequence[str], baseline: str, measure: str = PSNR) -> str:
+def markdown(means: Means, names: Sequence[str], baseline: str) -> str:
     """Two tables: means (and spread over seeds), and differences to the baseline with what can be resolved."""
     columns = [*names, "mean", "worst"]
     seeds = len(next(iter(means.values())))
-    title = COLUMNS[measure][0] + (" in dB" if measure.endswith("_db") else ", lower is better")
     lines = []
     for arm, values in means.items():
-        cells = with_summary(values, measure)
-        spread = cells.std(axis=0, ddof=1) if seeds > 1 else [None] * len(columns)
-        shown = [
-            _number(m, measure) + (f" ({_number(s, measure)})" if s is not None else "")
-            for m, s in zip(cells.mean(0), spread, strict=True)
-        ]
-        lines.append([arm, *shown])
-    found = compare(means, names, baseline, measure).items()
-    differences = [[arm, *(_cell(row[column], measure) for column in columns)] for arm, row in found]
+        cells = with_summary(values)
+        spread = [f" ({s:.3f})" for s in cells.std(axis=0, ddof=1)] if seeds > 1 else [""] * len(columns)
+        lines.append([arm, *(f"{mean:.3f}{s}" for mean, s in zip(cells.mean(axis=0), spread, strict=True))])
+    found = compare(means, names, baseline).items()
+    differences = [[arm, *(_cell(row[column]) for column in columns)] for arm, row in found]
     return (
-        f"{title}, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
+        f"PSNR-Y in dB, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
         f"{table(['', *columns], lines)}\n"
         f"Difference to {baseline}: mean [95 % interval], smallest detectable; **bold** = resolved\n\n"
         f"{table(['', *columns], differences)}"
     )
 
 
-def _number(value: float, measure: str) -> str:
-    return COLUMNS[measure][1].format(value)
-
-
-def _cell(found: ArmDifference, measure: str) -> str:
-    form = COLUMNS[measure][1].replace(":", ":+")
-    mean = form.format(found.mean)
+def _cell(found: ArmDifference) -> str:
     if found.low is None:
-        return f"{mean} (one seed)"
-    text = f"{mean} [{form.format(found.low)}, {form.format(found.high)}], {_number(found.detectable or 0, measure)}"
+        return f"{found.mean:+.3f} (one seed)"
+    text = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], {found.detectable:.3f}"
     return f"**{text}**" if found.resolved else text
 
 

@@ -114,6 +114,6 @@ def figure(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> Figure:
         panel.plot(one.values, one.gains_db, marker="o", markersize=3)
         panel.set_ylim(min(gains) - 0.02, max(gains) + 0.02)
         panel.set_title(f"({letter}) {one.operator}: variance {one.variance:.5f}", fontsize=10)
-        panel.set_xlabel(OPERATORS[one.operator].quantity, fontsize=9)
+        panel.set_xlabel(OPERATORS[one.operator], fontsize=9)
     panels[1].set_ylabel("gain of fine-tuning, dB")
     return drawn

@@ -7,12 +7,14 @@ rank at either checkpoint. If the groups were pure noise, three tasks in four wo
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scripts.reproduce.comparison import main_arm, num_steps, train_arm
 from scripts.reproduce.fine_tunes import FineTunes, checkpoints
 from scripts.reproduce.lab import Lab
 from shared.mixing.tasks import find_tasks
@@ -46,12 +48,12 @@ class Agreement:
 
 def steps(lab: Lab) -> int:
     """Training steps: the main run with its references, and two fine-tunes for each task."""
-    return lab.main_steps() + len(AT) * lab.scale.random_tasks * INDICATOR_STEPS
+    return num_steps(lab, [main_arm(lab)], seeds=1) + len(AT) * lab.scale.random_tasks * INDICATOR_STEPS
 
 
 def run(lab: Lab) -> None:
     """Fine-tune, group, and write the table and the figure."""
-    folders = [checkpoints(lab.main_run(), 3)[place] for place in AT]
+    folders = [_checkpoint(lab, number) for number in range(len(AT))]
     lab.do([partial(gains, at=number) for number in range(len(AT))])
     first_db, second_db = (gains(lab, at) for at in range(len(AT)))
     found = agreement(first_db, second_db)
@@ -63,8 +65,12 @@ def run(lab: Lab) -> None:
 def gains(lab: Lab, at: int) -> list[float]:
     """Gain of a fine-tuning on each task alone from one of the two checkpoints, dB."""
     plans = [frozen(task).plan for task in draw_tasks(find_tasks(lab.shards()), 0, lab.scale.random_tasks)]
-    folder = checkpoints(lab.main_run(), 3)[AT[at]]
-    return FineTunes(lab, f"at{at}t", plans, folder, INDICATOR_STEPS).gains_db().mean(axis=1).tolist()
+    return FineTunes(lab, f"at{at}t", plans, _checkpoint(lab, at), INDICATOR_STEPS).gains_db().mean(axis=1).tolist()
+
+
+def _checkpoint(lab: Lab, at: int) -> Path:
+    """The first or the second of the two checkpoints of the main run."""
+    return checkpoints(train_arm(lab, main_arm(lab), 0), 3)[AT[at]]
 
 
 def agreement(first_db: list[float], second_db: list[float]) -> Agreement:

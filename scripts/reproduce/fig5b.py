@@ -1,12 +1,12 @@
 """Fig. 5 (b): the weights of the four tasks over the intervals of the main run."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from scripts.reproduce.comparison import main_arm, num_steps, train_arm, train_arms
 from scripts.reproduce.lab import Lab, boundaries
 from train.evaluation.summaries import markdown as table
 from train.report.plots import colour
@@ -14,15 +14,14 @@ from train.report.plots import colour
 
 def steps(lab: Lab) -> int:
     """Training steps: a main run with its references for each seed."""
-    return lab.main_steps(lab.settings.seeds)
+    return num_steps(lab, [main_arm(lab)])
 
 
 def run(lab: Lab) -> None:
     """Train, and write the table and the figure."""
-    seeds = range(lab.settings.seeds)
-    lab.initial()
-    lab.do([partial(Lab.main_run, seed=seed) for seed in seeds])
-    logs = [boundaries(lab.main_run(seed)) for seed in seeds]
+    main = main_arm(lab)
+    train_arms(lab, [main])
+    logs = [boundaries(train_arm(lab, main, seed)) for seed in range(lab.settings.seeds)]
     tasks, at = logs[0][0]["tasks"], [boundary["step"] for boundary in logs[0]]
     found = {key: np.array([[b["estimate"][key] for b in log] for log in logs]) for key in ("weights", "low", "high")}
     numbers: dict[str, Any] = {"tasks": tasks, "steps": at, **{key: v.tolist() for key, v in found.items()}}

@@ -4,13 +4,11 @@ Whole images of DIV2K4Level. Bars: mean over seeds of PSNR(shared) - PSNR(single
 seeds, crosses: the paper's two values. `plain` is the same network with equal volumes, which the paper does not have.
 """
 
-from functools import partial
-
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from scripts.reproduce.comparison import UNIFORM, Arm, num_steps, train_arms
+from scripts.reproduce.comparison import UNIFORM, Arm, main_arm, num_steps, references, run_arms
 from scripts.reproduce.lab import Lab
 from scripts.reproduce.paper import fig7_gains
 from train.evaluation.summaries import markdown
@@ -21,7 +19,7 @@ PLAIN, OURS = "plain", "ours"
 
 def steps(lab: Lab) -> int:
     """Training steps: a main run with its references, and a plain one, for each seed."""
-    return lab.main_steps(lab.settings.seeds) + num_steps(lab, [plain(lab)])
+    return num_steps(lab, [plain(lab), main_arm(lab)])
 
 
 def plain(lab: Lab) -> Arm:
@@ -31,24 +29,15 @@ def plain(lab: Lab) -> Arm:
 
 def run(lab: Lab) -> None:
     """Train, measure, and write the table and the figure."""
-    seeds = range(lab.settings.seeds)
-    testsets, tasks = lab.whole_images("DIV2K4Level"), [box.name for box in lab.tasks()]
-    lab.initial()
-    lab.do([partial(Lab.main_run, seed=seed) for seed in seeds])
-    train_arms(lab, [plain(lab)])
-    found: dict[str, list[list[float]]] = {"single": [], PLAIN: [], OURS: []}
-    for seed in seeds:
-        references = lab.references(*lab.psnr, seed=seed)
-        single = [lab.measure(references / task, testsets)[f"DIV2K4Level-{task}"] for task in tasks]
-        found["single"].append([float(np.mean(values)) for values in single])
-        runs = {
-            PLAIN: lab.train(plain(lab).name, "--policy", "uniform", *lab.psnr, seed=seed),
-            OURS: lab.main_run(seed),
-        }
-        for name, folder in runs.items():
-            table = lab.measure(folder, testsets)
-            found[name].append([float(np.mean(table[f"DIV2K4Level-{task}"])) for task in tasks])
-    psnr_db = {name: np.array(values) for name, values in found.items()}
+    arms, testsets = {PLAIN: plain(lab), OURS: main_arm(lab)}, lab.whole_images("DIV2K4Level")
+    means, names = run_arms(lab, [*arms.values()], testsets), lab.names(testsets)
+    tasks = [name.removeprefix("DIV2K4Level-") for name in names]
+    single = []
+    for seed in range(lab.settings.seeds):
+        folders = [references(lab, arms[OURS].start, seed) / task for task in tasks]
+        single.append([np.mean(lab.measure(f, testsets)[name]) for f, name in zip(folders, names, strict=True)])
+    psnr_db = {"single": np.array(single)} | {name: means[arm.name] for name, arm in arms.items()}
+    found = {name: values.tolist() for name, values in psnr_db.items()}
     lab.write_tested("fig7", found, describe(tasks, psnr_db))
     figure(tasks, psnr_db).savefig(lab.folder / "fig7.png", dpi=150)
 

@@ -8,32 +8,20 @@ fixed, not where; the choice of the middle, and of stage 1 for down-sampling, ar
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize, Sinc
 from shared.degradation.space import Range, Space
 
-
-@dataclass(frozen=True)
-class Operator:
-    """An operator along which a plan moves. quantity: what moves, with its unit."""
-
-    name: str
-    quantity: str
-
-
-OPERATORS: Mapping[str, Operator] = {
-    operator.name: operator
-    for operator in (
-        Operator("noise", "Gaussian sigma of stage 1, of 255"),
-        Operator("blur", "blur sigma of stage 1, pixels"),
-        Operator("down-sampling", "factor of stage 1"),
-        Operator("JPEG", "quality of stage 1"),
-    )
+OPERATORS = {
+    "noise": "Gaussian sigma of stage 1, of 255",
+    "blur": "blur sigma of stage 1, pixels",
+    "down-sampling": "factor of stage 1",
+    "JPEG": "quality of stage 1",
 }
+"""The operators along which a plan moves: of each what moves, with its unit."""
 
 
 def mid_plan(space: Space, patch: int, scale: int = 4) -> Plan:

@@ -241,20 +241,6 @@ class Lab:
             return []
         return ["--network", json.dumps(self.scale.other_network(str(name)))]
 
-    # ---- the run that the figures look at
-
-    def main_run(self, seed: int = 0) -> Path:
-        """The run with the paper's method on its four tasks, stage psnr, with all its checkpoints."""
-        references = self.references(*self.psnr, seed=seed)
-        keep = ("--keep", str(self.num_intervals + 1))
-        return self.train(
-            "main", "--policy", "rebalance", "--references", str(references), *keep, *self.psnr, seed=seed
-        )
-
-    def main_steps(self, seeds: int = 1) -> int:
-        """Training steps of the main run and its references."""
-        return seeds * (1 + len(self.tasks())) * int(self.scale.setting("iterations"))
-
     @property
     def num_intervals(self) -> int:
         """Intervals of a run."""
@@ -268,14 +254,14 @@ class Lab:
 
     # ---- results
 
-    def measure(self, run: Path, testsets: Mapping[str, str], measure: str = "psnr_db") -> dict[str, list[float]]:
-        """A measure of a network on every image of every test set, by test set. measure: a key of `COLUMNS`."""
+    def measure(self, run: Path, testsets: Mapping[str, str]) -> dict[str, list[float]]:
+        """PSNR-Y of a network on every image of every test set, dB, by test set."""
         out = run / "test"
         self.evaluate(out, ["--checkpoint", str(run)], testsets)
         table: dict[str, list[float]] = {name: [] for name in self.names(testsets)}
         for result in read_results(out):
             if result.testset in table:
-                table[result.testset].append(result.values[measure])
+                table[result.testset].append(result.values["psnr_db"])
         return table
 
     def evaluate(self, out: Path, system: Sequence[str], testsets: Mapping[str, str]) -> None:

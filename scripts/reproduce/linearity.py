@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scripts.reproduce.comparison import main_arm, num_steps, train_arm
 from scripts.reproduce.fine_tunes import FineTunes, checkpoints, errors_db
 from scripts.reproduce.frozen import OPERATORS, evenly_spaced, moved, span
 from scripts.reproduce.lab import Lab
@@ -57,7 +58,7 @@ class Trend:
 
 def steps(lab: Lab) -> int:
     """Training steps: the main run with its references, and a fine-tune for each value."""
-    return lab.main_steps() + len(ALONG) * lab.scale.values * lab.scale.fine_tune_steps
+    return num_steps(lab, [main_arm(lab)], seeds=1) + len(ALONG) * lab.scale.values * lab.scale.fine_tune_steps
 
 
 def run(lab: Lab) -> None:
@@ -77,7 +78,7 @@ def measure(lab: Lab, operator: str, beyond: bool) -> list[Trend]:
     of_values = trials.psnr_db(start) + trials.gains_db()
     fitted = fig9_ends(operator) if beyond else (values[0], values[-1])
     trends = []
-    for folder in checkpoints(lab.main_run(), CHECKPOINTS):
+    for folder in checkpoints(train_arm(lab, main_arm(lab), 0), CHECKPOINTS):
         gaps = of_values - trials.psnr_db(folder)
         errors = errors_db(gaps, trials.photographs())
         trends.append(fit(operator, int(folder.name[5:]), values, gaps.mean(axis=1), errors, fitted))
@@ -154,7 +155,7 @@ def figure(trends: Sequence[Trend]) -> Figure:
             for end in ends:
                 panel.axvline(end, color="grey", linewidth=5, alpha=0.3)
         panel.axhline(0, color="black", linewidth=0.8, linestyle=":")
-        panel.set_xlabel(OPERATORS[operator].quantity)
+        panel.set_xlabel(OPERATORS[operator])
         panel.set_ylabel("network of the value - shared, dB")
         panel.legend(fontsize=7, frameon=False)
     return drawn

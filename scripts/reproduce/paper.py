@@ -21,37 +21,23 @@ PROVENANCE = (
 )
 
 
-@dataclass(frozen=True)
-class PrintedRow:
-    """A row: its system's name, the values by test set and metric, and what else the table prints of it."""
-
-    system: str
-    values: Mapping[str, Mapping[str, float]]
-    printed: Mapping[str, Any]
-
-    def value(self, testset: str, metric: str) -> float:
-        """A printed number. Raises KeyError for a cell that is not in the table."""
-        return self.values[testset][metric]
+PrintedRow = Mapping[str, Any]
+"""A row: `values` are the numbers by test set and metric; beside them stands what else the table prints of a system."""
 
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """A table. testsets, metrics: its columns, all metrics of a set side by side. notes: what a reader should know."""
+    """A table. testsets, metrics: its columns, all metrics of a set side by side. rows: by system, as printed.
+
+    notes: what a reader should know.
+    """
 
     name: str
     caption: str
     testsets: tuple[str, ...]
     metrics: tuple[str, ...]
-    rows: tuple[PrintedRow, ...]
+    rows: Mapping[str, PrintedRow]
     notes: tuple[str, ...]
-
-    def row(self, system: str) -> PrintedRow:
-        """The row of a system. Raises KeyError when the table has none."""
-        return {row.system: row for row in self.rows}[system]
-
-    def difference(self, system: str, base: str, testset: str, metric: str = "psnr_db") -> float:
-        """A printed number less that of another row, rounded as printed."""
-        return round(self.row(system).value(testset, metric) - self.row(base).value(testset, metric), 4)
 
 
 @cache
@@ -63,16 +49,13 @@ def content() -> Mapping[str, Any]:
 def printed_table(name: str) -> PrintedTable:
     """One of table1 .. table5."""
     entry = content()["tables"][name]
-    rows = [
-        PrintedRow(row["system"], row["values"], {k: v for k, v in row.items() if k not in ("system", "values")})
-        for row in entry["rows"]
-    ]
+    rows = {row["system"]: row for row in entry["rows"]}
     title = f"Table {name[-1]}"
     notes = [entry["note"]] if "note" in entry else []
     notes += [remark for remark in content()["remarks"] if title in remark]
     systems = content()["systems"]
-    notes += [f"{row.system}: {systems[row.system]['note']}" for row in rows if "note" in systems.get(row.system, {})]
-    return PrintedTable(name, entry["caption"], tuple(entry["testsets"]), tuple(entry["metrics"]), (*rows,), (*notes,))
+    notes += [f"{system}: {systems[system]['note']}" for system in rows if "note" in systems.get(system, {})]
+    return PrintedTable(name, entry["caption"], tuple(entry["testsets"]), tuple(entry["metrics"]), rows, (*notes,))
 
 
 def measured_name(testset: str) -> str:

@@ -4,8 +4,8 @@ All networks start from the same weights and see, for one seed, each task's samp
 difference stands the smallest one that so many seeds could have found; "not resolved" is an answer.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from scripts.reproduce.comparison import (
     REBALANCE,
@@ -32,43 +32,29 @@ TEMPERATURES_DB = (0.3, 0.1, 0.03)
 ROWS = (25, 100)
 
 
-@dataclass(frozen=True)
-class StudyPart:
-    """A question of the study. The other arms are compared with the first."""
-
-    title: str
-    arms: tuple[Arm, ...]
-
-
 def _cold(policy: str, temperature_db: float) -> Arm:
     """A policy at another temperature than the paper's."""
     return Arm(f"{policy}, {temperature_db} dB", policy, ("--estimator.temperature", str(temperature_db)))
 
 
 PARTS = {
-    "policies": StudyPart(
-        "Policies", (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name not in OTHERS))
+    "policies": (
+        "Policies",
+        (UNIFORM, *(Arm(name, name, FLAGS.get(name, ())) for name in POLICIES if name not in OTHERS)),
     ),
-    "schemes": StudyPart("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
-    "schemes-cold": StudyPart(
-        "The same at a tenth of the temperature",
-        (_cold("reweight", 0.1), _cold("rebalance", 0.1)),
-    ),
-    "temperatures": StudyPart(
+    "schemes": ("Re-sampling against re-weighting", (REWEIGHT, REBALANCE)),
+    "schemes-cold": ("The same at a tenth of the temperature", (_cold("reweight", 0.1), _cold("rebalance", 0.1))),
+    "temperatures": (
         "Temperature of the weights",
-        (
-            UNIFORM,
-            REBALANCE,
-            *(_cold("rebalance", value) for value in TEMPERATURES_DB),
-        ),
+        (UNIFORM, REBALANCE, *(_cold("rebalance", value) for value in TEMPERATURES_DB)),
     ),
-    "groups": StudyPart(
-        "Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))
-    ),
-    "rows": StudyPart(
-        "Distinct rows of each task", (UNIFORM, *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS), FRESH)
+    "groups": ("Groups of frozen plans, against degradations as fresh as theirs", (FRESH, Arm("tgsr", "tgsr"))),
+    "rows": (
+        "Distinct rows of each task",
+        (UNIFORM, *(Arm(f"uniform, {rows} rows", rows=rows) for rows in ROWS), FRESH),
     ),
 }
+"""The questions of the study: title and arms, of which the others are compared with the first."""
 
 
 def steps(lab: Lab) -> int:
@@ -79,14 +65,13 @@ def steps(lab: Lab) -> int:
 def run(lab: Lab) -> None:
     """Train, measure and write the tables."""
     parts, testsets = _parts(lab), lab.crop_testsets() | lab.further_testsets()
-    names = lab.names(testsets)
-    means = run_arms(lab, _arms(parts), testsets)
-    judged = [arm for part in parts for arm in part.arms if arm.policy == "rebalance"]
-    gaps = {arm.name: gaps_of(lab, arm) for arm in judged}
+    names, all_arms = lab.names(testsets), _arms(parts)
+    means = run_arms(lab, all_arms, testsets)
+    gaps = {arm.name: gaps_of(lab, arm) for arm in all_arms if arm.policy == "rebalance"}
     texts = ["## The gaps\n", gaps_markdown(gaps)] if gaps else []
-    for part in parts:
-        chosen = {arm.name: means[arm.name] for arm in part.arms}
-        texts += [f"## {part.title}\n", markdown(chosen, names, part.arms[0].name)]
+    for title, arms in parts.items():
+        chosen = {arm.name: means[arm.name] for arm in arms}
+        texts += [f"## {title}\n", markdown(chosen, names, arms[0].name)]
     numbers = {
         "testsets": names,
         "psnr_db": {name: values.tolist() for name, values in means.items()},
@@ -95,19 +80,17 @@ def run(lab: Lab) -> None:
     lab.write_tested("-".join(["study", *(lab.settings.parts or ())]), numbers, *texts)
 
 
-def _parts(lab: Lab) -> list[StudyPart]:
-    return [part_of(name) for name in lab.settings.parts or PARTS]
+def _parts(lab: Lab) -> dict[str, tuple[Arm, ...]]:
+    """The arms of each part that is asked for, by its title. Raises `UsageError` for an unknown part."""
+    asked = lab.settings.parts or [*PARTS]
+    for name in asked:
+        if name not in PARTS:
+            raise UsageError(f"unknown part {name!r} of the study: choose from {', '.join(PARTS)}")
+    return dict(PARTS[name] for name in asked)
 
 
-def _arms(parts: Sequence[StudyPart]) -> list[Arm]:
-    return [*{arm.name: arm for part in parts for arm in part.arms}.values()]
-
-
-def part_of(name: str) -> StudyPart:
-    """The part of that name. Raises `UsageError` for an unknown one."""
-    if name not in PARTS:
-        raise UsageError(f"unknown part {name!r} of the study: choose from {', '.join(PARTS)}")
-    return PARTS[name]
+def _arms(parts: Mapping[str, Sequence[Arm]]) -> list[Arm]:
+    return [*{arm.name: arm for arms in parts.values() for arm in arms}.values()]
 
 
 def gaps_markdown(gaps: dict[str, Gaps]) -> str:

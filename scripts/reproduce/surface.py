@@ -127,7 +127,7 @@ def _arm(name: str, tasks: Sequence[str], mixtures: Mapping[str, np.ndarray]) ->
     if name in OTHERS:
         return OTHERS[name]
     text = write_mixture(dict(zip(tasks, mixtures[name].tolist(), strict=True)))
-    return Arm(f"mixture-{name}", "fixed", ("--policy-options.weights", text), label=name)
+    return Arm(f"mixture-{name}", "fixed", ("--policy-options.weights", text))
 
 
 Measured = tuple[np.ndarray, list[str]]

@@ -110,7 +110,7 @@ def rows_of(lab: Lab, name: str) -> list[Row]:
             raise UsageError(f"unknown policy {policy!r}: choose from {', '.join(POLICIES)}")
         beyond.setdefault(policy, Arm(policy, policy))
     none = "the file of systems has none"
-    printed = [Row(row.system, released.get(row.system, known.get(row.system, none)), row) for row in table.rows]
+    printed = [Row(name, released.get(name, known.get(name, none)), row) for name, row in table.rows.items()]
     return [*printed, *(Row(label, released.get(label, source)) for label, source in beyond.items())]
 
 
@@ -173,7 +173,7 @@ def beside(table: PrintedTable, rows: Sequence[Row], found: Mapping[str, Evaluat
 
 
 def _tick(row: Row, key: str) -> str:
-    return "yes" if row.printed and row.printed.printed.get(key) else ""
+    return "yes" if row.printed and row.printed.get(key) else ""
 
 
 def _cell(row: Row, measured: Evaluated, testset: str, metric: str, sizes: Mapping[str, int]) -> str:
@@ -181,7 +181,7 @@ def _cell(row: Row, measured: Evaluated, testset: str, metric: str, sizes: Mappi
     here = _mean(measured, name, MEASURES[metric], FORMS[metric], sizes.get(name, 0))
     if row.printed is None:
         return here
-    return f"{here} / {FORMS[metric].format(row.printed.value(testset, metric))}"
+    return f"{here} / {FORMS[metric].format(row.printed['values'][testset][metric])}"
 
 
 def _mean(measured: Evaluated, testset: str, measure: str, form: str, size: int) -> str:

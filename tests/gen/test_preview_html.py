@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gen.preview
-from gen.preview_html import COLOURS, FAMILIES
+from gen.preview_html import COLOURS, KERNELS
 from gen.preview_rows import read_rows
 from shared.degradation.plan import Plan
 from shared.errors import RunError
@@ -106,7 +106,7 @@ def test_kernel_families_are_shares_of_all_rows(page, rendered):
     cells = [words.strip() for words in page(rendered).words if words.strip()]
     families = Counter(plan.blur1.family for plan in read_rows(Dataset(rendered))[0])
     begin = cells.index("Blur: kernel family") + 2
-    expected = [word for f, name in FAMILIES.items() if families[f] for word in (name, f"{families[f] / 10:.0%}")]
+    expected = [word for f, name in KERNELS.items() if families[f] for word in (name, f"{families[f] / 10:.0%}")]
     assert cells[begin : begin + len(expected) + 1] == [*expected, "Blur: sigma, pixels"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gen.space
-from gen.drawn import NOT_BLURRED, blur_sigmas, kernel_shares, noise_levels, resize_factors
+from gen.drawn import NOT_BLURRED, drawn_numbers, kernel_shares
 from shared.degradation.plan import Blur, Final, Noise, Plan, Resize
 from shared.degradation.presets import SPACES, get_space
 from shared.degradation.space_file import read_space
@@ -44,7 +44,7 @@ def test_the_picture_has_a_histogram_for_each_number_and_examples(tmp_path, monk
     assert gen.space.main(["paper", "--draw", "40", "--out", str(tmp_path / "x.png")]) == 0
     axes = figures[0].axes
     titles = [axis.get_title() for axis in axes]
-    assert titles[5] == "JPEG 1: quality (40 values)"
+    assert titles[5] == "Stage 1, JPEG: quality (40 values)"
     assert titles[12:15] == ["HR", "LR of plan 0", "LR of plan 1"]
     sigma = [bar for bar in axes[1].patches if bar.get_height()]
     assert min(bar.get_x() for bar in sigma) >= 1.6
@@ -102,8 +102,12 @@ def test_drawn_numbers_are_those_of_the_plans():
     ]  # fmt: skip
     assert kernel_shares(plans, 1)["aniso"] == kernel_shares(plans, 1)[NOT_BLURRED] == 0.25
     assert kernel_shares(plans, 2)[NOT_BLURRED] == 1
-    assert blur_sigmas(plans, 1) == [1.0, 2.0, 3.0]
-    assert resize_factors(plans, 1, [256] * 4) == [0.5] * 4
-    assert resize_factors(plans, 2, [64] * 4) == []
-    assert noise_levels(plans, 1, "gaussian") == [5.0] * 4
-    assert noise_levels(plans, 1, "poisson") == []
+    first, second = drawn_numbers(plans, 1, [256] * 4), drawn_numbers(plans, 2, [64] * 4)
+    assert [(values, count) for _, values, count in first] == [
+        ([1.0, 2.0, 3.0], 2),
+        ([0.5] * 4, 4),
+        ([5.0] * 4, 4),
+        ([], 0),
+        ([30] * 4, 4),
+    ]
+    assert [count for _, _, count in second] == [0, 0, 0, 4, 4]

@@ -52,6 +52,7 @@ def test_the_loops_of_a_training_step_take_turns(tmp_path, capsys):
     network = ["--network.options.num_feat", "4", "--network.options.num_block", "1"]
     assert main(["train", *sizes, *network, "--out", str(tmp_path / "train.json")]) == 0
     found = json.loads((tmp_path / "train.json").read_text())
-    assert list(found["ratios"]) == ["plain fp32", "ours fp32", "ours bf16"]
-    assert found["ratios"]["plain fp32"] == 1
+    assert list(found["loops"]) == ["plain fp32", "ours fp32", "ours bf16"]
+    assert found["loops"]["plain fp32"]["plain / it"] == 1
+    assert all(0 < loop["data wait, %"] < 100 for loop in found["loops"].values())
     assert "| plain fp32 |" in capsys.readouterr().out

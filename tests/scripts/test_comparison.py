@@ -61,18 +61,6 @@ def test_columns_end_with_the_mean_and_the_worst_test_set():
     assert with_summary(np.array([[3.0, 1.0], [2.0, 4.0]])).tolist() == [[3, 1, 2, 1], [2, 4, 3, 2]]
 
 
-def test_the_worst_distance_is_the_largest():
-    assert with_summary(np.array([[0.3, 0.1]]), "lpips_vgg").tolist() == [[0.3, 0.1, pytest.approx(0.2), 0.3]]
-
-
-def test_a_table_of_distances_says_that_lower_is_better():
-    means = {"uniform": np.array([[0.31], [0.32]]), "ours": np.array([[0.30], [0.31]])}
-    text = markdown(means, ["mild"], "uniform", "lpips_vgg")
-    assert text.startswith("LPIPS-VGG, lower is better, mean over 2 seeds (standard deviation over seeds)")
-    assert "| ours | 0.3050 (0.0071) |" in text
-    assert "| ours | **-0.0100 [-0.0100, -0.0100], 0.0000** |" in text
-
-
 def test_the_table_marks_what_is_resolved():
     means = {"uniform": np.array([[30.0], [31.0], [32.0]]), "ours": np.array([[30.1], [31.1], [32.1]])}
     assert compare(means, ["mild"], "uniform")["ours"]["worst"].mean == pytest.approx(0.1)

@@ -10,7 +10,7 @@ import yaml
 
 from scripts.reproduce import fig1, fig7
 from scripts.reproduce.__main__ import main
-from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, num_steps, run_arms, train_arm
+from scripts.reproduce.comparison import REBALANCE, UNIFORM, Arm, main_arm, num_steps, run_arms, train_arm
 from scripts.reproduce.experiments import EXPERIMENTS
 from scripts.reproduce.fine_tunes import checkpoints
 from scripts.reproduce.lab import SAME_PHOTOGRAPHS, Lab, boundaries
@@ -75,7 +75,7 @@ def test_figures_are_of_stage_psnr(lab, monkeypatch):
     assert lab.psnr == ()
     monkeypatch.setattr(lab, "scale", SCALES["paper"])
     assert lab.psnr == ("--stage", "psnr")
-    assert fig7.plain(lab).flags == ("--stage", "psnr")
+    assert fig7.plain(lab).flags == main_arm(lab).reference_flags == ("--stage", "psnr")
 
 
 def test_another_space_has_datasets_networks_and_results_of_its_own(tiny, monkeypatch):
@@ -106,7 +106,7 @@ def test_steps_are_counted_with_references_and_searches(lab):
     assert num_steps(three, [UNIFORM, REBALANCE]) == 4 * 3 * (2 + 4)
     assert num_steps(lab, [replace(UNIFORM, network="rrdbnet")]) == 4 + 2
     assert num_steps(lab, [Arm("tgsr", "tgsr")]) == 4 + 2 * (4 + 2)  # 40 % of 4 go on
-    assert lab.main_steps() == 4 * 5
+    assert num_steps(three, [main_arm(three)], seeds=1) == 4 * 5
 
 
 def test_what_an_experiment_needs_is_said_before_it_starts(lab, capsys):

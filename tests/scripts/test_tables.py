@@ -38,7 +38,7 @@ def measured(name: str, *runs: dict[str, float], testset: str = NIKON, missing: 
 
 def test_the_printed_rows_come_first_in_their_order_and_ours_is_an_arm():
     rows = rows_of(lab("table1"), "table1")
-    assert [row.label for row in rows][:10] == [row.system for row in printed_table("table1").rows]
+    assert [row.label for row in rows][:10] == [*printed_table("table1").rows]
     assert [row.label for row in rows][10:] == ["bicubic", "plain"]
     assert isinstance(rows[1].source, Released)
     assert rows[9].source == Arm("rebalance", "rebalance")
@@ -82,7 +82,7 @@ def test_further_policies_are_rows_beyond_the_paper():
 
 def test_each_cell_has_ours_beside_the_papers_and_a_rule_ends_the_paper():
     table = printed_table("table4")
-    rows = [Row("Ours", "", table.row("Ours")), Row("plain", "")]
+    rows = [Row("Ours", "", table.rows["Ours"]), Row("plain", "")]
     found = {"Ours": measured("Ours", {"a": 26.0, "b": 28.0}, {"a": 26.2, "b": 28.2}), "plain": measured("plain")}
     lines = beside(table, rows, found, {NIKON: 2}).splitlines()
     heads = [f"RealSRset-{camera} {metric}" for camera in ("Nikon", "Canon") for metric in ("PSNR", "LPIPS")]
@@ -96,7 +96,7 @@ def test_each_cell_has_ours_beside_the_papers_and_a_rule_ends_the_paper():
 
 def test_a_mean_over_some_of_the_images_says_so():
     table = printed_table("table5")
-    row = Row("re-weighting, 4 tasks", "", table.row("re-weighting, 4 tasks"))
+    row = Row("re-weighting, 4 tasks", "", table.rows["re-weighting, 4 tasks"])
     text = beside(table, [row], {row.label: measured(row.label, {"a": 25.0})}, {NIKON: 3})
     assert "| 25.00, 1 of 3 / 25.83 |" in text
 
@@ -118,7 +118,7 @@ def test_every_network_of_table_3_is_compared_with_its_own_plain():
 
 def test_what_is_not_given_is_listed_with_what_to_supply():
     table = printed_table("table2")
-    rows = [Row("DASR", "", table.row("DASR"))]
+    rows = [Row("DASR", "", table.rows["DASR"])]
     text = missing(table, rows, {"DASR": measured("DASR", missing="there is no results/DASR")}, {"DRealSR": 93})
     assert "* DASR: there is no results/DASR" in text
     assert "* test set RealSRset-Nikon: give --testset RealSR=RealSR_V3" in text
@@ -159,7 +159,7 @@ def test_released_systems_are_measured_or_listed_with_the_reason(pairs, tmp_path
 
 
 def test_the_file_of_systems_names_all_released_ones_of_the_paper():
-    printed = {row.system for name in ("table1", "table2", "table3") for row in printed_table(name).rows}
+    printed = {system for name in ("table1", "table2", "table3") for system in printed_table(name).rows}
     assert {name for name in printed if "ours" not in name.lower()} < {*read_systems(SYSTEMS)}
 
 
