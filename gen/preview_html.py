@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gen.drawn import NOT_BLURRED, drawn_numbers, kernel_shares
+from gen.drawn import NOT_BLURRED, Drawn, drawn_numbers, kernel_shares
 from gen.plan_words import FAMILIES
 from gen.preview_rows import Group, TaskShown
 from shared.images import encode_png
@@ -38,19 +38,11 @@ QUARTILES = (0, 0.25, 0.5, 0.75, 1)
 KERNELS = {**FAMILIES, "sinc": "sinc", NOT_BLURRED: "no blur"}
 
 
-class Summary(NamedTuple):
-    """A parameter in one task: share of the LR images in which it occurs, then minimum, quartiles and maximum."""
-
-    share: str
-    numbers: list[str]
-
-
 class Chart(NamedTuple):
-    """One parameter: a histogram of each task, None when no task has a value, and the five numbers of each."""
+    """One parameter: a histogram of each task, None when no task has a value, and what was drawn in each."""
 
-    title: str
     svg: bytes | None
-    tasks: list[Summary]
+    tasks: Sequence[Drawn]
 
 
 def draw_page(groups: Sequence[Group]) -> bytes:
@@ -67,6 +59,7 @@ def draw_page(groups: Sequence[Group]) -> bytes:
         names=names,
         colours=colours,
         families=KERNELS,
+        quartiles=lambda values: np.quantile(values, QUARTILES) if len(values) else [],
         shares=lambda group, stage: [kernel_shares(task.plans, stage) for task in group.tasks],
         charts=lambda group: {
             name: [*_charts(group.tasks, stage, [colours[task.name] for task in group.tasks])]
@@ -86,10 +79,7 @@ def _charts(tasks: Sequence[TaskShown], stage: int, colours: Sequence[str]) -> I
     bases = [[height / (1 if stage == 1 else task.scale) for height in task.hr_heights] for task in tasks]
     of_tasks = [drawn_numbers(task.plans, stage, base) for task, base in zip(tasks, bases, strict=True)]
     for drawn in zip(*of_tasks, strict=True):
-        numbers = [[f"{n:.3g}" for n in np.quantile(d.values, QUARTILES)] if d.values else [] for d in drawn]
-        shares = [f"{d.num_plans / len(task.plans):.0%}" for d, task in zip(drawn, tasks, strict=True)]
-        summaries = [Summary(share, five) for share, five in zip(shares, numbers, strict=True)]
-        yield Chart(drawn[0].title, _histograms([d.values for d in drawn], colours), summaries)
+        yield Chart(_histograms([each.values for each in drawn], colours), drawn)
 
 
 def _edges(filled: Sequence[np.ndarray]) -> np.ndarray:

@@ -34,7 +34,6 @@ from shared.config import option, parse
 from shared.degradation.definition import own_definition, space_of
 from shared.degradation.partition import get_subspace, partition
 from shared.degradation.presets import SPACES
-from shared.degradation.space import Space
 from shared.degradation.space_file import find_space
 from shared.errors import UsageError, require_at_least, run_command
 from shared.photos.find import HRImageSet, Selection, find_hr_images
@@ -49,6 +48,7 @@ from shared.text import BYTE_UNITS, TIME_UNITS, counted, quantity
 
 DEFAULT_COUNT = {"train": 1000, "val": 100}
 CALIBRATION_ROWS = 16
+CORE_UNITS = {"core hours": 3600.0, "core seconds": 1.0}
 
 
 @dataclass(frozen=True)
@@ -167,21 +167,17 @@ def _check(settings: RenderSettings) -> None:
         raise UsageError("--usm with --split val: validation sets are never sharpened; drop one of the two")
 
 
-def _subspaces(settings: RenderSettings, space: Space) -> list[str]:
-    if settings.subspace == "all":
-        return [subspace.name for subspace in partition(space, settings.partition)]
-    return [get_subspace(space, settings.partition, settings.subspace).name]
-
-
 def _recipes(settings: RenderSettings, replay: Mapping[str, Any]) -> list[Recipe]:
     """The recipe of each dataset, still without the photographs. replay: config.yaml of a dataset, or nothing."""
     space = space_of(replay) if settings.space == replay.get("space") else find_space(settings.space)
+    cut, name = settings.partition, settings.subspace
+    boxes = partition(space, cut) if name == "all" else [get_subspace(space, cut, name)]
     return [
         Recipe(
             space=space.name,
             definition=own_definition(space),
             partition=settings.partition or space.default_partition,
-            subspace=subspace,
+            subspace=box.name,
             split=settings.split,
             photographs="",
             patch=settings.patch,
@@ -192,7 +188,7 @@ def _recipes(settings: RenderSettings, replay: Mapping[str, Any]) -> list[Recipe
             backend=settings.backend,
             codec=settings.codec,
         )
-        for subspace in _subspaces(settings, space)
+        for box in boxes
     ]
 
 
@@ -239,13 +235,9 @@ def _announce(settings: RenderSettings, photos: HRImageSet, jobs: list[DatasetJo
         wall = min(turns * settings.rows_per_shard, rows) * seconds
         print(
             f"to render: {counted(rows, 'row')} in {counted(len(missing), 'shard')}, about "
-            f"{quantity(rows * size, BYTE_UNITS)}, {_core_time(rows * seconds)}; "
+            f"{quantity(rows * size, BYTE_UNITS)}, {quantity(rows * seconds, CORE_UNITS)}; "
             f"{quantity(wall, TIME_UNITS)} with --engine {settings.engine} on {counted(workers, 'worker')}"
         )
-
-
-def _core_time(seconds: float) -> str:
-    return f"{seconds / 3600:.3g} core hours" if seconds >= 360 else f"{seconds:.3g} core seconds"
 
 
 def _num_cores() -> int:

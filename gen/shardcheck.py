@@ -114,8 +114,15 @@ def check_shard(folder: Place, listed: Listed, expected: Expected) -> Findings:
             except FileNotFoundError:
                 Path(name, file).unlink(missing_ok=True)
             except OSError as error:
-                return Findings(problems=[f"{file}: cannot be read: {error}"])
+                return Findings(problems=[f"{file}: {_reason(error)}"])
         return _check_files(Path(name), listed, expected)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What is wrong with a file that could not be read, or not be what it should."""
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    return f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
 def _check_files(folder: Path, listed: Listed, expected: Expected) -> Findings:
@@ -126,11 +133,8 @@ def _check_files(folder: Path, listed: Listed, expected: Expected) -> Findings:
     try:
         findings.problems += [f"{entry.url}: {text}" for text in _file_faults(tar, entry, expected.quick)]
         members, fault = _tar_members(tar)
-    except FileNotFoundError:
-        findings.problems.append(f"{entry.url}: is missing, and {entry.nsamples} rows with it")
-        return findings
     except OSError as error:
-        findings.problems.append(f"{entry.url}: cannot be read: {error.strerror}")
+        findings.problems.append(f"{entry.url}: {_reason(error)}, and {entry.nsamples} rows with it")
         return findings
     if fault:
         findings.problems.append(f"{entry.url}: {fault}")
@@ -147,8 +151,8 @@ def _check_from_afar(folder: Remote, listed: Listed, expected: Expected) -> Find
     try:
         if (size := info(folder / entry.url).size) != entry.filesize:
             findings.problems.append(f"{entry.url}: filesize is {size}, the manifest says {entry.filesize}")
-    except FileNotFoundError:
-        findings.problems.append(f"{entry.url}: is missing, and {entry.nsamples} rows with it")
+    except FileNotFoundError as error:
+        findings.problems.append(f"{entry.url}: {_reason(error)}, and {entry.nsamples} rows with it")
         return findings
     try:
         data = read_bounded(folder / listed.index_name, listed.max_index_bytes)
@@ -160,12 +164,8 @@ def _check_from_afar(folder: Remote, listed: Listed, expected: Expected) -> Find
                 findings.good.append(listed.first_row + place)
         if (present := len(findings.good)) < entry.nsamples:
             raise ValueError(f"places {present} of {entry.nsamples} rows within the tar")
-    except FileNotFoundError:
-        findings.problems.append(f"{listed.index_name}: is missing")
-    except OSError as error:
-        findings.problems.append(f"{listed.index_name}: cannot be read: {error}")
-    except ValueError as error:
-        findings.problems.append(f"{listed.index_name}: {error}")
+    except (OSError, ValueError) as error:
+        findings.problems.append(f"{listed.index_name}: {_reason(error)}")
     return findings
 
 
@@ -202,12 +202,8 @@ def _index_fault(path: Path, members: list[Member], limit: int) -> str:
             if told != real:
                 return f"says {_place(told)}, the tar has {_place(real)}"
         return "" if data == write_index(members) else "has the right entries on the wrong lines"
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except ValueError as error:
-        return str(error)
+    except (OSError, ValueError) as error:
+        return _reason(error)
 
 
 def _place(member: Member | None) -> str:

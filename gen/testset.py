@@ -149,7 +149,8 @@ def main(argv: list[str]) -> int:
     if settings.dry_run:
         print("next: the same command without --dry-run")
         return 0
-    with locked(folder, "gen.testset", *_subfolders(recipe)):
+    subfolders = ["HR", *(f"{kind}/{task.name}" for kind in ("LR", "plans") for task in recipe.tasks())]
+    with locked(folder, "gen.testset", *subfolders):
         _refuse_mixture(folder, recipe)
         write_bytes(folder / RECIPE, canonical_json(recipe.to_dict()))
         _render(missing, settings.workers)
@@ -170,10 +171,6 @@ def _names(photographs: Sequence[HRImage]) -> dict[str, HRImage]:
             raise UsageError(f"{named[name].id!r} and {photo.id!r} would both be called {name!r}: rename one of them")
         named[name] = photo
     return named
-
-
-def _subfolders(recipe: TestsetRecipe) -> list[str]:
-    return ["HR", *(f"{kind}/{task.name}" for kind in ("LR", "plans") for task in recipe.tasks())]
 
 
 def _refuse_mixture(folder: Path, recipe: TestsetRecipe) -> None:

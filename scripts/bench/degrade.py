@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scripts.bench.harness import accelerator, finish, forget_peak, machine, peak_mb, show
+from scripts.bench.harness import Figures, accelerator, finish, forget_peak, machine, peak_mb, show_figures
 from scripts.bench.settings import DegradeBenchSettings
 from shared.degradation import gpu
 from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
@@ -54,38 +54,32 @@ def run(settings: DegradeBenchSettings) -> dict[str, Any]:
     )
     figures["host_ms"] = 1000 * (time.perf_counter() - start) / (2 * len(per_sample))
     kinds: dict[str, Calls] = {
-        "per_sample": [_ours(hr, one, budget_bytes) for one in steps],
-        "batch_shared": [_ours(hr, one, budget_bytes) for one in steps_shared],
+        "per sample": [_ours(hr, one, budget_bytes) for one in steps],
+        "batch shared": [_ours(hr, one, budget_bytes) for one in steps_shared],
     }
     if peer:
         pixels = hr.float() / 255
         kinds["peer"] = [lambda: peer(pixels)] * (batches + 1)
     forget_peak(device)
+    found: Figures = {}
     for kind, calls in kinds.items():
         milliseconds = _time(calls, device)
-        if kind == "per_sample":  # before anything else has been on the device
+        if kind == "per sample":  # before anything else has been on the device
             figures["peak_mib"] = peak_mb(device)
-        figures[kind] = {"ms": milliseconds, "pairs_per_s": 1000 * batch / milliseconds, **_effort(calls, device)}
-        figures[f"ratio_to_{kind}"] = milliseconds / figures["per_sample"]["ms"]
+        found[kind] = {"ms a batch": milliseconds, "pairs/s": 1000 * batch / milliseconds}
+        found[kind]["time / per sample"] = milliseconds / found["per sample"]["ms a batch"]
+        found[kind] |= _effort(calls, device)
+    show_figures(found)
+    figures["plans"] = found
     figures["copy_gb_per_s"] = _copy_rate(device)
-    figures["floor_ms"] = 1000 * figures["per_sample"]["gigabytes"] / figures["copy_gb_per_s"]
+    figures["floor_ms"] = 1000 * found["per sample"]["GB read and written"] / figures["copy_gb_per_s"]
     bound = batch * max(working_bytes(plan, settings.patch, settings.patch) for plans in per_sample for plan in plans)
     figures["bound_mib"] = min(bound, budget_bytes) / 2**20
-    _show(figures, [*kinds])
-    figures["holds"] = not (on_gpu and peer) or figures["ratio_to_peer"] >= LEAST_RATIO
-    return figures
-
-
-def _show(figures: dict[str, Any], kinds: Sequence[str]) -> None:
-    lines = []
-    for kind in kinds:
-        found = figures[kind]
-        cells = [f"{found['ms']:.1f}", f"{found['pairs_per_s']:.0f}", f"{figures[f'ratio_to_{kind}']:.2f}"]
-        lines.append([kind.replace("_", " "), *cells, f"{found['launches']:.0f}", f"{found['gigabytes']:.2f}"])
-    show(["plans", "ms per batch", "pairs/s", "time / per sample", "launches", "GB read and written"], lines)
     print(f"host, ahead of the device: {figures['host_ms']:.1f} ms per batch")
     print(f"floor, those bytes at a copy's {figures['copy_gb_per_s']:.0f} GB/s: {figures['floor_ms']:.1f} ms")
     print(f"working memory: bound {figures['bound_mib']:.0f} MiB; peak of all memory: {figures['peak_mib']:.0f} MiB")
+    figures["holds"] = not (on_gpu and peer) or found["peer"]["time / per sample"] >= LEAST_RATIO
+    return figures
 
 
 def load_peer(name: str) -> Callable[[Tensor], Any]:
@@ -160,7 +154,7 @@ def _effort(calls: Calls, device: torch.device) -> dict[str, float]:
                 call()
             torch.cuda.synchronize()
         launches = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiled.events())
-    return {"launches": launches / len(calls), "gigabytes": counter.num_bytes / len(calls) / 1e9}
+    return {"launches": launches / len(calls), "GB read and written": counter.num_bytes / len(calls) / 1e9}
 
 
 class Counter(TorchDispatchMode):

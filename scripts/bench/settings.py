@@ -1,4 +1,4 @@
-"""The options of each benchmark. Nothing heavy is imported here, so that a wrong option is answered at once."""
+"""The benchmarks and their options. Nothing heavy is imported here, so that a wrong option is answered at once."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class RenderBenchSettings(BenchSettings):
-    """What `render` times."""
+    """Time the renderer: operators, codecs, whole shards, memory, several workers."""
 
     hr: str = option("photos", "folder of HR images, or photos")
     space: str = option("paper", "degradation space")
@@ -27,7 +27,7 @@ class RenderBenchSettings(BenchSettings):
 
 @dataclass(frozen=True)
 class DegradeBenchSettings(BenchSettings):
-    """What `degrade` times."""
+    """Time the torch backend: plans per sample against plans shared by a batch."""
 
     space: str = option("realesrgan", "degradation space, taken whole")
     patch: int = option(256, "side of the HR patch in pixels")
@@ -43,7 +43,7 @@ class DegradeBenchSettings(BenchSettings):
 
 @dataclass(frozen=True)
 class LoaderBenchSettings(BenchSettings):
-    """What `loader` times."""
+    """Time the mixing loader against decoding alone and webdataset's RandomMix."""
 
     shards: str | None = option(None, "folder with datasets of four tasks (default: they are rendered)")
     hr: str = option("photos", "folder of HR images to render from, or photos")
@@ -56,7 +56,7 @@ class LoaderBenchSettings(BenchSettings):
 
 @dataclass(frozen=True)
 class TrainBenchSettings(BenchSettings):
-    """What `train` times."""
+    """Time a training step against a plain fp32 PyTorch loop of the same network."""
 
     network: NetworkSettings = option(NetworkSettings, "the network, as of train/run.py")
     shards: str | None = option(None, "folder with datasets (default: two small ones are rendered)")
@@ -70,9 +70,19 @@ class TrainBenchSettings(BenchSettings):
 
 @dataclass(frozen=True)
 class ParityBenchSettings(BenchSettings):
-    """What `parity` compares."""
+    """Compare the torch backend with the CPU backend, noise off; exit code 1 if far."""
 
     spaces: list[str] = option(lambda: ["paper", "paper-wide", "paper-realesrgan", "realesrgan"], "degradation spaces")
     plans: int = option(500, "plans per space")
     patch: int = option(256, "side of the HR crop in pixels; every other batch is one pixel smaller")
     device: str = option("auto", "cpu, cuda, or auto: an accelerator if there is one")
+
+
+BENCHMARKS = {
+    "render": RenderBenchSettings,
+    "degrade": DegradeBenchSettings,
+    "loader": LoaderBenchSettings,
+    "train": TrainBenchSettings,
+    "parity": ParityBenchSettings,
+}
+"""Options of each benchmark, whose docstring is its purpose; `scripts.bench.NAME` has `run(settings) -> figures`."""

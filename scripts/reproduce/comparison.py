@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -133,7 +134,7 @@ def train_arm(lab: Lab, arm: Arm, seed: int) -> Path:
         flags += ("--references", str(references(lab, arm.start, seed)))
     if arm.grouped:
         flags += ("--groups", str(lab.groups(cut=arm.cut, rows=arm.rows)), *lab.grouping())
-    return lab.train(arm.name, *flags, cut=arm.cut, rows=arm.rows, network=arm.network, seed=seed)
+    return lab.train(arm.name, flags, arm.cut, arm.rows, seed, arm.network)
 
 
 def measure_arm(lab: Lab, arm: Arm, seed: int, testsets: Mapping[str, str]) -> list[float]:
@@ -165,33 +166,25 @@ def _detectable(count: int) -> float:
     return float(optimize.brentq(lambda true: found(true) - POWER, 0, 100))
 
 
-def compare(means: Means, names: Sequence[str], baseline: str) -> dict[str, dict[str, ArmDifference]]:
-    """Every arm against the baseline on every column: the test sets, then their mean and the worst of them."""
-    table = {arm: with_summary(values) for arm, values in means.items()}
-    columns = [*names, "mean", "worst"]
-    return {
-        arm: {column: difference(values[:, i], table[baseline][:, i]) for i, column in enumerate(columns)}
-        for arm, values in table.items()
-        if arm != baseline
-    }
-
-
 def with_summary(values: np.ndarray) -> np.ndarray:
     """float [seeds, sets] with two more columns: the mean over test sets, and the worst."""
     return np.column_stack([values, values.mean(axis=1), values.min(axis=1)])
 
 
 def markdown(means: Means, names: Sequence[str], baseline: str) -> str:
-    """Two tables: means (and spread over seeds), and differences to the baseline with what can be resolved."""
-    columns = [*names, "mean", "worst"]
-    seeds = len(next(iter(means.values())))
-    lines = []
+    """Two tables: means (and spread over seeds), and differences to the baseline with what can be resolved.
+
+    Columns: the test sets, then their mean and the worst of them.
+    """
+    columns, base = [*names, "mean", "worst"], with_summary(means[baseline])
+    seeds = len(base)
+    lines, differences = [], []
     for arm, values in means.items():
         cells = with_summary(values)
+        if arm != baseline:
+            differences.append([arm, *(_cell(difference(*each)) for each in zip(cells.T, base.T, strict=True))])
         spread = [f" ({s:.3f})" for s in cells.std(axis=0, ddof=1)] if seeds > 1 else [""] * len(columns)
         lines.append([arm, *(f"{mean:.3f}{s}" for mean, s in zip(cells.mean(axis=0), spread, strict=True))])
-    found = compare(means, names, baseline).items()
-    differences = [[arm, *(_cell(row[column]) for column in columns)] for arm, row in found]
     return (
         f"PSNR-Y in dB, mean over {seeds} seed{'s (standard deviation over seeds)' if seeds > 1 else ''}\n\n"
         f"{table(['', *columns], lines)}\n"
@@ -207,32 +200,20 @@ def _cell(found: ArmDifference) -> str:
     return f"**{text}**" if found.resolved else text
 
 
-@dataclass(frozen=True)
-class Gaps:
-    """The gaps at the last boundary of an arm's runs, by task.
+def gaps_of(lab: Lab, arm: Arm) -> dict[str, Any]:
+    """How large the gaps of a judged arm were at the last boundary of its runs, and how noisy: a list over the tasks.
 
-    gaps_db: mean over seeds. spread_db: standard deviation over seeds, None with one. errors_db: root mean
-    square of the standard errors over photographs, None with one. weights: lowest and highest over all boundaries and
-    seeds.
+    gaps_db: mean over seeds. spread_db: standard deviation over seeds, None with one. errors_db: root mean square of
+    the standard errors over photographs, None with one. weights: lowest and highest over all boundaries and seeds.
     """
-
-    tasks: list[str]
-    gaps_db: list[float]
-    spread_db: list[float] | None
-    errors_db: list[float] | None
-    weights: list[tuple[float, float]]
-
-
-def gaps_of(lab: Lab, arm: Arm) -> Gaps:
-    """How large the gaps of a judged arm were, and how noisy."""
     logs = [boundaries(train_arm(lab, arm, seed)) for seed in range(lab.settings.seeds)]
     last = np.array([log[-1]["estimate"]["gaps_db"] for log in logs])
     errors = np.array([log[-1]["estimate"]["errors_db"] for log in logs], float)  # None becomes NaN
     weights = np.array([boundary["estimate"]["weights"] for log in logs for boundary in log])
-    return Gaps(
-        tasks=logs[0][-1]["tasks"],
-        gaps_db=last.mean(axis=0).tolist(),
-        spread_db=last.std(axis=0, ddof=1).tolist() if len(last) > 1 else None,
-        errors_db=np.sqrt((errors**2).mean(axis=0)).tolist() if np.isfinite(errors).all() else None,
-        weights=[*zip(weights.min(axis=0).tolist(), weights.max(axis=0).tolist(), strict=True)],
-    )
+    return {
+        "tasks": logs[0][-1]["tasks"],
+        "gaps_db": last.mean(axis=0).tolist(),
+        "spread_db": last.std(axis=0, ddof=1).tolist() if len(last) > 1 else None,
+        "errors_db": np.sqrt((errors**2).mean(axis=0)).tolist() if np.isfinite(errors).all() else None,
+        "weights": [*zip(weights.min(axis=0).tolist(), weights.max(axis=0).tolist(), strict=True)],
+    }

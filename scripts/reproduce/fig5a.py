@@ -96,11 +96,8 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 def counts(first_db: list[float], second_db: list[float]) -> np.ndarray:
     """Tasks by group at the first checkpoint (rows) and at the second (columns), int64 [4, 4]."""
-    table = np.zeros((NUM_GROUPS, NUM_GROUPS), np.int64)
-    pairs = zip(equal_groups(first_db, NUM_GROUPS), equal_groups(second_db, NUM_GROUPS), strict=True)
-    for first, second in pairs:
-        table[first - 1, second - 1] += 1
-    return table
+    groups, ends = [equal_groups(each, NUM_GROUPS) for each in (first_db, second_db)], range(1, NUM_GROUPS + 1)
+    return stats.contingency.crosstab(*groups, levels=(ends, ends)).count
 
 
 def markdown(first_db: list[float], second_db: list[float], found: Agreement) -> str:

@@ -36,16 +36,8 @@ class FineTunes:
     def __init__(self, lab: Lab, name: str, plans: Sequence[Plan], init: str | Path, steps: int | None = None) -> None:
         """name: of the tasks and the log. plans: for HR crops of the scale's train patch."""
         self.steps = steps or lab.scale.fine_tune_steps
-        flags = [
-            "--config",
-            str(lab.scale.recipe),
-            "--shards",
-            str(lab.shards()),
-            "--grouping.steps",
-            str(self.steps),
-            *lab.psnr,
-        ]
-        self._settings = parse(TrainSettings, [*flags, *_images(lab)], "train/run.py", "")
+        flags = ["--config", str(lab.scale.recipe), "--shards", str(lab.shards()), "--grouping.steps", str(self.steps)]
+        self._settings = parse(TrainSettings, [*flags, *lab.psnr, *_images(lab)], "train/run.py", "")
         self._boxes = find_tasks(lab.shards())
         self._tasks = [self._task(f"{name}{number}", plan) for number, plan in enumerate(plans)]
         network = self._settings.network

@@ -185,13 +185,7 @@ class Lab:
         return str(run)
 
     def train(
-        self,
-        name: str,
-        *flags: str,
-        cut: str = "2x2",
-        rows: int | None = None,
-        seed: int = 0,
-        network: str | None = None,
+        self, name: str, flags: Sequence[str], cut: str, rows: int | None, seed: int, network: str | None
     ) -> Path:
         """Run folder of a network trained from the initial weights with the scale's recipe and these flags."""
         run = self.shared / POOL / f"{self._prefix}{name}" / f"seed{seed}"

@@ -77,14 +77,7 @@ SMALL = Scale(
     other_networks={
         "rrdbnet": {"num_feat": 16, "num_block": 1, "num_grow_ch": 8},
         "swinir": {"embed_dim": 24, "num_groups": 1, "depth": 2, "num_heads": 2},
-        "hat": {
-            "embed_dim": 24,
-            "num_groups": 1,
-            "depth": 2,
-            "num_heads": 2,
-            "window_size": 8,
-            "squeeze_factor": 6,
-        },
+        "hat": {"embed_dim": 24, "num_groups": 1, "depth": 2, "num_heads": 2, "window_size": 8, "squeeze_factor": 6},
     },
     table3=("msrresnet", "rrdbnet"),
     # after 900 steps it is no better than bicubic on many images

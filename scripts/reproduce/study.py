@@ -5,19 +5,9 @@ difference stands the smallest one that so many seeds could have found; "not res
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from typing import Any
 
-from scripts.reproduce.comparison import (
-    REBALANCE,
-    REWEIGHT,
-    UNIFORM,
-    Arm,
-    Gaps,
-    gaps_of,
-    markdown,
-    num_steps,
-    run_arms,
-)
+from scripts.reproduce.comparison import REBALANCE, REWEIGHT, UNIFORM, Arm, gaps_of, markdown, num_steps, run_arms
 from scripts.reproduce.lab import Lab
 from shared.errors import UsageError
 from shared.rebalance.policies import POLICIES
@@ -72,11 +62,7 @@ def run(lab: Lab) -> None:
     for title, arms in parts.items():
         chosen = {arm.name: means[arm.name] for arm in arms}
         texts += [f"## {title}\n", markdown(chosen, names, arms[0].name)]
-    numbers = {
-        "testsets": names,
-        "psnr_db": {name: values.tolist() for name, values in means.items()},
-        "gaps": {name: asdict(found) for name, found in gaps.items()},
-    }
+    numbers = {"testsets": names, "psnr_db": {name: values.tolist() for name, values in means.items()}, "gaps": gaps}
     lab.write_tested("-".join(["study", *(lab.settings.parts or ())]), numbers, *texts)
 
 
@@ -93,19 +79,15 @@ def _arms(parts: Mapping[str, Sequence[Arm]]) -> list[Arm]:
     return [*{arm.name: arm for arms in parts.values() for arm in arms}.values()]
 
 
-def gaps_markdown(gaps: dict[str, Gaps]) -> str:
+def gaps_markdown(gaps: Mapping[str, Mapping[str, Any]]) -> str:
     """The last boundary's gaps of each run, by task."""
     head = ["run", "task", "gap DP, dB", "s.d. over seeds", "s.e. over photographs", "weights over all boundaries"]
     lines = []
     for name, found in gaps.items():
-        spreads, errors = (_numbers(values, len(found.tasks)) for values in (found.spread_db, found.errors_db))
-        rows = zip(found.tasks, found.gaps_db, spreads, errors, found.weights, strict=True)
-        lines += [
-            [name, task, f"{gap:+.3f}", spread, error, f"{low:.3f} to {high:.3f}"]
-            for task, gap, spread, error, (low, high) in rows
-        ]
+        for number, task in enumerate(found["tasks"]):
+            gap, spread, error, (low, high) = (
+                found[key][number] if found[key] else None for key in ("gaps_db", "spread_db", "errors_db", "weights")
+            )
+            noises = ["unknown" if value is None else f"{value:.3f}" for value in (spread, error)]
+            lines.append([name, task, f"{gap:+.3f}", *noises, f"{low:.3f} to {high:.3f}"])
     return table(head, lines)
-
-
-def _numbers(values: Sequence[float] | None, count: int) -> list[str]:
-    return ["unknown"] * count if values is None else [f"{value:.3f}" for value in values]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scripts.reproduce import comparison
-from scripts.reproduce.comparison import compare, difference, markdown, with_summary
+from scripts.reproduce.comparison import difference, markdown, with_summary
 from scripts.reproduce.study import gaps_markdown
 
 
@@ -53,7 +53,7 @@ def test_errors_over_a_single_photograph_are_unknown_not_zero(monkeypatch):
     monkeypatch.setattr(comparison, "train_arm", lambda lab, arm, seed: Path())
     monkeypatch.setattr(comparison, "boundaries", lambda run: log)
     found = comparison.gaps_of(SimpleNamespace(settings=SimpleNamespace(seeds=1)), comparison.REBALANCE)
-    assert (found.errors_db, found.spread_db) == (None, None)
+    assert (found["errors_db"], found["spread_db"]) == (None, None)
     assert "| ours | mild | +0.100 | unknown | unknown | 1.000 to 1.000 |" in gaps_markdown({"ours": found})
 
 
@@ -63,5 +63,5 @@ def test_columns_end_with_the_mean_and_the_worst_test_set():
 
 def test_the_table_marks_what_is_resolved():
     means = {"uniform": np.array([[30.0], [31.0], [32.0]]), "ours": np.array([[30.1], [31.1], [32.1]])}
-    assert compare(means, ["mild"], "uniform")["ours"]["worst"].mean == pytest.approx(0.1)
-    assert "| ours | **+0.100 [+0.100, +0.100], 0.000** |" in markdown(means, ["mild"], "uniform")
+    cell = "**+0.100 [+0.100, +0.100], 0.000**"
+    assert f"| ours | {cell} | {cell} | {cell} |" in markdown(means, ["mild"], "uniform")

@@ -57,10 +57,11 @@ def test_degradation_is_timed_beside_its_peer(tmp_path):
     sizes = ["--batch", "2", "--batches", "1", "--patch", "76"]
     assert bench.main(["degrade", *sizes, "--peer", peer, "--out", str(out)]) == 0  # the bound is for a GPU
     found = json.loads(out.read_text())
-    assert found["ratio_to_per_sample"] == 1
-    assert found["ratio_to_peer"] < 1
-    assert found["per_sample"]["launches"] > 100
-    assert found["peer"]["launches"] == 1
+    plans = found["plans"]
+    assert plans["per sample"]["time / per sample"] == 1
+    assert plans["peer"]["time / per sample"] < 1
+    assert plans["per sample"]["launches"] > 100
+    assert plans["peer"]["launches"] == 1
     assert found["floor_ms"] > 0
 
 
@@ -154,7 +155,7 @@ def understood(command: list[str]) -> object:
         case ["-m", "gen.render", *options]:
             return parse(RenderSettings, options, "", "")
         case ["-m", "scripts.bench", name, *options]:
-            return parse(bench.BENCHMARKS[name][0], options, "", "")
+            return parse(bench.BENCHMARKS[name], options, "", "")
         case ["-m", "gen.verify", *options]:
             return parse(VerifySettings, options, "", "")
         case ["train/run.py", *options]:
