@@ -139,10 +139,10 @@ def _manifests_below(folder: Place) -> list[Manifest]:
     for dataset in folders_below(folder):
         if re.fullmatch(r"[a-z0-9-]+", dataset.name) and (dataset / MANIFEST).is_file():
             with suppress(RunError):
-                found.append(load_manifest(dataset))
-                if dataset.name != dataset_name(found[-1].subspace, found[-1].split):
-                    found.pop()
-    return [manifest for manifest in found if manifest.split in SPLIT_NAMES]
+                manifest = load_manifest(dataset)
+                if manifest.split in SPLIT_NAMES and dataset.name == dataset_name(manifest.subspace, manifest.split):
+                    found.append(manifest)
+    return found
 
 
 def data_files(manifest: Manifest) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scripts.bench.harness import Figures, accelerator, finish, forget_peak, machine, peak_mb, show_figures
+from scripts.bench.harness import Figures, accelerator, cost_of, forget_peak, machine, peak_mb, show_figures
 from scripts.bench.settings import DegradeBenchSettings
 from shared.degradation import gpu
 from shared.degradation.gpu import BUDGET_BYTES, execute, working_bytes
@@ -128,15 +128,10 @@ def _time(calls: Calls, device: torch.device) -> float:
 
     The first call warms up. On a GPU all calls do, because their sizes differ and their memory must be reserved before.
     """
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
     for call in calls if device.type == "cuda" else calls[:1]:
         call()
-    finish(device)
-    start = clock()
-    for call in calls[1:]:
-        call()
-    finish(device)
-    return 1000 * (clock() - start) / (len(calls) - 1)
+    cost = cost_of(lambda: [call() for call in calls[1:]], device)
+    return 1000 * (cost.wall if device.type == "cuda" else cost.cpu) / (len(calls) - 1)
 
 
 def _effort(calls: Calls, device: torch.device) -> dict[str, float]:

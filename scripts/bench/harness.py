@@ -69,11 +69,16 @@ def show_figures(figures: Figures) -> None:
 # ---- time
 
 
-def cost_of(function: Callable[[], object]) -> Cost:
-    """The time of one call."""
-    wall, cpu = time.perf_counter(), family_cpu_seconds()
+def cost_of(
+    function: Callable[[], object], device: torch.device | None = None, cpu_clock: Callable[[], float] | None = None
+) -> Cost:
+    """The time of one call, with what it leaves to the device. cpu_clock: default `family_cpu_seconds`."""
+    cpu_clock = cpu_clock or family_cpu_seconds
+    finish(device)
+    wall, cpu = time.perf_counter(), cpu_clock()
     function()
-    return Cost(time.perf_counter() - wall, family_cpu_seconds() - cpu)
+    finish(device)
+    return Cost(time.perf_counter() - wall, cpu_clock() - cpu)
 
 
 class StageClock:
@@ -113,9 +118,9 @@ def unit_ms() -> float:
     return 1000 * (time.process_time() - start) / 20
 
 
-def finish(device: torch.device) -> None:
+def finish(device: torch.device | None) -> None:
     """Wait for the device."""
-    if device.type == "cuda":
+    if device and device.type == "cuda":
         torch.cuda.synchronize()
 
 

@@ -29,8 +29,8 @@ from scripts.bench.harness import (
     Cost,
     Waits,
     accelerator,
+    cost_of,
     figures_of,
-    finish,
     forget_peak,
     machine,
     peak_mb,
@@ -117,14 +117,14 @@ def _turn(stream: Iterator[T], step: Callable[[T], object], steps: int, device: 
     """Take all steps; those after the warm-up are timed."""
     waits = Waits(stream)
     forget_peak(device)
-    for number in range(steps):
-        if number == WARM_UP:
-            finish(device)
-            wall, cpu = time.perf_counter(), time.process_time()
-        step(next(waits))
-    finish(device)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Cost(wall, cpu, sum(waits.seconds[WARM_UP:]), peak_mb(device))
+
+    def take(count: int) -> None:
+        for _ in range(count):
+            step(next(waits))
+
+    take(WARM_UP)
+    cost = cost_of(lambda: take(steps - WARM_UP), device, time.process_time)
+    return cost._replace(waited=sum(waits.seconds[WARM_UP:]), peak_mb=peak_mb(device))
 
 
 def _ours(settings: TrainSettings, spec: NetworkSpec, tasks: list[Task], folder: Path) -> Cost:

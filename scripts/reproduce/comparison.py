@@ -63,7 +63,8 @@ UNIFORM, REWEIGHT, REBALANCE = Arm("uniform"), Arm("reweight", "reweight"), Arm(
 
 def main_arm(lab: Lab) -> Arm:
     """What the figures look at: the paper's method on its four tasks, stage psnr, with all checkpoints."""
-    return Arm("main", "rebalance", ("--keep", str(lab.num_intervals + 1), *lab.psnr), reference_flags=lab.psnr)
+    keep = ("--keep", str(lab.scale.iterations // lab.scale.interval_steps + 1))
+    return Arm("main", "rebalance", (*keep, *lab.psnr), reference_flags=lab.psnr)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def num_steps(lab: Lab, arms: Sequence[Arm], seeds: int | None = None) -> int:
     others = len({arm.network for arm in arms} - {None}) * lab.scale.pretrain_steps
     single = sum(len(lab.tasks(cut)) for cut, *_ in {arm.start for arm in arms if arm.judged})
     searches = len({(arm.cut, arm.rows) for arm in arms if arm.grouped}) * lab.grouping_steps()
-    return lab.scale.setting("iterations") * seeds * (len(arms) + single) + others + searches
+    return lab.scale.iterations * seeds * (len(arms) + single) + others + searches
 
 
 def references(lab: Lab, start: Start, seed: int) -> Path:

@@ -236,11 +236,6 @@ class Lab:
         return ["--network", json.dumps(self.scale.other_network(str(name)))]
 
     @property
-    def num_intervals(self) -> int:
-        """Intervals of a run."""
-        return int(self.scale.setting("iterations")) // int(self.scale.setting("interval_steps"))
-
-    @property
     def psnr(self) -> tuple[str, ...]:
         """Flags that make a run one of stage psnr, as all figures have it; none where the recipe says so already."""
         recipe = yaml.safe_load(self.scale.recipe.read_text())

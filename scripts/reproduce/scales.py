@@ -54,6 +54,16 @@ class Scale:
         return yaml.safe_load(self.recipe.read_text())[name]
 
     @property
+    def iterations(self) -> int:
+        """Length of a run, steps."""
+        return self.setting("iterations")
+
+    @property
+    def interval_steps(self) -> int:
+        """Length of an interval between two measurements, steps."""
+        return self.setting("interval_steps")
+
+    @property
     def pretrain_steps(self) -> int:
         """Length of the training that all others start from."""
         return int(self.pretrain[self.pretrain.index("--iterations") + 1]) if self.pretrain else 0

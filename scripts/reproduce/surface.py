@@ -12,6 +12,7 @@ import numpy as np
 
 from scripts.reproduce.comparison import Arm, difference, num_steps, train_arm, train_arms
 from scripts.reproduce.lab import Lab
+from scripts.reproduce.scales import Scale
 from shared.errors import RunError, UsageError
 from shared.rebalance import surface
 from shared.rebalance.policies.fixed import write_mixture
@@ -53,15 +54,15 @@ class Agreement:
 def steps(lab: Lab) -> int:
     """Training steps of the references and of all arms."""
     arms = [Arm(UNIFORM), *(OTHERS.get(name, Arm(name)) for name in _asked(lab))]
-    return num_steps(lab, arms) + len(lab.tasks()) * int(lab.scale.setting("iterations"))
+    return num_steps(lab, arms) + len(lab.tasks()) * lab.scale.iterations
 
 
 def run(lab: Lab) -> None:
     """Train the references, choose, predict, train the mixtures, measure and write the table."""
     lab.initial()
     references, tasks = find_references(lab), [box.name for box in lab.tasks()]
-    readings = {f"{step} steps": references.across(step) for step in (short_step(lab), iterations(lab))}
-    short_db, hr_ids = readings[f"{short_step(lab)} steps"]
+    readings = {f"{step} steps": references.across(step) for step in (short_step(lab.scale), lab.scale.iterations)}
+    short_db, hr_ids = readings[f"{short_step(lab.scale)} steps"]
     surface.require_no_overfitting(short_db, hr_ids, tasks)
     mixtures = choose(surface.mean_psnr(short_db), tasks, _asked(lab))
     arms = {UNIFORM: Arm(UNIFORM)} | {name: _arm(name, tasks, mixtures) for name in _asked(lab)}
@@ -95,15 +96,9 @@ def _asked(lab: Lab) -> Sequence[str]:
     return names
 
 
-def iterations(lab: Lab) -> int:
-    """Length of every network."""
-    return int(lab.scale.setting("iterations"))
-
-
-def short_step(lab: Lab) -> int:
+def short_step(scale: Scale) -> int:
     """Length of the short references: a fifth, in whole intervals."""
-    interval = int(lab.scale.setting("interval_steps"))
-    return interval * max(1, round(SHORT * iterations(lab) / interval))
+    return scale.interval_steps * max(1, round(SHORT * scale.iterations / scale.interval_steps))
 
 
 def find_references(lab: Lab) -> References:
