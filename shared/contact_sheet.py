@@ -1,4 +1,4 @@
-"""Contact sheets: words and pictures side by side, a line for each image, as one PNG."""
+"""Contact sheets: words and images side by side, a line for each image, as one PNG."""
 
 import io
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class Line(NamedTuple):
 def contact_sheet(lines: Sequence[Line], side: int = 192, title: str = "") -> bytes:
     """Draw the lines below each other. Returns a PNG.
 
-    side: width and height of a tile in pixels. Smaller pictures are upscaled by nearest neighbour, so that each pixel
-    shown is one of the picture; larger ones are reduced.
+    side: width and height of a tile in pixels. Smaller images are upscaled by nearest neighbour, so that each pixel
+    shown is one of the image; larger ones are reduced.
     """
     words = [[part for text in line.words for part in _folded(text)] for line in lines]
     label = max((int(_font().getlength(text)) for texts in words for text in texts), default=0)

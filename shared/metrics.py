@@ -1,8 +1,8 @@
-"""Picture quality: PSNR and SSIM, on Y or on RGB (docs/results.md).
+"""Image quality: PSNR and SSIM, on Y or on RGB (docs/results.md).
 
 Two conventions are in use. `rounded=False`, ours: Y = 65.481 R + 128.553 G + 24.966 B + 16 stays a float.
 `rounded=True`: values are rounded to whole levels first and SSIM's contrast term is cut at 0, as in other tables.
-All functions take RGB float [B, 3, H, W] in [0, 1] and give one number per picture. `border` pixels are cropped on
+All functions take RGB float [B, 3, H, W] in [0, 1] and give one number per image. `border` pixels are cropped on
 every side: 4 and 0 are both common, so say which. Values are compared as they are: round the output to 8 bits first if
 files are what you compare. All is computed in float64.
 """
@@ -15,7 +15,7 @@ PEAK = 255.0
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 STRIP_VALUES, MIN_STRIP_ROWS = 30_000, 16
-"""On a CPU, SSIM goes over a picture in strips of about so many values: twice as fast on one thread as all at once."""
+"""On a CPU, SSIM goes over an image in strips of about so many values: twice as fast on one thread as all at once."""
 
 
 def to_float(image: torch.Tensor) -> torch.Tensor:
@@ -24,7 +24,7 @@ def to_float(image: torch.Tensor) -> torch.Tensor:
 
 
 def to_8bit_values(image: torch.Tensor) -> torch.Tensor:
-    """What remains of a picture in [0, 1] after a file of 8 bits, still as float."""
+    """What remains of an image in [0, 1] after a file of 8 bits, still as float."""
     return image.clamp(0, 1).mul(255).round().div(255)
 
 
@@ -34,7 +34,7 @@ def luma(image_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def psnr_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False) -> torch.Tensor:
-    """PSNR of each picture on Y, dB, [B]. Equal pictures give infinity."""
+    """PSNR of each image on Y, dB, [B]. Equal images give infinity."""
     output, target = (_crop(image, border) for image in (output_BCHW, target_BCHW))
     error = luma(output).round() - luma(target).round() if rounded else _weigh(output - target)
     return _decibels(error.flatten(1))
@@ -43,14 +43,14 @@ def psnr_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *,
 def psnr_rgb(
     output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False
 ) -> torch.Tensor:
-    """PSNR of each picture over its three channels, dB, [B]. Equal pictures give infinity."""
+    """PSNR of each image over its three channels, dB, [B]. Equal images give infinity."""
     output, target = (_crop(image, border) * PEAK for image in (output_BCHW, target_BCHW))
     error = output.round() - target.round() if rounded else output - target
     return _decibels(error.flatten(1))
 
 
 def ssim_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False) -> torch.Tensor:
-    """SSIM of each picture on Y, [B] (Wang et al. 2004). Raises ValueError when a side has less than 11 pixels left."""
+    """SSIM of each image on Y, [B] (Wang et al. 2004). Raises ValueError when a side has less than 11 pixels left."""
     output, target = (luma(_crop(image, border))[:, None] for image in (output_BCHW, target_BCHW))
     return _ssim(output, target, rounded)
 
@@ -58,7 +58,7 @@ def ssim_y(output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *,
 def ssim_rgb(
     output_BCHW: torch.Tensor, target_BCHW: torch.Tensor, border: int, *, rounded: bool = False
 ) -> torch.Tensor:
-    """SSIM of each picture, mean of its three channels, [B]. Raises ValueError as `ssim_y` does."""
+    """SSIM of each image, mean of its three channels, [B]. Raises ValueError as `ssim_y` does."""
     output, target = (_crop(image, border) * PEAK for image in (output_BCHW, target_BCHW))
     return _ssim(output, target, rounded)
 
@@ -81,7 +81,7 @@ def _decibels(error_BN: torch.Tensor) -> torch.Tensor:
 def _ssim(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor, rounded: bool) -> torch.Tensor:
     """Mean over the places where the whole window fits."""
     if min(x_BCHW.shape[-2:]) < SSIM_WINDOW:
-        raise ValueError(f"pictures of {tuple(x_BCHW.shape[-2:])} pixels: SSIM's window needs {SSIM_WINDOW}")
+        raise ValueError(f"images of {tuple(x_BCHW.shape[-2:])} pixels: SSIM's window needs {SSIM_WINDOW}")
     x, y = (x_BCHW.round(), y_BCHW.round()) if rounded else (x_BCHW, y_BCHW)
     if x.device.type != "cpu":
         return _similarity(x, y, rounded).mean(dim=(1, 2, 3))

@@ -19,7 +19,7 @@ SCALING = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
 
 
 class Lpips(nn.Module):
-    """Distance of pictures, RGB float [B, 3, H, W] in [0, 1] each, to float32 [B]; lower is better."""
+    """Distance of images, RGB float [B, 3, H, W] in [0, 1] each, to float32 [B]; lower is better."""
 
     def __init__(self, net: str) -> None:
         """net: vgg or alex. Raises `UsageError` for another, or when its backbone file is not there."""

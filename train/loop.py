@@ -29,7 +29,7 @@ from shared.rebalance.policies import Policy
 from shared.rebalance.references import References, Trace
 from shared.shards.reader import Dataset
 from shared.storage.atomic import locked
-from train.evaluation.measure import measure, one_thread, photographs_of, picture
+from train.evaluation.measure import measure, one_thread, photographs_of, sample_image
 from train.grouping.groups import WHOLE_SPACE, Grouping
 from train.networks import GENERATOR
 from train.networks.depth import for_gradients
@@ -47,8 +47,8 @@ from train.record.run_log import RunLog, is_finished
 from train.record.state import State, latest_checkpoint, load_state
 from train.settings import TrainSettings
 
-MAX_PICTURES = 16
-"""Tasks that sample pictures are logged of."""
+MAX_SAMPLE_IMAGES = 16
+"""Tasks that sample images are logged of."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ class Run:
         networks = {name: for_gradients(unwrap(network)) for name, network in self.learner.networks.items()}
         parameters, found = [each for each in networks[GENERATOR].parameters() if each.requires_grad], []
         for task in self.loader.tasks:
-            pictures = self._pictures(self.loader.peek(task, count))
-            samples = map(TrainingImages, *(images.split(1) for images in pictures))
+            images = self._images(self.loader.peek(task, count))
+            samples = map(TrainingImages, *(each.split(1) for each in images))
             losses = (next(self.learner.stage.objectives(networks, sample)).losses[0] for sample in samples)
             with one_thread():  # what decides must not depend on the number of threads
                 found.append(gradient_moments(losses, parameters))
@@ -206,7 +206,7 @@ class Run:
         log = self.decide(measurements)
         batches = self.loader.interval(log.p, self.settings.interval_steps)
         self.log = replace(log, record=self.loader.record, totals=[[0.0] * len(self.tasks)] * 2)
-        self.run_log.boundary(self.log.to_json(), self._sample_pictures())
+        self.run_log.boundary(self.log.to_json(), self._sample_images())
         return batches
 
     # ---- train the interval
@@ -268,8 +268,8 @@ class Run:
             return c
 
         try:
-            pictures, tasks = self._pictures(batch), batch.task.to(self.accelerator.device, non_blocking=True)
-            losses = backward(self.learner, self.accelerator, pictures, tasks, keys, weigh)
+            images, tasks = self._images(batch), batch.task.to(self.accelerator.device, non_blocking=True)
+            losses = backward(self.learner, self.accelerator, images, tasks, keys, weigh)
         except NotFiniteError as error:
             bad = ", ".join(f"{names[tickets[i][0]]}:{tickets[i][1]}" for i in error.samples) or "of another process"
             raise RunError(
@@ -280,7 +280,7 @@ class Run:
         counts, of_losses, of_coefficients = np.array(sums).reshape(3, n)
         return losses, counts.astype(np.int64), np.stack([of_losses, of_coefficients]), interrupted > 0
 
-    def _pictures(self, batch: Batch) -> TrainingImages:
+    def _images(self, batch: Batch) -> TrainingImages:
         """What the networks see. Where LR was made from the sharpened HR, the output shall look like that."""
         return TrainingImages.of(batch.lr, batch.hr, usm=self.tasks[0].usm)
 
@@ -296,13 +296,13 @@ class Run:
 
     # ---- log and save
 
-    def _sample_pictures(self) -> dict[str, np.ndarray]:
+    def _sample_images(self) -> dict[str, np.ndarray]:
         """LR, output and HR of the same validation row at every boundary, by task."""
         if not self.run_log.wants_images:
             return {}
-        tasks = zip(self.spec.tasks[:MAX_PICTURES], self.val, strict=False)
+        tasks = zip(self.spec.tasks[:MAX_SAMPLE_IMAGES], self.val, strict=False)
         network, device = self.learner.ema.eval(), self.accelerator.device
-        return {task.name: picture(network, rows, 0, device) for task, rows in tasks}
+        return {task.name: sample_image(network, rows, 0, device) for task, rows in tasks}
 
     def close_interval(self, delivered: list[int], totals: list[list[float]]) -> None:
         """Log the finished interval and save. Raises `RunError` unless the counted samples are the quotas."""
@@ -340,7 +340,7 @@ class Run:
         measurements = self.take_measurements()
         self.record_psnr(measurements.shared_db)
         log = IntervalLog.of(measurements, self.step).to_json()
-        self.run_log.boundary(log, self._sample_pictures())
+        self.run_log.boundary(log, self._sample_images())
         self.run_log.close_interval(log)
 
     def record_psnr(self, psnr_db: Sequence[np.ndarray]) -> None:

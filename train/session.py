@@ -131,7 +131,7 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
     size = num_parameters(spec.load(training_plan.initial, "init"))
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if training_plan.pool:
-        print(f"HR of samples on the fly: {len(training_plan.pool)} pictures of {without_password(settings.hr or '')}")
+        print(f"HR of samples on the fly: {len(training_plan.pool)} images of {without_password(settings.hr or '')}")
     for note in (*training_plan.notes, *_left_out(training_plan)):
         print(note)
     if settings.init is None:

@@ -9,7 +9,7 @@ import yaml
 from scripts.reproduce.comparison import Arm, train_arm
 from scripts.reproduce.lab import Lab
 from shared.errors import RunError, UsageError
-from train.evaluation.evaluate_sets import MissingPicturesError
+from train.evaluation.evaluate_sets import MissingResultsError
 from train.evaluation.results import read_results
 from train.evaluation.summaries import ImageResult
 from train.evaluation.systems import BICUBIC
@@ -84,7 +84,7 @@ def evaluate_released(lab: Lab, system: Released, testsets: Mapping[str, str]) -
     missing = ""
     try:
         lab.evaluate(folder, ["--results" if system.kind == "results" else "--checkpoint", place], testsets)
-    except MissingPicturesError as error:
+    except MissingResultsError as error:
         missing = str(error)
     except (RunError, UsageError) as error:
         return Evaluated(system.name, (), (), str(error))

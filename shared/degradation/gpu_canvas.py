@@ -76,7 +76,7 @@ class Canvas:
         return nnf.pad(pixels, (0, right, 0, bottom), mode=mode) if bottom or right else pixels
 
     def painted(self, pixels: Tensor, edges: bool = True) -> "Canvas":
-        """Pictures of the same sizes with other pixels."""
+        """Images of the same sizes with other pixels."""
         return replace(self, pixels=pixels, edges=edges)
 
     def with_edges(self) -> "Canvas":

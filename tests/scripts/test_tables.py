@@ -149,7 +149,7 @@ def test_released_systems_are_measured_or_listed_with_the_reason(pairs, tmp_path
         "broken": 0,
     }
     assert found["bicubic"].missing == ""
-    assert found["blurred"].missing == "1 images have no result picture: set/c"
+    assert found["blurred"].missing == "1 images have no result: set/c"
     assert found["absent"].missing.startswith(f"there is no {tmp_path}/absent.pth")
     assert "broken.pth is not a weights file" in found["broken"].missing
     blurred, base = (found[name].values("set", "psnr_db") for name in ("blurred", "bicubic"))

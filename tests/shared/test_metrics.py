@@ -150,7 +150,7 @@ def test_ssim_in_strips_is_that_of_the_whole_picture(metric, rows, monkeypatch):
 
 
 def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
-    with pytest.raises(ValueError, match=r"pictures of \(10, 10\) pixels: SSIM's window needs 11"):
+    with pytest.raises(ValueError, match=r"images of \(10, 10\) pixels: SSIM's window needs 11"):
         ssim_y(*pictures(18), 4)
 
 

@@ -118,7 +118,7 @@ def test_result_pictures_are_measured_and_missing_ones_named(pairs, tmp_path, ca
         (results / f"{name}.png").write_bytes((pairs / "HR" / f"{name}.png").read_bytes())
     command = ["--results", str(results), "--testset", f"set={pairs}", "--out", str(tmp_path / "ev")]
     assert run_command(evaluate, command) == 1
-    assert "1 images have no result picture: set/photo5" in capsys.readouterr().err
+    assert "1 images have no result: set/photo5" in capsys.readouterr().err
     assert [row["psnr_db"] for row in table(tmp_path / "ev")] == ["100.0"] * 5
 
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 
-def most_different(pictures: Sequence[np.ndarray], side: int) -> tuple[int, int]:
-    """Top left corner of the crop in which the pictures differ most from each other."""
-    return busiest(np.stack(pictures).astype(np.float32).var(axis=0).sum(axis=2), side)
+def most_different(images: Sequence[np.ndarray], side: int) -> tuple[int, int]:
+    """Top left corner of the crop in which the images differ most from each other."""
+    return busiest(np.stack(images).astype(np.float32).var(axis=0).sum(axis=2), side)
 
 
 def busiest(energy: np.ndarray, side: int) -> tuple[int, int]:

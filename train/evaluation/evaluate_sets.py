@@ -17,7 +17,7 @@ from shared.progress import progress_bar
 from shared.storage.atomic import locked, write_bytes
 from shared.storage.json_lines import JsonLines
 from train.evaluation.measure import EQUAL_DB
-from train.evaluation.results import COUNTS, PICTURES, RESULTS, begin, read_results
+from train.evaluation.results import COUNTS, OUTPUTS, RESULTS, begin, read_results
 from train.evaluation.settings import EvaluateSettings
 from train.evaluation.summaries import write_tables
 from train.evaluation.systems import System, bicubic, open_system
@@ -27,8 +27,8 @@ from train.networks.arithmetic import forbid_tf32
 DEFAULT_SCALE = 4
 
 
-class MissingPicturesError(RunError):
-    """A folder of results lacks pictures; those that it has are measured."""
+class MissingResultsError(RunError):
+    """A folder of results lacks images; those that it has are measured."""
 
 
 def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> int:
@@ -48,7 +48,7 @@ def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> in
     measures = Measures(settings, device)
     out = Path(settings.out)
     _announce(system, testsets, device)
-    with locked(out, "train.evaluate", *(f"{PICTURES}/{testset.name}" for testset in testsets)):
+    with locked(out, "train.evaluate", *(f"{OUTPUTS}/{testset.name}" for testset in testsets)):
         begin(out, identity(system, settings, testsets), settings.overwrite)
         missing = measure_sets(system, testsets, measures, out, settings.keep_images)
         results = read_results(out)
@@ -56,8 +56,8 @@ def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> in
             write_tables(results, out, system.words, settings.border, settings.rounded)
             print((out / "summary.md").read_text())
     if missing:
-        raise MissingPicturesError(
-            f"{len(missing)} images have no result picture: {', '.join(missing[:5])}{' ...' * (len(missing) > 5)}"
+        raise MissingResultsError(
+            f"{len(missing)} images have no result: {', '.join(missing[:5])}{' ...' * (len(missing) > 5)}"
         )
     print(f"tables: {out / 'summary.md'}, .tex, .json and images.csv")
     print(next_step("compare", out, "OTHER"))
@@ -94,7 +94,7 @@ def _announce(system: System, testsets: Sequence[TestSet], device: torch.device)
 
 
 class Measures:
-    """What is measured of an output against its HR picture; float64 on the CPU, LPIPS on the device."""
+    """What is measured of an output against its HR image; float64 on the CPU, LPIPS on the device."""
 
     def __init__(self, settings: EvaluateSettings, device: torch.device) -> None:
         self.border, self.rounded, self.device = settings.border, settings.rounded, device
@@ -124,22 +124,22 @@ MEASURES: dict[str, Callable[..., torch.Tensor]] = {
 def measure_sets(
     system: System, testsets: Sequence[TestSet], measures: Measures, out: Path, keep_images: bool
 ) -> list[str]:
-    """Measure every image that has not been measured, and log it at once; the images without a result picture."""
+    """Measure every image that has not been measured, and log it at once; the images without a result."""
     log, missing = JsonLines(out / RESULTS), []
     log.rewind("number", sys.maxsize)  # a line that a crash has cut is no line
     done = {(record["testset"], record["image"]) for record in log.read()}
     with progress_bar(sum(len(testset.names) for testset in testsets), "image") as bar:
         for testset in testsets:
-            folder, photographs = out / PICTURES / testset.name, testset.photographs
+            folder, photographs = out / OUTPUTS / testset.name, testset.photographs
             for number, name in enumerate(testset.names):
-                picture = folder / f"{name}.png"
-                if not (picture.is_file() if testset.scale is None else (testset.name, name) in done):
+                file = folder / f"{name}.png"
+                if not (file.is_file() if testset.scale is None else (testset.name, name) in done):
                     image, scale = testset[number], testset.scale or system.scale or DEFAULT_SCALE
                     output = system.output(testset.name, image, scale)
                     if output is None:
                         missing.append(f"{testset.name}/{name}")
                     elif keep_images or image.hr is None:
-                        write_bytes(picture, encode_png(output))
+                        write_bytes(file, encode_png(output))
                     if output is not None and image.hr is not None:
                         where = {"testset": testset.name, "image": name, "photograph": photographs[number]}
                         log.append({"number": number, **where, **measures(output, bicubic(image, scale), image.hr)})

@@ -69,7 +69,7 @@ def _psnr(network: nn.Module, pair: Pair | ValPair, number: int, device: torch.d
 
 
 @torch.no_grad()
-def picture(network: nn.Module, rows: Rows, number: int, device: torch.device) -> np.ndarray:
+def sample_image(network: nn.Module, rows: Rows, number: int, device: torch.device) -> np.ndarray:
     """LR (upscaled by nearest neighbour), the network's output and HR of a row side by side, uint8 [H, 3 W, 3], RGB."""
     pair = rows[number]
     scale = pair.hr.shape[0] // pair.lr.shape[0]

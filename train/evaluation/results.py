@@ -12,7 +12,7 @@ from shared.storage.json_lines import JsonLines
 from shared.text import short
 from train.evaluation.summaries import COLUMNS, ImageResult
 
-CONFIG, RESULTS, PICTURES = "evaluation.json", "images.jsonl", "images"
+CONFIG, RESULTS, OUTPUTS = "evaluation.json", "images.jsonl", "images"
 COUNTS = "images"
 """Key of CONFIG with the number of images of each test set that has HR images."""
 
@@ -35,7 +35,7 @@ def begin(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
             "choose another --out, or --overwrite it"
         )
     if changed:
-        for old in (RESULTS, PICTURES):
+        for old in (RESULTS, OUTPUTS):
             shutil.rmtree(out / old) if (out / old).is_dir() else (out / old).unlink(missing_ok=True)
         before, begun = {}, {}
     counts = {**begun.get(COUNTS, {}), **wanted[COUNTS]}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from shared.contact_sheet import Line
 from shared.images import decode
 from train.evaluation.boxes import most_different
-from train.evaluation.results import PICTURES
+from train.evaluation.results import OUTPUTS
 from train.evaluation.summaries import ImageResult
 from train.evaluation.testsets import TestSet
 
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
 
     def output(self, key: Key) -> Path:
         """The file of the system's output, if outputs were kept."""
-        return self.folder / PICTURES / key[0] / f"{key[1]}.png"
+        return self.folder / OUTPUTS / key[0] / f"{key[1]}.png"
 
 
 def most_different_images(systems: Sequence[Shown]) -> list[Key]:

@@ -59,7 +59,7 @@ class Results:
         self.folder = folder
         files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
         if not files:
-            raise UsageError(f"results is {str(folder)!r}: no such folder, or no pictures in it")
+            raise UsageError(f"results is {str(folder)!r}: no such folder, or no images in it")
         listing = sorted((str(file.relative_to(folder)), file_digest(file)) for file in files)
         self.identity = hashlib.sha256(repr(listing).encode()).hexdigest()
         self._stems: dict[Path, dict[str, Path]] = {}
@@ -77,14 +77,14 @@ class Results:
         if path is None:
             return None
         try:
-            picture = decode(path.read_bytes(), str(path))
+            output = decode(path.read_bytes(), str(path))
         except ValueError as error:
             raise RunError(str(error)) from error
         wanted = (image.lr.shape[0] * scale, image.lr.shape[1] * scale)
-        if picture.shape[:2] != wanted:
-            size = f"{picture.shape[1]} x {picture.shape[0]}"
+        if output.shape[:2] != wanted:
+            size = f"{output.shape[1]} x {output.shape[0]}"
             raise RunError(f"{path} is {size} pixels: {scale} times the LR image is {wanted[1]} x {wanted[0]}")
-        return picture
+        return output
 
     @staticmethod
     def _find(stems: Mapping[str, Path], name: str) -> Path | None:
@@ -121,7 +121,8 @@ def open_system(
         raise UsageError("give one of --checkpoint F and --results DIR (see --help)")
     if results is not None:
         found = Results(Path(results))
-        return System(f"pictures in {results}", found.identity, None, found.output)
+        words = f"pictures in {results}"  # as the files of evaluations that were begun have it
+        return System(words, found.identity, None, found.output)
     if checkpoint == BICUBIC:
         return System(BICUBIC, BICUBIC, None, lambda testset, image, scale: bicubic(image, scale))
     loaded = load_network(Path(str(checkpoint)), named)
@@ -183,7 +184,7 @@ def _detect(weights: Weights, file: Path) -> Loaded:
         found = recognise(weights)
     except RunError as error:
         raise RunError(
-            f"{file}: {error}; give --network.name and --network.options, or evaluate the pictures that its own "
+            f"{file}: {error}; give --network.name and --network.options, or evaluate the images that its own "
             "program makes with --results"
         ) from error
     return Loaded(Detected(found).eval(), found.scale, weights_digest(weights), f"{found.architecture.name} {file}")

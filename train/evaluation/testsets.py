@@ -5,7 +5,7 @@ NAME=PATH, where PATH is
 * RealSR V3: a folder with Canon/Test/4 and Nikon/Test/4 (one set per camera), or one of those with *_HR and *_LR4;
 * DRealSR: Test_x4 with test_HR/*_x4 and test_LR/*_x1, or the folder above it;
 * crops and paired folders: {test_HR,test_LR}, {HR,LR} or {gt,lq} with equal names; or LR_FOLDER,HR_FOLDER;
-* a plain folder of LR pictures: it has outputs, but no measures.
+* a plain folder of LR images: it has outputs, but no measures.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from shared.shards.reader import Dataset
 from shared.shards.testset import TESTSET, hr_path, load_testset, lr_path
 
 PAIRED = (("test_LR", "test_HR"), ("LR", "HR"), ("lq", "gt"))
-"""Names of the folders of LR and HR pictures."""
+"""Names of the folders of LR and HR images."""
 CAMERAS = ("Canon", "Nikon")
 
 
@@ -124,7 +124,7 @@ def _open(text: str) -> Iterator[TestSet]:
         raise UsageError(f"test set {text!r}: a name must not be empty")
     if "," in str(path) and not path.exists():
         lr, hr = (Path(part) for part in str(path).split(",", 1))
-        yield _paired(name, _pictures(lr), _pictures(hr))
+        yield _paired(name, _images(lr), _images(hr))
         return
     if not path.is_dir():
         raise UsageError(f"test set {text!r}: no folder {path}")
@@ -135,11 +135,11 @@ def _open(text: str) -> Iterator[TestSet]:
     elif cameras := [camera for camera in CAMERAS if (path / camera / "Test" / "4").is_dir()]:
         yield from (_marked(f"{name}-{camera}", path / camera / "Test" / "4") for camera in cameras)
     elif folders := _paired_folders(path):
-        yield _paired(name, *map(_pictures, folders))
-    elif any(file.stem.endswith("_HR") for file in _pictures(path)):
+        yield _paired(name, *map(_images, folders))
+    elif any(file.stem.endswith("_HR") for file in _images(path)):
         yield _marked(name, path)
     else:
-        sizes, unusable = _examine(_pictures(path))
+        sizes, unusable = _examine(_images(path))
         names = [file.stem for file in sizes]
         _refuse_doubles(names, path)
         yield _of_files(name, None, names, names, [(file, None) for file in sizes], unusable)
@@ -163,18 +163,18 @@ def _paired_folders(path: Path) -> tuple[Path, Path] | None:
 
 
 def _marked(name: str, folder: Path) -> TestSet:
-    """RealSR V3: both pictures of a pair lie in one folder."""
-    files = _pictures(folder)
+    """RealSR V3: both images of a pair lie in one folder."""
+    files = _images(folder)
     return _paired(name, [f for f in files if f.stem.endswith("_LR4")], [f for f in files if f.stem.endswith("_HR")])
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder. Raises `UsageError` when there are none."""
+def _images(folder: Path) -> list[Path]:
+    """The image files of a folder. Raises `UsageError` when there are none."""
     if not folder.is_dir():
         raise UsageError(f"no folder {folder}")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
     if not files:
-        raise UsageError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise UsageError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
     return files
 
 
@@ -187,8 +187,8 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> TestSet:
             _refuse_doubles([PAIR_MARK.sub("", f.stem) for f in files], files[0].parent)
         by_name = [{PAIR_MARK.sub("", f.stem): f for f in files} for files in (lr_files, hr_files)]
     lr, hr = by_name
-    unmatched = [f"{lr[key].name} has no HR picture" for key in lr.keys() - hr.keys()]
-    unmatched += [f"{hr[key].name} has no LR picture" for key in hr.keys() - lr.keys()]
+    unmatched = [f"{lr[key].name} has no HR image" for key in lr.keys() - hr.keys()]
+    unmatched += [f"{hr[key].name} has no LR image" for key in hr.keys() - lr.keys()]
     both = lr.keys() & hr.keys()
     found, unusable = _examine([file for key in both for file in (lr[key], hr[key])])
     common = sorted(key for key in both if lr[key] in found and hr[key] in found)
@@ -196,7 +196,7 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> TestSet:
     sizes = {key: (found[lr[key]], found[hr[key]]) for key in common}
     scales = Counter(large[0] // small[0] for small, large in sizes.values())
     if not scales:
-        raise UsageError(f"no LR picture has an HR picture of its name in {places}: {'; '.join(sorted(unmatched)[:3])}")
+        raise UsageError(f"no LR image has an HR image of its name in {places}: {'; '.join(sorted(unmatched)[:3])}")
     scale = scales.most_common(1)[0][0]
     for key in list(common):
         small, large = sizes[key]
@@ -211,7 +211,7 @@ def _paired(name: str, lr_files: list[Path], hr_files: list[Path]) -> TestSet:
 def _refuse_doubles(names: list[str], folder: Path) -> None:
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
-        raise UsageError(f"two pictures in {folder} would be the image {doubled[0]!r}: keep one of them")
+        raise UsageError(f"two files in {folder} would be the image {doubled[0]!r}: keep one of them")
 
 
 def _examine(files: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[str]]:

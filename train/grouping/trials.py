@@ -105,9 +105,9 @@ class Trials:
         for batch in self.loader.interval(quotas=quotas):
             names = [self._tasks[task].name for task in batch.task.tolist()]
             keys = [(self.settings.seed, n, o) for n, o in zip(names, batch.ordinal.tolist(), strict=True)]
-            pictures = TrainingImages.of(batch.lr, batch.hr, usm=self._tasks[0].usm)
+            images = TrainingImages.of(batch.lr, batch.hr, usm=self._tasks[0].usm)
             try:
-                losses = backward(learner, self.accelerator, pictures, batch.task, keys, _equal)
+                losses = backward(learner, self.accelerator, images, batch.task, keys, _equal)
             except NotFiniteError as error:
                 tried = ", ".join(sorted({*names}))
                 raise RunError(f"{error} while {tried} were tried: take a lower --lr in another --run") from error

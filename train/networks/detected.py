@@ -56,5 +56,5 @@ def recognise(weights: Mapping[str, torch.Tensor]) -> Any:
     except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(f"the file's weights do not fit the network that they look like: {str(error)[:300]}") from error
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise RunError(f"the file's network, {found.architecture.name}, does not map one RGB picture to another")
+        raise RunError(f"the file's network, {found.architecture.name}, does not map one RGB image to another")
     return found

@@ -1,4 +1,4 @@
-"""SwinIR for real-world pictures (arXiv 2108.10257; paper: RealSwinIR; M 11,715,559 and L 28,013,059 parameters).
+"""SwinIR for real-world images (arXiv 2108.10257; paper: RealSwinIR; M 11,715,559 and L 28,013,059 parameters).
 
 L: embed_dim 240, num_groups 9, num_heads 8, resi_convs 3. The architecture is spandrel's, equal to the official code.
 """

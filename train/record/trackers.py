@@ -1,4 +1,4 @@
-"""Trackers: TensorBoard, Weights & Biases and whatever else Accelerate knows, for curves and pictures of a run.
+"""Trackers: TensorBoard, Weights & Biases and whatever else Accelerate knows, for curves and images of a run.
 
 A resumed run goes on in the same log, without a step twice. A tracker is imported when a run is about to train.
 """
@@ -39,7 +39,7 @@ class Tracker:
         self._tracker.log(dict(values), step=step)
 
     def images(self, values: Mapping[str, np.ndarray], step: int) -> None:
-        """Log pictures by name, uint8 [H, W, 3] RGB; a tracker that takes none goes without."""
+        """Log images by name, uint8 [H, W, 3] RGB; a tracker that takes none goes without."""
         if hasattr(self._tracker, "log_images"):
             batches = {name: image[None] for name, image in values.items()}
             self._tracker.log_images(batches, step=step, **self._image_options)

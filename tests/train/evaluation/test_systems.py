@@ -1,4 +1,4 @@
-"""Every way a system of the paper's tables is evaluated: a checkpoint in its official keys, or its result pictures."""
+"""Every way a system of the paper's tables is evaluated: a checkpoint in its official keys, or its result images."""
 
 import warnings
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_a_network_that_is_not_for_rgb_pictures_is_refused(tmp_path):
         upscale=4, upsampler="nearest+conv",
     )  # fmt: skip
     torch.save({"params": grey.state_dict()}, tmp_path / "grey.pth")
-    with pytest.raises(RunError, match="does not map one RGB picture to another"):
+    with pytest.raises(RunError, match="does not map one RGB image to another"):
         load_network(tmp_path / "grey.pth")
 
 
@@ -151,7 +151,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
         load_network(tmp_path / "bad.pth")
 
 
-# ---- result pictures: DASR, ResShift, SinSR, TSD-SR, AdcSR, and whoever else has a program of its own
+# ---- result images: DASR, ResShift, SinSR, TSD-SR, AdcSR, and whoever else has a program of its own
 
 
 LR = Image("0801", np.zeros((8, 6, 3), np.uint8), None)
@@ -191,7 +191,7 @@ def test_a_result_of_another_size_and_an_ambiguous_one_are_refused(tmp_path):
 
 
 def test_an_empty_folder_of_results_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no such folder, or no pictures in it"):
+    with pytest.raises(UsageError, match="no such folder, or no images in it"):
         Results(tmp_path)
 
 

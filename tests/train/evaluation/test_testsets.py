@@ -1,4 +1,4 @@
-"""The layouts in which test sets come, and what is said about pictures without a partner."""
+"""The layouts in which test sets come, and what is said about images without a partner."""
 
 from pathlib import Path
 
@@ -74,12 +74,12 @@ def test_pictures_without_a_partner_or_of_another_size_are_named(tmp_path):
     (found,) = open_testsets([str(tmp_path)])
     assert found.names == ["a", "b"]
     assert found.unmatched == [
-        "lonely.png has no HR picture",
+        "lonely.png has no HR image",
         "odd.png, 24 x 36 pixels, is not 4 times its LR, 6 x 8",
-        "single.png has no LR picture",
+        "single.png has no LR image",
     ]
     assert found[1].hr is not None
-    assert found[1].hr.shape == (32, 24, 3)  # what goes beyond 4 times the LR picture is cut off
+    assert found[1].hr.shape == (32, 24, 3)  # what goes beyond 4 times the LR image is cut off
 
 
 def test_lr_pictures_alone_have_no_reference(tmp_path):
@@ -118,9 +118,9 @@ def test_shards_are_a_set(shards):
         (["a/b={}"], "no folder"),
         (["={}"], "must not be empty"),
         (["x={}", "x={}"], "two test sets are called 'x'"),
-        (["{}/empty"], "holds no pictures"),
+        (["{}/empty"], "holds no images"),
         (["x={}/LR,{}/nowhere"], "no folder .*nowhere"),
-        (["x={}/LR,{}/strangers"], "no LR picture has an HR picture of its name in .*other.png has no LR picture"),
+        (["x={}/LR,{}/strangers"], "no LR image has an HR image of its name in .*other.png has no LR image"),
     ],
 )
 def test_what_is_no_test_set_is_refused(texts, words, tmp_path):
