@@ -39,7 +39,7 @@ from train.optimisation.objective import TrainingImages
 from train.optimisation.step import NotFiniteError, Readback, backward
 from train.processes import Interrupt, let_stop_requests_pass, shortages_named
 from train.record.checkpoint import keep_best, load_optimizers
-from train.record.interval_log import IntervalLog, fallback_entries, made_on_the_fly
+from train.record.interval_log import IntervalLog, made_on_the_fly
 from train.record.loading import begun_datasets, keep_loader_state, loader_options, loader_state
 from train.record.references import save_trace
 from train.record.resume import require_resumable, require_same_contents
@@ -233,8 +233,7 @@ class Run:
                 saves = at_boundary or interrupted or self.step % settings.save_steps == 0
                 if saves or self.step % settings.log_steps == 0:
                     line = progress.line()
-                    made = made_on_the_fly(log.record, line["counts"])
-                    self.run_log.steps(line | fallback_entries(made))
+                    self.run_log.steps(line | made_on_the_fly(log.record, line["counts"]))
                 if saves and not at_boundary:
                     self.log = replace(log, totals=totals.tolist())
                     self.save()
@@ -319,11 +318,10 @@ class Run:
             totals=None,
             losses=[total / count if count else None for total, count in pairs],
             delivered_weights=[total / sum(record.quotas) for total in coefficients],
-            fallback=made_on_the_fly(record, record.quotas),
         )
         self.state.memory["losses"] = [*self.state.memory.get("losses", []), log.losses][-2:]
         self.log = None
-        self.run_log.close_interval(log.to_json())
+        self.run_log.close_interval(log.to_json() | made_on_the_fly(record, record.quotas))
         self.save()
 
     def save(self) -> None:

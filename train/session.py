@@ -22,8 +22,7 @@ from train.forecast import Forecast, Job, Search, measure
 from train.grouping.trials import cost_samples
 from train.launcher import PARTS, require_all_processes
 from train.loop import train
-from train.networks.arithmetic import forbid_tf32
-from train.networks.build import num_parameters
+from train.networks.build import forbid_tf32, num_parameters
 from train.record.references import PACK, save_pack
 from train.record.run_log import is_finished
 from train.record.trackers import TENSORBOARD, require_trackers

@@ -30,12 +30,11 @@ from train.record.resume import (
     HR,
     INIT,
     begun_settings,
-    recorded_contents,
     references_place,
     require_resumable,
     require_same_contents,
 )
-from train.record.state import begun_with, latest_checkpoint
+from train.record.state import latest_checkpoint, recorded_identities
 from train.settings import GROUPS, TrainSettings
 
 SUPPLY = ("source", "hr", "patch", "max_repeats")
@@ -140,7 +139,7 @@ class TrainingPlan:
         """The digest of an init file that is gone, as a run that began from it recorded it; empty where none did."""
         for folder in self._folders():
             trace = load_trace(folder)
-            found = recorded_contents(folder).get(INIT) or (trace.protocol.get("init_sha256") if trace else None)
+            found = recorded_identities(folder).get(INIT) or (trace.protocol.get("init_sha256") if trace else None)
             if found:
                 return found
         return ""
@@ -250,7 +249,7 @@ class TrainingPlan:
         return {
             **self._comparable(self.reference_settings),
             **supply(task, settings.source, settings.max_repeats, self.contents.get(HR)),
-            "train_rows": begun_with(run or Path(settings.run), f"{task.name}/train") or task.identity(),
+            "train_rows": recorded_identities(run or Path(settings.run)).get(f"{task.name}/train") or task.identity(),
             "val_rows": task.val_manifest.identity(),
         }
 
@@ -258,7 +257,7 @@ class TrainingPlan:
         """The trace of a task's reference; what an older version did not note of its samples its run folder tells."""
         trace, begun = load_trace(folder), begun_settings(folder)
         if trace and begun:
-            noted = supply(task, begun["source"], begun["max_repeats"], recorded_contents(folder).get(HR))
+            noted = supply(task, begun["source"], begun["max_repeats"], recorded_identities(folder).get(HR))
             trace.protocol = {**noted, **trace.protocol}
         return trace
 
@@ -362,7 +361,7 @@ class TrainingPlan:
     def shared(self) -> RunSpec:
         """The network trained on all tasks."""
         if isinstance(self.policy, Planned):
-            self.policy.weights = load_mixture(self.mixture_file)["weights"]
+            self.policy.weights = load_mixture(self.mixture_file).weights
         references = References(self.traces()) if self.uses_references else None
         return RunSpec(
             Path(self.settings.run),

@@ -19,7 +19,7 @@ from scripts.gpu_check import ROOT, SKIPPED, GpuCheckSettings, Step, attempt, pa
 from shared.config import parse
 from shared.errors import RunError, UsageError
 from shared.storage.json_lines import JsonLines
-from train.record.progress import Window
+from train.record.progress import IntervalProgress
 from train.settings import TrainSettings
 
 
@@ -84,9 +84,9 @@ def test_speed_is_that_of_the_second_interval(tmp_path):
     settings, metrics = TrainSettings(batch_size=4), JsonLines(tmp_path / "metrics.jsonl")
     assert speed(tmp_path) == "nothing was trained in a second interval"
     for step, seconds, waited in ((5, 9.0, 8.0), (10, 0.5, 0.005)):
-        window = Window(2)
-        window.add({"generator": 1.0}, np.array([1, 3]), waited, seconds)
-        metrics.append(window.flush(step, settings) | {"data/fallback/noise": 1 if step == 10 else 0})
+        progress = IntervalProgress("", {"tasks": ["mild"], "p": [0.25, 0.75], "step": step - 1}, 0, settings, False)
+        progress.step({"generator": 1.0}, np.array([1, 3]), waited, seconds)
+        metrics.append(progress.line() | {"data/fallback/noise": 1 if step == 10 else 0})
     for step in (0, 5, 10):
         JsonLines(tmp_path / "intervals.jsonl").append({"step": step})
     assert speed(tmp_path) == "8 samples/s, data wait 1.0%, 25% made on the fly"

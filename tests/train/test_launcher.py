@@ -9,7 +9,7 @@ import torch
 from shared.errors import UsageError
 from tests.train.command import flags, run
 from train.launcher import require_all_processes, require_launcher
-from train.networks.arithmetic import forbid_tf32
+from train.networks.build import forbid_tf32
 from train.settings import TrainSettings
 
 BY_ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_USE_CPU": "True"}

@@ -64,11 +64,11 @@ def test_the_run_trains_the_mixture_that_the_pilot_predicts(planned: tuple[Path,
     folder, said = planned
     mixture = load_mixture(folder / "mixture.json")
     tasks = intervals(folder)[0]["tasks"]
-    shares = [mixture["weights"][task] for task in tasks]
+    shares = [mixture.weights[task] for task in tasks]
     assert sum(shares) == pytest.approx(1)
     assert min(shares) >= 0.1
     assert shares[tasks.index("severe")] > 0.4  # which has most to lose
-    assert mixture["origin"]["aim"] == "gap"
+    assert mixture.origin["aim"] == "gap"
     for record in intervals(folder)[:-1]:
         assert record["p"] == pytest.approx(shares)
     assert "dB, not validated" in said
@@ -96,7 +96,7 @@ def test_pilot_choice_and_run_are_one_command(shards: Path, tmp_path: Path) -> N
     said.append(succeed(argv, tmp_path).stdout)
     assert "to train: 3 networks x 5 steps, then 1 networks x 15 steps" in said[0]
     assert sum("no mixture is predicted better than equal volumes" in each for each in said) == 1
-    assert load_mixture(tmp_path / "run/mixture.json")["weights"] == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
+    assert load_mixture(tmp_path / "run/mixture.json").weights == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
     assert all(record["p"] == [1 / 3] * 3 for record in intervals(tmp_path / "run")[:-1])
 
 
@@ -146,7 +146,7 @@ def test_a_fixed_mixture_comes_from_a_file_and_stays_in_the_run(
     text = ",".join(f"{task}={weight}" for task, weight in weights.items())
     succeed([*argv, "--policy-options.weights", text], tmp_path)  # the same weights in words
     assert [record["quotas"] for record in intervals(tmp_path / "run")[:-1]] == [[2, 4, 14]] * 3
-    mixture["weights"] = {**weights, "mild": 0.5}
+    mixture.weights = {**weights, "mild": 0.5}
     (tmp_path / "m.json").write_text(json.dumps(mixture))
     outcome = run([*argv, "--policy-options.weights", "m.json"], tmp_path)
     assert outcome.code == 2

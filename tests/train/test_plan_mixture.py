@@ -82,8 +82,8 @@ def test_the_command_writes_weights_and_a_page(kind: str, tmp_path: Path, capsys
     said = capsys.readouterr().out
     for aim in ("worst", "gap"):
         mixture = load_mixture(run / f"mixture-{aim}.json")
-        assert sum(mixture["weights"].values()) == pytest.approx(1)
-        assert mixture["origin"]["aim"] == aim
+        assert sum(mixture.weights.values()) == pytest.approx(1)
+        assert mixture.origin["aim"] == aim
         assert f"--policy fixed --policy-options.weights {run / f'mixture-{aim}.json'}" in said
     page = (run / "mixture.html").read_text()
     assert "mean, not validated" in page

@@ -22,7 +22,7 @@ from train.evaluation.settings import EvaluateSettings
 from train.evaluation.summaries import write_tables
 from train.evaluation.systems import System, bicubic, open_system
 from train.evaluation.testsets import TestSet
-from train.networks.arithmetic import forbid_tf32
+from train.networks.build import forbid_tf32
 
 DEFAULT_SCALE = 4
 

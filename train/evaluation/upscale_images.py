@@ -21,7 +21,7 @@ from shared.text import counted
 from train.evaluation.settings import UpscaleSettings
 from train.evaluation.systems import load_network
 from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
-from train.networks.arithmetic import forbid_tf32
+from train.networks.build import forbid_tf32
 
 QUALITY = 95
 EXIF_ORIENTATION = 0x112

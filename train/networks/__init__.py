@@ -15,7 +15,10 @@ DETECTED = "spandrel"
 
 
 class Network(NamedTuple):
-    """Where a network is made, as module:function, and its options with their defaults, beside `scale`."""
+    """Where a network is made, as module:function, and its options with their defaults, beside `scale`.
+
+    What makes it is given all of them as keyword arguments.
+    """
 
     place: str
     options: dict[str, int]
@@ -26,9 +29,9 @@ TRANSFORMER = {"embed_dim": 180, "num_groups": 6, "depth": 6, "num_heads": 6, "m
 NETWORKS = {
     "msrresnet": Network("train.networks.msrresnet:MSRResNet", {"num_feat": 64, "num_block": 16}),
     "rrdbnet": Network("train.networks.rrdbnet:RRDBNet", RRDBNET),
-    "swinir": Network("train.networks.swinir:swinir", {**TRANSFORMER, "window_size": 8, "resi_convs": 1}),
+    "swinir": Network("train.networks.transformers:swinir", {**TRANSFORMER, "window_size": 8, "resi_convs": 1}),
     "hat": Network(
-        "train.networks.hat:hat", {**TRANSFORMER, "window_size": 16, "compress_ratio": 3, "squeeze_factor": 30}
+        "train.networks.transformers:hat", {**TRANSFORMER, "window_size": 16, "compress_ratio": 3, "squeeze_factor": 30}
     ),
 }
 

@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
 class MSRResNet(nn.Module):
     """lr: float [B, 3, h, w], RGB in [0, 1] -> float [B, 3, scale h, scale w]. Keys as in BasicSR's MSRResNet."""
 
-    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 16) -> None:
+    def __init__(self, scale: int, num_feat: int, num_block: int) -> None:
         """Raises `UsageError` for a scale other than 2, 3 or 4."""
         super().__init__()
         if scale not in (2, 3, 4):

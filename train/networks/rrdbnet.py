@@ -46,7 +46,7 @@ class RRDBNet(nn.Module):
     For scales 2 and 1 the input is first unshuffled to a quarter of its height and width, as in RealESRGAN_x2plus.
     """
 
-    def __init__(self, scale: int = 4, num_feat: int = 64, num_block: int = 23, num_grow_ch: int = 32) -> None:
+    def __init__(self, scale: int, num_feat: int, num_block: int, num_grow_ch: int) -> None:
         """Raises `UsageError` for a scale other than 1, 2 or 4."""
         super().__init__()
         if scale not in (1, 2, 4):

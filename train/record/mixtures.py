@@ -1,8 +1,7 @@
 """Files of mixtures: weights by task, chosen by `train.plan_mixture` or `--policy planned`, and their origin."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,13 @@ FORMAT = "realsr-mixture-v1"
 MAX_BYTES = 1 << 20
 
 
-def save_mixture(path: Path, weights: Mapping[str, float], origin: Mapping[str, Any]) -> None:
-    """Write the file of a mixture. origin: where the weights come from, plain data."""
-    values = {"format": FORMAT, "weights": dict(weights), "origin": dict(origin)}
-    write_bytes(path, json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n")
+@dataclass(frozen=True)
+class Mixture:
+    """The file of a mixture. weights: by task. origin: where the weights come from, plain data."""
+
+    format: str
+    weights: dict[str, float]
+    origin: dict[str, Any]
 
 
 def save_choice(path: Path, plan: "MixturePlan", choice: "Choice", source: str) -> None:
@@ -34,31 +36,23 @@ def save_choice(path: Path, plan: "MixturePlan", choice: "Choice", source: str) 
     gains = {"predicted_gains_db": found.gains_db, "low_db": found.low, "high_db": found.high}
     by_task = {name: dict(zip(plan.tasks, values, strict=True)) for name, values in gains.items()}
     origin = {"aim": choice.aim, "references": source, "step": plan.step, **by_task}
-    save_mixture(path, dict(zip(plan.tasks, choice.weights, strict=True)), origin)
+    mixture = Mixture(FORMAT, dict(zip(plan.tasks, choice.weights, strict=True)), origin)
+    write_bytes(path, json.dumps(asdict(mixture), indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def load_mixture(path: Path) -> dict[str, Any]:
-    """A mixture's `weights` by task, and its `origin`. Raises `UsageError` when there is none, or another file."""
+def load_mixture(path: Path) -> Mixture:
+    """The mixture in a file. Raises `UsageError` when there is none, or another file."""
     if not path.is_file():
         raise UsageError(f"no mixture {path}: give task=weight,task=weight, or a file that plan-mixture wrote")
     try:
-        found = from_plain(_Mixture, read_json(path, MAX_BYTES))
+        found = from_plain(Mixture, read_json(path, MAX_BYTES))
         if found.format != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         if min(found.weights.values(), default=0) < 0:
             raise ValueError("a weight is negative")
     except ValueError as error:
         raise UsageError(f"{path} is not a mixture: {error}") from error
-    return {"weights": found.weights, "origin": found.origin}
-
-
-@dataclass(frozen=True)
-class _Mixture:
-    """The file of a mixture."""
-
-    format: str
-    weights: dict[str, float]
-    origin: dict[str, Any]
+    return found
 
 
 def with_weights_of_file(settings: TrainSettings) -> TrainSettings:
@@ -66,5 +60,5 @@ def with_weights_of_file(settings: TrainSettings) -> TrainSettings:
     weights = settings.policy_options.get("weights")
     if settings.policy != "fixed" or not isinstance(weights, str) or not weights or "=" in weights:
         return settings
-    text = write_mixture(load_mixture(expand_home(weights))["weights"])
+    text = write_mixture(load_mixture(expand_home(weights)).weights)
     return replace(settings, policy_options={**settings.policy_options, "weights": text})

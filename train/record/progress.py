@@ -13,58 +13,12 @@ SHARES_SHOWN = 5
 """Number of tasks whose shares the bar shows; with more tasks it shows the largest."""
 
 
-class Window:
-    """Sums over the steps since the last line of metrics.jsonl."""
-
-    def __init__(self, num_tasks: int) -> None:
-        self._num_tasks = num_tasks
-        self._reset()
-
-    def _reset(self) -> None:
-        self.losses: dict[str, list[float]] = {}
-        self.counts = np.zeros(self._num_tasks, np.int64)
-        self.steps, self.waited, self.seconds = 0, 0.0, 0.0
-
-    def add(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
-        """Add a step: loss of each network, samples of each task, seconds spent waiting for data, seconds in all."""
-        for name, loss in losses.items():
-            self.losses.setdefault(name, []).append(loss)
-        self.steps += 1
-        self.counts += counts
-        self.waited += waited
-        self.seconds += seconds
-
-    def describe(self, batch_size: int) -> dict[str, str]:
-        """Loss, speed and data wait, for a progress bar."""
-        return {
-            "loss": f"{np.mean(self.losses[GENERATOR]):.4f}",
-            "samples/s": f"{self.steps * batch_size / self.seconds:.3g}",
-            "data wait": f"{100 * self.waited / self.seconds:.1f}%",
-        }
-
-    def flush(self, step: int, settings: TrainSettings) -> dict[str, Any]:
-        """The line of metrics.jsonl; the window is empty afterwards."""
-        record = {
-            "step": step,
-            "loss": float(np.mean(self.losses[GENERATOR])),
-            **{f"{name}_loss": float(np.mean(losses)) for name, losses in self.losses.items() if name != GENERATOR},
-            "lr": settings.learning_rate(step - 1),
-            "samples_per_second": self.steps * settings.batch_size / self.seconds,
-            "step_seconds": self.seconds / self.steps,
-            "data_wait": self.waited / self.seconds,
-            "counts": self.counts.tolist(),
-        }
-        self._reset()
-        return record
-
-
 class IntervalProgress:
     """The progress of one interval: a bar of the whole run, and the sums for the next line of metrics.jsonl."""
 
     def __init__(self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, shown: bool) -> None:
         """record: the interval's, of intervals.jsonl. first: its steps that are done. shown: whether to draw a bar."""
-        self._settings = settings
-        self._window = Window(len(record["p"]))
+        self._settings, self._num_tasks = settings, len(record["p"])
         self._shares = describe_shares(record["tasks"], record["p"])
         number = record["step"] // settings.interval_steps + 1
         self._step = record["step"] + first
@@ -76,6 +30,12 @@ class IntervalProgress:
             disable=not shown,
             leave=False,
         )
+        self._begin_line()
+
+    def _begin_line(self) -> None:
+        self._losses: dict[str, list[float]] = {}
+        self._counts = np.zeros(self._num_tasks, np.int64)
+        self._steps, self._waited, self._seconds = 0, 0.0, 0.0
 
     def __enter__(self) -> "IntervalProgress":
         return self
@@ -84,17 +44,39 @@ class IntervalProgress:
         self._bar.close()
 
     def step(self, losses: dict[str, float], counts: np.ndarray, waited: float, seconds: float) -> None:
-        """As `Window.add`."""
+        """Add a step: loss of each network, samples of each task, seconds spent waiting for data, seconds in all."""
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss)
         self._step += 1
-        self._window.add(losses, counts, waited, seconds)
+        self._steps += 1
+        self._counts += counts
+        self._waited += waited
+        self._seconds += seconds
         if not self._bar.disable:
-            shown = {**self._window.describe(self._settings.batch_size), "shares": self._shares}
+            shown = {
+                "loss": f"{np.mean(self._losses[GENERATOR]):.4f}",
+                "samples/s": f"{self._steps * self._settings.batch_size / self._seconds:.3g}",
+                "data wait": f"{100 * self._waited / self._seconds:.1f}%",
+                "shares": self._shares,
+            }
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
 
     def line(self) -> dict[str, Any]:
         """The next line of metrics.jsonl, about the steps since the last one."""
-        return self._window.flush(self._step, self._settings)
+        means = {name: float(np.mean(losses)) for name, losses in self._losses.items()}
+        line = {
+            "step": self._step,
+            "loss": means.pop(GENERATOR),
+            **{f"{name}_loss": mean for name, mean in means.items()},
+            "lr": self._settings.learning_rate(self._step - 1),
+            "samples_per_second": self._steps * self._settings.batch_size / self._seconds,
+            "step_seconds": self._seconds / self._steps,
+            "data_wait": self._waited / self._seconds,
+            "counts": self._counts.tolist(),
+        }
+        self._begin_line()
+        return line
 
 
 def describe_shares(tasks: Sequence[str], shares: Sequence[float]) -> str:

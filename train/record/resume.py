@@ -9,7 +9,7 @@ from shared.errors import RunError, UsageError
 from shared.records import read_yaml
 from shared.text import short
 from train.record.references import TRACE, load_pack, load_trace
-from train.record.state import latest_checkpoint, load_state
+from train.record.state import recorded_identities
 from train.settings import CONFIG, TrainSettings
 
 FILE = "--"
@@ -91,17 +91,10 @@ def require_same_contents(folder: Path, contents: Mapping[str, str]) -> None:
 
     contents: a digest by the name of the option, such as INIT. A file of which the run recorded no digest passes.
     """
-    recorded = recorded_contents(folder)
+    recorded = recorded_identities(folder)
     for name, digest in contents.items():
         if recorded.get(name, digest) != digest:
             raise UsageError(
                 f"{folder} was begun with other content of {name} (sha256 {recorded[name][:12]}, now {digest[:12]}): "
                 "give the old file or folder to resume, or another --run"
             )
-
-
-def recorded_contents(folder: Path) -> dict[str, str]:
-    """Digests of the files that a run was begun with, by option; empty before its first checkpoint."""
-    checkpoint = latest_checkpoint(folder)
-    datasets = load_state(checkpoint).datasets if checkpoint else {}
-    return {name: digest for name, digest in datasets.items() if name.startswith(FILE)}

@@ -91,7 +91,7 @@ def load_state(folder: Path) -> State:
     return state
 
 
-def begun_with(run: Path, dataset: str) -> str | None:
-    """The identity of a dataset that a run was begun with; None when it has not got far enough to tell."""
+def recorded_identities(run: Path) -> dict[str, str]:
+    """Identities of the datasets and files that a run was begun with; empty before its first checkpoint."""
     checkpoint = latest_checkpoint(run)
-    return load_state(checkpoint).datasets.get(dataset) if checkpoint else None
+    return load_state(checkpoint).datasets if checkpoint else {}

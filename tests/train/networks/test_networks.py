@@ -1,8 +1,6 @@
 """Networks: official sizes, official keys, and an initialisation that is a function of the seed."""
 
-import inspect
 import warnings
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -317,10 +315,3 @@ def test_sizes_are_options() -> None:
 def test_what_cannot_be_built_is_refused(name: str, options: dict[str, int], scale: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_network(name, options, scale, 0)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_registry_says_the_options_that_a_network_has(name: str) -> None:
-    module, _, maker = NETWORKS[name].place.partition(":")
-    parameters = inspect.signature(getattr(import_module(module), maker)).parameters
-    assert {key: each.default for key, each in parameters.items() if key != "scale"} == NETWORKS[name].options

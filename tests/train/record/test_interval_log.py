@@ -34,7 +34,7 @@ def read_again(log: IntervalLog) -> IntervalLog:
     "log",
     [
         LOG,
-        replace(LOG, totals=None, losses=[0.1, None], delivered_weights=[0.6, 0.4], fallback={"mild": 0, "noise": 8}),
+        replace(LOG, totals=None, losses=[0.1, None], delivered_weights=[0.6, 0.4]),
         IntervalLog(0, ["mild"], ["one"], [[30.0]]),  # the last line of a run
         replace(LOG, record=replace(RECORD, tasks=["mild", "frozen"])),  # trained on others than were measured
     ],
@@ -55,9 +55,8 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_the_line_is_flat_and_has_the_keys_of_the_record() -> None:
-    line = replace(LOG, fallback={"noise": 8}).to_json()
+    line = LOG.to_json()
     assert line["tasks"] == ["mild", "noise"]
-    assert line["data/fallback/noise"] == 8
     assert {name: line[name] for name in RECORD.to_json()} == RECORD.to_json()
     other = replace(LOG, record=replace(RECORD, tasks=["mild", "frozen"])).to_json()
     assert (other["tasks"], other["trained"]) == (["mild", "noise"], ["mild", "frozen"])
@@ -83,4 +82,4 @@ def test_the_state_and_log_of_the_version_before_are_read() -> None:
 
 
 def test_samples_on_the_fly_are_counted_by_task() -> None:
-    assert made_on_the_fly(RECORD, [4, 3]) == {"mild": 0, "noise": 3}
+    assert made_on_the_fly(RECORD, [4, 3]) == {"data/fallback/mild": 0, "data/fallback/noise": 3}

@@ -1,22 +1,24 @@
 """Files of mixtures, and runs that hold their weights instead of a file's name."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from shared.errors import UsageError
-from train.record.mixtures import load_mixture, save_mixture, with_weights_of_file
+from train.record.mixtures import Mixture, load_mixture, with_weights_of_file
 from train.settings import TrainSettings
 
 
 def test_a_mixture_is_read_back_exactly(tmp_path: Path) -> None:
-    save_mixture(tmp_path / "m.json", {"mild": 0.1, "noise": 0.9}, {"aim": "gap"})
-    assert load_mixture(tmp_path / "m.json") == {"weights": {"mild": 0.1, "noise": 0.9}, "origin": {"aim": "gap"}}
+    found = {"format": "realsr-mixture-v1", "weights": {"mild": 0.1, "noise": 0.9}, "origin": {"aim": "gap"}}
+    (tmp_path / "m.json").write_text(json.dumps(found))
+    assert load_mixture(tmp_path / "m.json") == Mixture(**found)
 
 
 def test_settings_hold_the_weights_of_the_file_that_they_name(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    save_mixture(path, {"mild": 0.1, "noise": 0.9}, {})
+    path.write_text('{"format": "realsr-mixture-v1", "origin": {}, "weights": {"mild": 0.1, "noise": 0.9}}')
     settings = TrainSettings(policy="fixed", policy_options={"weights": str(path)})
     assert with_weights_of_file(settings).policy_options == {"weights": "mild=0.1,noise=0.9"}
     for same in (TrainSettings(policy="fixed", policy_options={"weights": "mild=1"}), TrainSettings()):

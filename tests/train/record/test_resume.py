@@ -12,8 +12,8 @@ from shared.effects import IDENTICAL, affecting
 from shared.errors import UsageError
 from train.networks.weights import NetworkSpec
 from train.record.checkpoint import EMA, MODEL, save_checkpoint
-from train.record.resume import HR, INIT, recorded_contents, require_resumable, require_same_contents
-from train.record.state import State
+from train.record.resume import HR, INIT, require_resumable, require_same_contents
+from train.record.state import State, recorded_identities
 from train.settings import GANSettings, NetworkSettings, TrainSettings
 
 BEGUN = TrainSettings(iterations=20, interval_steps=5, batch_size=4)
@@ -98,7 +98,7 @@ def test_other_content_is_refused_whatever_its_path(tmp_path: Path) -> None:
     weights = {MODEL: {"w": torch.zeros(1)}, EMA: {"w": torch.zeros(1)}}
     state = State(5, [20], datasets={"noise/train": "n", INIT: "abc"})
     save_checkpoint(tmp_path, state, NetworkSpec("msrresnet", {}, 4), weights, {}, 1)
-    assert recorded_contents(tmp_path) == {INIT: "abc"}
+    assert recorded_identities(tmp_path) == {INIT: "abc"}
     require_same_contents(tmp_path, {INIT: "abc", HR: "an older run did not record it"})
     require_same_contents(tmp_path, {})
     with pytest.raises(UsageError, match=r"begun with other content of --init \(sha256 abc, now abd\): give the old"):
