@@ -11,8 +11,8 @@ from scripts.reproduce.lab import Lab
 from shared.errors import RunError, UsageError
 from train.evaluation.evaluate_sets import MissingResultsError
 from train.evaluation.results import read_results
+from train.evaluation.settings import BICUBIC
 from train.evaluation.summaries import ImageResult
-from train.evaluation.systems import BICUBIC
 
 KINDS = ("checkpoint", "results")
 

@@ -18,7 +18,6 @@ from shared.errors import UsageError
 from shared.images import decode, encode_png
 from train.evaluation.summaries import ImageResult
 from train.evaluation.systems import bicubic
-from train.evaluation.testsets import Image
 
 NIKON, CANON = "RealSR-Nikon", "RealSR-Canon"
 
@@ -134,7 +133,7 @@ def test_released_systems_are_measured_or_listed_with_the_reason(pairs, tmp_path
     (tmp_path / "images").mkdir()
     for name in ("a", "b"):
         lr = decode((pairs / "LR" / f"{name}.png").read_bytes(), name)
-        large = cv2.GaussianBlur(bicubic(Image(name, lr, None), 4), (0, 0), 3)
+        large = cv2.GaussianBlur(bicubic(lr, 4), (0, 0), 3)
         (tmp_path / "images" / f"{name}_out.png").write_bytes(encode_png(large))
     (tmp_path / "broken.pth").write_text("no weights")
     places = {"bicubic": ("checkpoint", "bicubic"), "blurred": ("results", "images")}

@@ -190,7 +190,7 @@ def test_a_comparison_is_paired_by_image(evaluations, tmp_path, pairs):
 
 
 def test_the_sheet_shows_where_the_systems_differ(evaluations):
-    from train.evaluation.boxes import most_different
+    from train.evaluation.sheet import most_different
 
     a, b = (decode((evaluations / e / "images/set/photo0.png").read_bytes(), "") for e in ("bicubic", "noisy"))
     y, x = most_different([a, b], 24)

@@ -35,15 +35,7 @@ def evaluate_sets(settings: EvaluateSettings, testsets: Sequence[TestSet]) -> in
     """Measure the system of the settings, and write its tables. Returns the exit code."""
     forbid_tf32()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = open_system(
-        settings.checkpoint,
-        settings.results,
-        settings.network,
-        device,
-        settings.memory_gb,
-        settings.tile,
-        settings.overlap,
-    )
+    system = open_system(settings, device)
     _check_scales(system, testsets)
     measures = Measures(settings, device)
     out = Path(settings.out)
@@ -78,10 +70,9 @@ def identity(system: System, settings: EvaluateSettings, testsets: Sequence[Test
 
 
 def _check_scales(system: System, testsets: Sequence[TestSet]) -> None:
-    scales = {testset.name: testset.scale for testset in testsets if testset.scale}
-    for name, scale in scales.items():
-        if system.scale not in (None, scale):
-            raise UsageError(f"{system.words} upscales by {system.scale}, test set {name} by {scale}")
+    for testset in testsets:
+        if testset.scale and system.scale not in (None, testset.scale):
+            raise UsageError(f"{system.words} upscales by {system.scale}, test set {testset.name} by {testset.scale}")
 
 
 def _announce(system: System, testsets: Sequence[TestSet], device: torch.device) -> None:
@@ -142,6 +133,6 @@ def measure_sets(
                         write_bytes(file, encode_png(output))
                     if output is not None and image.hr is not None:
                         where = {"testset": testset.name, "image": name, "photograph": photographs[number]}
-                        log.append({"number": number, **where, **measures(output, bicubic(image, scale), image.hr)})
+                        log.append({"number": number, **where, **measures(output, bicubic(image.lr, scale), image.hr)})
                 bar.update()
     return missing

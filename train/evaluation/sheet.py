@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+
 from shared.contact_sheet import Line
-from shared.images import decode
-from train.evaluation.boxes import most_different
 from train.evaluation.results import OUTPUTS
 from train.evaluation.summaries import ImageResult
-from train.evaluation.testsets import TestSet
+from train.evaluation.testsets import TestSet, decode_file
 
 Key = tuple[str, str]
 """Names of a test set and of an image."""
@@ -56,7 +57,7 @@ def lines_of(
             psnr_db = [r.values["psnr_db"] for r in system.results if (r.testset, r.image) == key]
             if psnr_db and system.output(key).is_file():
                 caption = f"{system.name} {psnr_db[0]:.2f} dB"
-                outputs[caption] = decode(system.output(key).read_bytes(), str(system.output(key)))
+                outputs[caption] = decode_file(system.output(key))
         if len(outputs) < 2:
             continue
         testset, (y, x) = testsets.get(key[0]), most_different([*outputs.values()], side)
@@ -67,3 +68,16 @@ def lines_of(
             low = image.lr[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
             tiles = [("LR", low), *tiles, ("HR", image.hr[y : y + side, x : x + side])]
         yield Line(key, tiles)
+
+
+def most_different(images: Sequence[np.ndarray], side: int) -> tuple[int, int]:
+    """Top left corner of the crop in which the images differ most from each other."""
+    return busiest(np.stack(images).astype(np.float32).var(axis=0).sum(axis=2), side)
+
+
+def busiest(energy: np.ndarray, side: int) -> tuple[int, int]:
+    """Top left corner of the crop with the largest sum, of float32 [H, W]."""
+    sums = cv2.boxFilter(energy, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+    centre = np.unravel_index(int(sums.argmax()), sums.shape)
+    y, x = (max(0, min(int(c) - side // 2, n - side)) for c, n in zip(centre, energy.shape, strict=True))
+    return y, x

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shared.storage.atomic import write_text
-from train.evaluation.paired import Interval, bootstrap_mean, caution
+from train.evaluation.paired import bootstrap_mean, caution
 
 COLUMNS = {
     "psnr_db": ("PSNR-Y", "{:.3f}"),
@@ -36,31 +36,24 @@ class ImageResult:
     values: dict[str, float]
 
 
-def by_testset(results: Sequence[ImageResult]) -> Iterator[tuple[str, list[ImageResult]]]:
-    """The results of each test set, in the order of their first appearance."""
-    for name in dict.fromkeys(result.testset for result in results):
-        yield name, [result for result in results if result.testset == name]
-
-
 def summarise(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
-    """Per test set: images, photographs, means; gain of PSNR-Y over bicubic with its 95 % bootstrap interval."""
-    return [_summary(name, group) for name, group in by_testset(results)]
+    """Per test set, in the order of their first appearance: images, photographs and means of the measures.
 
-
-def _summary(name: str, group: Sequence[ImageResult]) -> dict[str, Any]:
-    photographs = [result.photograph for result in group]
-    gain: Interval = bootstrap_mean(
-        np.array([result.values["psnr_db"] - result.values["bicubic_db"] for result in group]), photographs, (name,)
-    )
-    return {
-        "testset": name,
-        "images": len(group),
-        "photographs": len(set(photographs)),
-        **{key: float(np.mean([r.values[key] for r in group])) for key in COLUMNS if key in group[0].values},
-        "gain_db": gain.mean,
-        "gain_low_db": gain.low,
-        "gain_high_db": gain.high,
-    }
+    And the gain of PSNR-Y over bicubic with its 95 % bootstrap interval.
+    """
+    groups: dict[str, list[ImageResult]] = {}
+    for result in results:
+        groups.setdefault(result.testset, []).append(result)
+    summary = []
+    for name, group in groups.items():
+        photographs = [result.photograph for result in group]
+        gains_db = np.array([result.values["psnr_db"] - result.values["bicubic_db"] for result in group])
+        gain = bootstrap_mean(gains_db, photographs, (name,))
+        means = {key: float(np.mean([r.values[key] for r in group])) for key in COLUMNS if key in group[0].values}
+        sizes = {"testset": name, "images": len(group), "photographs": len(set(photographs))}
+        interval = {"gain_db": gain.mean, "gain_low_db": gain.low, "gain_high_db": gain.high}
+        summary.append({**sizes, **means, **interval})
+    return summary
 
 
 def write_tables(results: Sequence[ImageResult], out: Path, system: str, border: int, rounded: bool) -> None:
@@ -75,21 +68,17 @@ def write_tables(results: Sequence[ImageResult], out: Path, system: str, border:
     how = {"border": border, "y": "rounded" if rounded else "float"}
     write_text(out / "summary.json", json.dumps({"system": system, **how, "testsets": summary}, indent=1) + "\n")
     head = ["test set", "images", *(COLUMNS[key][0] for key in measured), "gain [95 %]"]
-    lines = [[row["testset"], str(row["images"]), *_cells(row, measured), _gain(row)] for row in summary]
+    lines = []
+    for row in summary:
+        gain = f"{row['gain_db']:+.3f} [{row['gain_low_db']:+.3f}, {row['gain_high_db']:+.3f}]"
+        values = [COLUMNS[key][1].format(row[key]) for key in measured]
+        lines.append([row["testset"], str(row["images"]), *values, gain])
     only_one = any(row["photographs"] == 1 for row in summary)
     resampled = "photographs, or over images where there is only one photograph" if only_one else "photographs"
     note = f"{system}; border {border}, Y {how['y']}; intervals: bootstrap over {resampled}."
     note = f"{note} {caution(min(row['photographs'] for row in summary))}".rstrip()
     write_text(out / "summary.md", markdown(head, lines) + f"\n{note}\n")
     write_text(out / "summary.tex", latex(head, lines, note))
-
-
-def _cells(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
-    return [COLUMNS[key][1].format(row[key]) for key in keys]
-
-
-def _gain(row: dict[str, Any]) -> str:
-    return f"{row['gain_db']:+.3f} [{row['gain_low_db']:+.3f}, {row['gain_high_db']:+.3f}]"
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

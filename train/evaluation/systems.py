@@ -14,17 +14,14 @@ from torch import nn
 from torch.nn import functional
 
 from shared.errors import RunError, UsageError
-from shared.images import decode
 from shared.photos.files import SUFFIXES
-from train.evaluation.testsets import Image, file_digest
+from train.evaluation.settings import BICUBIC, EvaluateSettings
+from train.evaluation.testsets import Image, decode_file, file_digest
 from train.evaluation.tiles import NotFiniteOutputError, Tiling, choose_tiling, footprint, upscale
 from train.networks.detected import recognise
 from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec, weights_digest
 from train.record.checkpoint import weights_file
 from train.settings import NetworkSettings
-
-BICUBIC = "bicubic"
-
 
 Output = Callable[[str, Image, int], np.ndarray | None]
 """(test set, image, scale) -> the system's output, uint8 [scale h, scale w, 3] RGB; None when it has none."""
@@ -45,10 +42,10 @@ class System:
     tiling: Tiling | None = None
 
 
-def bicubic(image: Image, scale: int) -> np.ndarray:
+def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
     """Bicubic upscaling by OpenCV's INTER_CUBIC, the usual baseline of test tables. uint8 [scale h, scale w, 3]."""
-    height, width, _ = image.lr.shape
-    return cv2.resize(image.lr, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
+    height, width, _ = lr.shape
+    return cv2.resize(lr, (width * scale, height * scale), interpolation=cv2.INTER_CUBIC)
 
 
 class Results:
@@ -76,10 +73,7 @@ class Results:
         )
         if path is None:
             return None
-        try:
-            output = decode(path.read_bytes(), str(path))
-        except ValueError as error:
-            raise RunError(str(error)) from error
+        output = decode_file(path)
         wanted = (image.lr.shape[0] * scale, image.lr.shape[1] * scale)
         if output.shape[:2] != wanted:
             size = f"{output.shape[1]} x {output.shape[0]}"
@@ -107,27 +101,17 @@ class Loaded:
     words: str
 
 
-def open_system(
-    checkpoint: str | None,
-    results: str | None,
-    named: NetworkSettings | None,
-    device: torch.device,
-    memory_gb: float,
-    tile: int | None = None,
-    overlap: int | None = None,
-) -> System:
-    """The system that the options --checkpoint and --results name. Raises `UsageError` unless one of them is given."""
-    if (checkpoint is None) == (results is None):
-        raise UsageError("give one of --checkpoint F and --results DIR (see --help)")
-    if results is not None:
-        found = Results(Path(results))
-        words = f"pictures in {results}"  # as the files of evaluations that were begun have it
+def open_system(settings: EvaluateSettings, device: torch.device) -> System:
+    """The system that the options --checkpoint and --results name."""
+    if settings.results is not None:
+        found = Results(Path(settings.results))
+        words = f"pictures in {settings.results}"  # as the files of evaluations that were begun have it
         return System(words, found.identity, None, found.output)
-    if checkpoint == BICUBIC:
-        return System(BICUBIC, BICUBIC, None, lambda testset, image, scale: bicubic(image, scale))
-    loaded = load_network(Path(str(checkpoint)), named)
+    if settings.checkpoint == BICUBIC:
+        return System(BICUBIC, BICUBIC, None, lambda testset, image, scale: bicubic(image.lr, scale))
+    loaded = load_network(Path(str(settings.checkpoint)), settings.network)
     network = loaded.network.to(device)
-    tiling = choose_tiling(footprint(network, device), memory_gb, tile, overlap)
+    tiling = choose_tiling(footprint(network, device), settings.memory_gb, settings.tile, settings.overlap)
 
     def output(testset: str, image: Image, scale: int) -> np.ndarray:
         try:

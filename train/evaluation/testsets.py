@@ -75,11 +75,11 @@ def _of_files(
 
     def read(number: int) -> Image:
         lr_file, hr_file = pairs[number]
-        lr = _decode(lr_file)
+        lr = decode_file(lr_file)
         if hr_file is None or scale is None:
             return Image(names[number], lr, None)
         height, width = (side * scale for side in lr.shape[:2])
-        return Image(names[number], lr, _decode(hr_file)[:height, :width])
+        return Image(names[number], lr, decode_file(hr_file)[:height, :width])
 
     def identify() -> str:
         files = (file for pair in pairs for file in pair if file)
@@ -235,8 +235,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decode(path: Path) -> np.ndarray:
+def decode_file(path: Path) -> np.ndarray:
+    """The image in a file, uint8 [H, W, 3] RGB. Raises `RunError` that names a file which cannot be decoded."""
     try:
         return decode(path.read_bytes(), str(path))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: {error}") from error
+        raise RunError(str(error)) from error

@@ -20,21 +20,13 @@ from shared.storage.atomic import write_bytes
 from shared.text import counted
 from train.evaluation.settings import UpscaleSettings
 from train.evaluation.systems import load_network
-from train.evaluation.tiles import Tiling, choose_tiling, footprint, tiles, upscale
+from train.evaluation.tiles import choose_tiling, footprint, tiles, upscale
 from train.networks.build import forbid_tf32
 
 QUALITY = 95
 EXIF_ORIENTATION = 0x112
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: image[::-1].swapaxes(0, 1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: image[:, ::-1].swapaxes(0, 1),
-}
-"""What makes an image of that EXIF orientation upright."""
+FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (0,), 7: (0, 1), 8: (1,)}
+"""The axes to flip of an image of that EXIF orientation; from 5 on, height and width are exchanged afterwards."""
 
 
 class Job(NamedTuple):
@@ -58,7 +50,8 @@ def upscale_images(settings: UpscaleSettings, pairs: Sequence[tuple[Path, Path]]
     there = f", {len(pairs) - len(missing)} there already" if len(missing) < len(pairs) else ""
     print(f"{counted(len(missing), 'image')} x{loaded.scale} with {loaded.words} on {device}{there}")
     jobs, failures, written = *_examine(missing), 0
-    with progress_bar(sum(_num_tiles(job, tiling) for job in jobs), "tile", disable=not jobs) as bar:
+    num_tiles = sum(len(list(tiles(job.height, job.width, tiling))) for job in jobs)
+    with progress_bar(num_tiles, "tile", disable=not jobs) as bar:
 
         def through_network(rgb: np.ndarray) -> np.ndarray:
             return upscale(network, rgb, loaded.scale, tiling, device, bar.update)
@@ -98,10 +91,6 @@ def _examine(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[Job], list[str]]:
     return jobs, failures
 
 
-def _num_tiles(job: Job, tiling: Tiling) -> int:
-    return sum(1 for _ in tiles(job.height, job.width, tiling))
-
-
 def read_image(job: Job) -> tuple[np.ndarray, bytes]:
     """An image as it looks, and its colour profile, empty if there is none.
 
@@ -120,7 +109,9 @@ def read_image(job: Job) -> tuple[np.ndarray, bytes]:
         whole = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED)  # not turned, unlike the colours
         if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
             colours = upright if upright.ndim == 3 else cv2.cvtColor(upright, cv2.COLOR_GRAY2BGR)
-            turned = TURNS.get(header.getexif().get(EXIF_ORIENTATION, 1), lambda image: image)(whole)
+            orientation = header.getexif().get(EXIF_ORIENTATION, 1)
+            turned = np.flip(whole, FLIPS.get(orientation, ()))
+            turned = turned.swapaxes(0, 1) if orientation in range(5, 9) else turned
             for candidate in (turned, whole):
                 if np.array_equal(candidate[..., :3], colours):
                     return np.ascontiguousarray(candidate), profile

@@ -12,10 +12,9 @@ from shared.contact_sheet import Line, contact_sheet
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import Task, find_tasks
 from shared.shards.reader import Dataset
-from train.evaluation.boxes import busiest
 from train.evaluation.measure import photographs_of
+from train.evaluation.sheet import busiest
 from train.evaluation.systems import bicubic, load_network
-from train.evaluation.testsets import Image
 from train.evaluation.tiles import Tiling, upscale
 from train.report.runs import RunData
 
@@ -69,7 +68,7 @@ def _most_detailed(rows: Dataset) -> list[int]:
 
 def _sample(task: Task, number: int, networks: dict[str, torch.nn.Module], scale: int) -> Sample:
     pair, whole = task.val_rows()[number], Tiling(1 << 12, 0)
-    images = {"LR": pair.lr, "bicubic": bicubic(Image("", pair.lr, None), scale)}
+    images = {"LR": pair.lr, "bicubic": bicubic(pair.lr, scale)}
     for name, network in networks.items():
         images[name] = upscale(network, pair.lr, scale, whole, torch.device("cpu"))
     images["HR"] = pair.hr

@@ -112,9 +112,8 @@ def bicubic_psnr_of(pair: Pair, scale: int) -> float:
     from shared.metrics import psnr_y
     from train.evaluation.measure import EQUAL_DB
     from train.evaluation.systems import bicubic
-    from train.evaluation.testsets import Image
 
-    images = (bicubic(Image("", pair.lr, None), scale), pair.hr)
+    images = (bicubic(pair.lr, scale), pair.hr)
     output, hr = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images)
     return float(psnr_y(output, hr, border=scale).clamp(max=EQUAL_DB))
 

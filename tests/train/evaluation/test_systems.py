@@ -11,6 +11,7 @@ from torch import nn
 
 from shared.errors import RunError, UsageError
 from shared.images import encode_png
+from train.evaluation.settings import EvaluateSettings
 from train.evaluation.systems import Loaded, Results, bicubic, load_network, open_system
 from train.evaluation.testsets import Image
 from train.networks.build import build_network
@@ -88,7 +89,7 @@ def test_a_checkpoint_in_official_keys_is_recognised_and_enlarges(system, tmp_pa
 def test_a_checkpoint_enlarges_a_picture_of_odd_size(system, tmp_path):
     build, key, _ = OFFICIAL[system]
     torch.save({key: build().state_dict()}, tmp_path / "net.pth")
-    opened = open_system(str(tmp_path / "net.pth"), None, None, CPU, memory_gb=4)
+    opened = open_system(EvaluateSettings(checkpoint=str(tmp_path / "net.pth"), testset=["a"]), CPU)
     lr = np.random.default_rng(0).integers(0, 256, (19, 33, 3), np.uint8)
     output = opened.output("set", Image("one", lr, None), 4)
     assert output is not None
@@ -198,13 +199,13 @@ def test_an_empty_folder_of_results_is_refused(tmp_path):
 def test_bicubic_is_opencvs():
     lr = np.random.default_rng(3).integers(0, 256, (9, 7, 3), np.uint8)
     expected = cv2.resize(lr, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    assert np.array_equal(bicubic(Image("x", lr, None), 4), expected)
+    assert np.array_equal(bicubic(lr, 4), expected)
 
 
 @pytest.mark.parametrize("choice", [{}, {"checkpoint": "a", "results": "b"}])
 def test_a_command_names_one_system(choice):
     with pytest.raises(UsageError, match="give one of --checkpoint F and --results DIR"):
-        open_system(choice.get("checkpoint"), choice.get("results"), None, CPU, 4)
+        EvaluateSettings(**choice, testset=["a"])
 
 
 def test_what_is_loaded_says_what_it_is(tmp_path):

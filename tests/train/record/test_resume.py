@@ -98,7 +98,7 @@ def test_other_content_is_refused_whatever_its_path(tmp_path: Path) -> None:
     weights = {MODEL: {"w": torch.zeros(1)}, EMA: {"w": torch.zeros(1)}}
     state = State(5, [20], datasets={"noise/train": "n", INIT: "abc"})
     save_checkpoint(tmp_path, state, NetworkSpec("msrresnet", {}, 4), weights, {}, 1)
-    assert recorded_identities(tmp_path) == {INIT: "abc"}
+    assert recorded_identities(tmp_path) == {"noise/train": "n", INIT: "abc"}
     require_same_contents(tmp_path, {INIT: "abc", HR: "an older run did not record it"})
     require_same_contents(tmp_path, {})
     with pytest.raises(UsageError, match=r"begun with other content of --init \(sha256 abc, now abd\): give the old"):
