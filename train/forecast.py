@@ -7,52 +7,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from shared.mixing.tasks import Task
 from shared.text import BYTE_UNITS, TIME_UNITS, quantity
+from train.loop import RunSpec
 from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec, Weights
 from train.optimisation.learner import Learner
 from train.optimisation.objective import TrainingImages
-from train.record.state import latest_checkpoint, load_state
-from train.settings import GroupingSettings, TrainSettings
+from train.settings import TrainSettings
 
 WHOLE_STEP_SECONDS = 10.0
 """Where a step of the whole batch would take longer, the time of one sample is multiplied."""
 MOST_REPEATS, REPEAT_SECONDS = 6, 0.5
 """A measurement is repeated at most this number of times, and for about this number of seconds."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One network to train for `iterations` steps of a stage.
-
-    make: gives the loop's `RunSpec`, once the jobs before are done. others: tasks that the network is evaluated on
-    beside its own.
-    """
-
-    title: str
-    folder: Path
-    tasks: Sequence[Task]
-    make: Callable[[], Any]
-    iterations: int
-    others: Sequence[Task] = ()
-    stage: str = "psnr"
-
-    @property
-    def steps_done(self) -> int:
-        """Optimiser steps of its last checkpoint."""
-        checkpoint = latest_checkpoint(self.folder)
-        return load_state(checkpoint).step if checkpoint else 0
-
-    @property
-    def steps_left(self) -> int:
-        """Optimiser steps to its end."""
-        return max(0, self.iterations - self.steps_done)
 
 
 @dataclass(frozen=True)
@@ -68,17 +39,6 @@ class Cost:
     image_seconds: float
     memory_bytes: int
     parameters: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search for groups of frozen plans, made first by one process. samples: its cost in samples of training."""
-
-    settings: GroupingSettings
-    samples: float
-
-    def __str__(self) -> str:
-        return f"{self.settings.plans} frozen plans tried in {self.settings.total_steps} steps"
 
 
 def measure(
@@ -138,16 +98,17 @@ def _fastest(work: Callable[[], None], device: torch.device) -> float:
 class Forecast:
     """What a command will do. costs: of a step of each stage that the jobs have, and of the settings' own.
 
-    num_ranks: processes that share a batch.
+    num_ranks: processes that share a batch. search_samples: cost, in samples of training, of a search for groups of
+    frozen plans, which one process makes first; None without a search.
     """
 
     settings: TrainSettings
     spec: NetworkSpec
-    jobs: Sequence[Job]
+    jobs: Sequence[RunSpec]
     costs: Mapping[str, Cost]
     num_ranks: int
     device: torch.device
-    search: Search | None = None
+    search_samples: float | None = None
 
     @property
     def steps(self) -> int:
@@ -162,8 +123,8 @@ class Forecast:
             return None
         images = sum(self._images(job) for job in self.jobs)
         per_sample = step_seconds[self.settings.stage] * self.num_ranks / self.settings.batch_size
-        first = self.search.samples * per_sample if self.search else 0.0
-        steps = sum(job.steps_left * step_seconds[job.stage] for job in self.jobs)
+        first = (self.search_samples or 0.0) * per_sample
+        steps = sum(job.steps_left * step_seconds[job.settings.stage] for job in self.jobs)
         return first + steps + images * self.cost.image_seconds / self.num_ranks
 
     @property
@@ -171,7 +132,7 @@ class Forecast:
         """The cost of a step of the settings' own stage."""
         return self.costs[self.settings.stage]
 
-    def _images(self, job: Job) -> float:
+    def _images(self, job: RunSpec) -> float:
         """Number of validation images that a network is still evaluated on."""
         rows = sum(task.val_manifest.rows for task in (*job.tasks, *job.others))
         return (job.steps_left / self.settings.interval_steps + 1) * rows
@@ -180,9 +141,8 @@ class Forecast:
         """One line: the networks, their steps and the time left."""
         settings, seconds = self.settings, self.seconds
         time_left = "" if seconds is None else f", about {quantity(seconds, TIME_UNITS)} at the speed measured now"
-        work, lengths = [str(self.search)] if self.search else [], Counter(job.iterations for job in self.jobs)
-        if self.jobs:
-            work += [f"{count} networks x {steps} steps" for steps, count in lengths.items()]
+        lengths = Counter(job.settings.iterations for job in self.jobs)
+        work = [*self._search(), *(f"{count} networks x {steps} steps" for steps, count in lengths.items())]
         left = f", {self.steps} steps left" if self.jobs else ""
         return f"to train: {', then '.join(work)} x {settings.batch_size} samples on {self.device}{left}{time_left}"
 
@@ -197,7 +157,7 @@ class Forecast:
             f"policy {settings.policy}; precision {settings.precision}",
             f"{settings.optimizer}, rate {settings.lr:g}, {settings.schedule.name}",
             f"batch: {self.num_ranks} processes x {settings.batch_size // self.num_ranks} samples{parts}",
-            *([f"groups: {self.search}"] if self.search else ()),
+            *(f"groups: {search}" for search in self._search()),
             *(line for job in self.jobs for line in self._job(job)),
             self._time(),
         ]
@@ -205,14 +165,20 @@ class Forecast:
             lines.append(f"memory: {quantity(cost.memory_bytes, BYTE_UNITS)} of {self.device} at its peak")
         return lines
 
-    def _job(self, job: Job) -> list[str]:
-        settings, n = self.settings, len(job.tasks)
-        samples = job.iterations * settings.batch_size / n
+    def _search(self) -> list[str]:
+        """The search for groups in words, if there is one."""
+        grouping = self.settings.grouping
+        words = f"{grouping.plans} frozen plans tried in {grouping.total_steps} steps"
+        return [] if self.search_samples is None else [words]
+
+    def _job(self, job: RunSpec) -> list[str]:
+        settings, n = job.settings, len(job.tasks)
+        samples = settings.iterations * settings.batch_size / n
         done = f", {job.steps_done} of them done" if job.steps_done else ""
         shares = " at equal shares" if n > 1 else ""
-        intervals = job.iterations // settings.interval_steps
+        intervals = settings.iterations // settings.interval_steps
         return [
-            f"{job.title}: {job.iterations} steps{done}, {intervals} intervals, in {job.folder}",
+            f"{job.title}: {settings.iterations} steps{done}, {intervals} intervals, in {job.folder}",
             *(f"  {task.name}: {samples:.0f} samples{shares}, {_epochs(task, samples)}" for task in job.tasks),
         ]
 

@@ -7,7 +7,7 @@ gets the same losses as if it had never stopped.
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,17 @@ class RunSpec:
     pool: HRPool | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
     grouping: Grouping | None = None
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps of its last checkpoint."""
+        checkpoint = latest_checkpoint(self.folder)
+        return load_state(checkpoint).step if checkpoint else 0
+
+    @property
+    def steps_left(self) -> int:
+        """Optimiser steps to its end."""
+        return max(0, self.settings.iterations - self.steps_done)
 
 
 class Run:
@@ -366,7 +377,11 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
     if is_finished(spec.folder, spec.settings.iterations):
         accelerator.print(f"{spec.folder} is finished: {spec.settings.iterations} steps")
         return
-    with _sole_writer(spec, accelerator), Interrupt() as interrupt, shortages_named():
+    writes = accelerator.is_main_process  # the other ranks write nothing
+    sole_writer = locked(spec.folder, "train/run.py") if writes else nullcontext()
+    with sole_writer, Interrupt() as interrupt, shortages_named():
+        if writes:
+            spec.settings.save(spec.folder)
         run = Run(spec, accelerator)
         with run.run_log, run.loader:
             while run.step < spec.settings.iterations:
@@ -377,14 +392,3 @@ def train(spec: RunSpec, accelerator: Accelerator) -> None:
             run.close()
         accelerator.wait_for_everyone()
     accelerator.free_memory()
-
-
-@contextmanager
-def _sole_writer(spec: RunSpec, accelerator: Accelerator) -> Iterator[None]:
-    """Rank 0 locks the folder and keeps its settings; the other ranks write nothing."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    with locked(spec.folder, "train/run.py"):
-        spec.settings.save(spec.folder)
-        yield

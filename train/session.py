@@ -18,16 +18,16 @@ from shared.rebalance.clusters import FEW_PHOTOGRAPHS
 from shared.storage.places import folders_below, place
 from shared.storage.remote import READ_ONLY, Remote
 from shared.text import counted, without_password
-from train.forecast import Forecast, Job, Search, measure
+from train.forecast import Forecast, measure
 from train.grouping.trials import cost_samples
 from train.launcher import PARTS, require_all_processes
-from train.loop import train
+from train.loop import RunSpec, train
 from train.networks.build import forbid_tf32, num_parameters
 from train.record.references import PACK, save_pack
 from train.record.run_log import is_finished
 from train.record.trackers import TENSORBOARD, require_trackers
 from train.settings import TrainSettings
-from train.training_plan import TrainingPlan
+from train.training_plan import SHARED, TrainingPlan
 
 
 def num_threads(num_processes: int) -> int:
@@ -68,25 +68,27 @@ def train_all(settings: TrainSettings, tasks: list[Task]) -> int:
         assert training_plan.grouping
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
     for job in jobs:
-        if job.title == "shared" and training_plan.policy.needs_mixture:
-            _choose_mixture(training_plan, accelerator)
-        train(job.make(), accelerator)
-    if settings.mode == "shared" and accelerator.is_main_process:
-        print(f"{settings.run}: the network, its logs and its curves\n{next_step('report', settings.run)}")
-    if settings.mode == "pilot" and accelerator.is_main_process:
-        save_pack(training_plan.pilot_traces(), training_plan.pilot_folder / PACK)
-        print(f"{training_plan.pilot_folder}: short references\n{next_step('plan-mixture', settings.run)}")
-    if settings.mode == "references" and accelerator.is_main_process:
-        save_pack(training_plan.traces(), training_plan.references_folder / PACK)
-        print(f"{training_plan.references_folder / PACK}: the references of all tasks in one file, for --references")
+        if job.title == SHARED and training_plan.policy.needs_mixture:
+            if accelerator.is_main_process and training_plan.lacks_mixture:
+                print("\n".join(training_plan.choose_mixture()), flush=True)
+            accelerator.wait_for_everyone()  # for the file of the mixture
+        train(training_plan.ready(job), accelerator)
+    if accelerator.is_main_process:
+        _finish(training_plan)
     return 0
 
 
-def _choose_mixture(training_plan: TrainingPlan, accelerator: Accelerator) -> None:
-    """Rank 0 chooses the mixture of the policy planned, unless the run has one; the others wait for its file."""
-    if accelerator.is_main_process and training_plan.lacks_mixture:
-        print("\n".join(training_plan.choose_mixture()), flush=True)
-    accelerator.wait_for_everyone()
+def _finish(training_plan: TrainingPlan) -> None:
+    """Write the pack of references that were trained, and say what there is now and what can be done with it."""
+    settings, pilot, pack = training_plan.settings, training_plan.pilot_folder, training_plan.references_folder / PACK
+    if settings.mode == "shared":
+        print(f"{settings.run}: the network, its logs and its curves\n{next_step('report', settings.run)}")
+    elif settings.mode == "pilot":
+        save_pack(training_plan.pilot_traces(), pilot / PACK)
+        print(f"{pilot}: short references\n{next_step('plan-mixture', settings.run)}")
+    elif settings.mode == "references":
+        save_pack(training_plan.traces(), pack)
+        print(f"{pack}: the references of all tasks in one file, for --references")
 
 
 def make_accelerator(settings: TrainSettings) -> Accelerator:
@@ -118,15 +120,11 @@ def repeats(settings: TrainSettings, tasks: Sequence[Task]) -> str:
     return text if limit is None else f"{text}; after {limit:g} times samples are made on the fly (max_repeats)"
 
 
-def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Accelerator) -> None:
+def _announce(training_plan: TrainingPlan, jobs: Sequence[RunSpec], accelerator: Accelerator) -> None:
     """Say what will be trained and what it costs, before it begins."""
-    settings, spec, ranks, device = (
-        training_plan.settings,
-        training_plan.spec,
-        accelerator.num_processes,
-        accelerator.device,
-    )
-    rows = ", ".join(f"{task.name} {task.num_rows}" for task in training_plan.tasks)
+    settings, spec, tasks = training_plan.settings, training_plan.spec, training_plan.tasks
+    ranks, device = accelerator.num_processes, accelerator.device
+    rows = ", ".join(f"{task.name} {task.num_rows}" for task in tasks)
     size = num_parameters(spec.load(training_plan.initial, "init"))
     print(f"tasks (rows): {rows}; network {spec.name}, {size:,} parameters")
     if training_plan.pool:
@@ -135,35 +133,25 @@ def _announce(training_plan: TrainingPlan, jobs: Sequence[Job], accelerator: Acc
         print(note)
     if settings.init is None:
         print("all networks start from the same random weights; gaps mean more from a trained --init")
-    photographs = min((len(task.validation.photographs) for task in training_plan.tasks if task.validation), default=0)
+    photographs = min((len(task.validation.photographs) for task in tasks if task.validation), default=0)
     if photographs < FEW_PHOTOGRAPHS:
         few = counted(photographs, "photograph")
         print(f"note: validation has {few}: gaps have large errors with fewer than {FEW_PHOTOGRAPHS}")
-    if told := repeats(settings, training_plan.tasks):
+    if told := repeats(settings, tasks):
         print(told)
     if training_plan.uses_groups and training_plan.grouping:
         print(f"groups of {training_plan.groups_file}: {training_plan.grouping.describe()}")
-    if not training_plan.lacks_groups and all(is_finished(job.folder, job.iterations) for job in jobs):
+    if not training_plan.lacks_groups and all(is_finished(job.folder, job.settings.iterations) for job in jobs):
         print("nothing is left to do")
         return
-    search = (
-        Search(settings.grouping, cost_samples(settings, training_plan.tasks[0]))
-        if training_plan.lacks_groups
-        else None
-    )
+    stages = dict.fromkeys([settings.stage, *(job.settings.stage for job in jobs if job.steps_left)])
+    staged = {stage: replace(settings, stage=stage) for stage in stages}
     costs = {
-        stage: measure(
-            spec,
-            training_plan.initial,
-            replace(settings, stage=stage),
-            training_plan.tasks[0],
-            ranks,
-            device,
-            accelerator.autocast,
-        )
-        for stage in {settings.stage: None} | {job.stage: None for job in jobs if job.steps_left}
+        stage: measure(spec, training_plan.initial, each, tasks[0], ranks, device, accelerator.autocast)
+        for stage, each in staged.items()
     }
-    forecast = Forecast(settings, spec, jobs, costs, ranks, device, search)
+    search_samples = cost_samples(settings, tasks[0]) if training_plan.lacks_groups else None
+    forecast = Forecast(settings, spec, jobs, costs, ranks, device, search_samples)
     print("\n".join([*(forecast.plan() if settings.dry_run else ()), forecast.summary()]), flush=True)
     if jobs and TENSORBOARD in settings.tracker_names:
         print(f"curves: tensorboard --logdir {jobs[-1].folder}", flush=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from shared.rebalance.mixtures import describe, make_plan
 from shared.rebalance.policies import make_policy
 from shared.rebalance.policies.planned import Planned
 from shared.rebalance.references import References, Trace, require_same_protocol
-from train.forecast import Job
 from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
 from train.grouping.trials import Trials, make_grouping
 from train.loop import RunSpec
@@ -37,6 +37,8 @@ from train.record.resume import (
 from train.record.state import latest_checkpoint, recorded_identities
 from train.settings import GROUPS, TrainSettings
 
+SHARED = "shared"
+"""Title of the network that is trained on all tasks."""
 SUPPLY = ("source", "hr", "patch", "max_repeats")
 """Options that say where samples come from; `train_rows` and `supply` say what they come to."""
 FIXED_IN_TRIALS = ("interval_steps", "stage", "gan", "ema", "ema_warmup", "schedule")
@@ -55,7 +57,13 @@ class TrainingPlan:
         self.settings, self.tasks, self.pool = settings, tasks, pool
         require_plans(tasks, settings.source)
         self.notes: list[str] = []
+        self.reference_settings = replace(settings, stage=settings.reference_stage or settings.stage)
+        self.references_folder = references_place(settings)  # or a pack
+        self.pilot_folder, self.mixture_file = Path(settings.run) / PILOT, Path(settings.run) / MIXTURE
         self.policy = make_policy(settings.policy, settings.policy_options, settings.seed)
+        # gaps are estimated if the policy needs them, and logged if references were named
+        self.uses_references = self.policy.needs_references or settings.references is not None
+        self.uses_groups = settings.mode == "groups" or (settings.mode == "shared" and self.policy.needs_groups)
         if self.policy.needs_moments and not settings.moments:
             raise UsageError(f"policy {settings.policy} needs the moments of gradients: give --moments 16 or more")
         if settings.mode == "shared":
@@ -97,21 +105,6 @@ class TrainingPlan:
                 f"the network has batch normalisation and a batch is taken in {parts} parts, so losses would depend on "
                 "their number: train in one process without --accumulate"
             )
-
-    @property
-    def references_folder(self) -> Path:
-        """Where the references' runs are."""
-        return references_place(self.settings)
-
-    @property
-    def pilot_folder(self) -> Path:
-        """Where the runs of the short references are."""
-        return Path(self.settings.run) / PILOT
-
-    @property
-    def mixture_file(self) -> Path:
-        """What the policy planned has chosen."""
-        return Path(self.settings.run) / MIXTURE
 
     @property
     def lacks_mixture(self) -> bool:
@@ -170,11 +163,6 @@ class TrainingPlan:
         return traces
 
     @property
-    def uses_groups(self) -> bool:
-        """Whether frozen plans are looked for, or trained on."""
-        return self.settings.mode == "groups" or (self.settings.mode == "shared" and self.policy.needs_groups)
-
-    @property
     def lacks_groups(self) -> bool:
         """Whether groups must be made first."""
         return self.uses_groups and self.grouping is None
@@ -197,11 +185,6 @@ class TrainingPlan:
             "seed": self.settings.seed,
             "val_rows": self.tasks[0].val_manifest.identity(),
         }
-
-    @property
-    def reference_settings(self) -> TrainSettings:
-        """The run's settings with the stage that references have."""
-        return replace(self.settings, stage=self.settings.reference_stage or self.settings.stage)
 
     def _comparable(self, settings: TrainSettings, without: Sequence[str] = ()) -> dict[str, Any]:
         """The options that make equal steps equal training, and what they start from.
@@ -232,13 +215,10 @@ class TrainingPlan:
         """The references in use, of which there are any, in the order of tasks."""
         if self.pack:
             return [self.pack[task.name] for task in self.tasks]
-        traces = [load_trace(self.references_folder / task.name) for task in self.tasks]
-        return [trace for trace in traces if trace]
+        return self._traces_in(self.references_folder)
 
-    @property
-    def uses_references(self) -> bool:
-        """Whether gaps are estimated: the policy needs them, or references were named to log them."""
-        return self.policy.needs_references or self.settings.references is not None
+    def _traces_in(self, folder: Path) -> list[Trace]:
+        return [trace for trace in (load_trace(folder / task.name) for task in self.tasks) if trace]
 
     def protocol(self, task: Task, run: Path | None = None) -> dict[str, Any]:
         """What a reference must have in common with the shared run, so that equal steps mean equal training.
@@ -261,46 +241,38 @@ class TrainingPlan:
             trace.protocol = {**noted, **trace.protocol}
         return trace
 
-    def jobs(self) -> list[Job]:
-        """What to train, in this order. Raises `UsageError` when the run was begun with other settings."""
+    def jobs(self) -> list[RunSpec]:
+        """What to train, in this order; `ready` completes a network when its turn comes.
+
+        Raises `UsageError` when the run was begun with other settings.
+        """
         settings = self.settings
         if settings.mode == "shared":
             folder = Path(settings.run)
             require_resumable(folder, settings)  # before any reference is trained for it
             require_same_contents(folder, self.contents)
-            pilot = [*map(self._pilot_job, self.tasks)] if self.lacks_mixture else []
-            missing = [self._reference_job(task) for task in self._missing_references()]
-            jobs = [
-                *pilot,
-                *missing,
-                Job("shared", folder, self.tasks, self.shared, settings.iterations, stage=settings.stage),
-            ]
+            pilot = [*map(self._pilot, self.tasks)] if self.lacks_mixture else []
+            jobs = [*pilot, *map(self._reference, self._missing_references()), self._shared()]
         elif settings.mode == "groups":
             jobs = []
         elif settings.mode == "pilot":
-            jobs = [*map(self._pilot_job, self.tasks)]
+            jobs = [*map(self._pilot, self.tasks)]
         else:
-            chosen = self.tasks if settings.mode == "references" else [_named(self.tasks, settings)]
-            jobs = [self._reference_job(task) for task in chosen]
+            chosen = [task for task in self.tasks if settings.mode == "references" or task.name == settings.task]
+            if not chosen:
+                known = ", ".join(task.name for task in self.tasks)
+                raise UsageError(f"task {settings.task!r} is not in {settings.shards}: choose {known}")
+            jobs = [*map(self._reference, chosen)]
         for job in jobs:
             if self.init_is_gone and not latest_checkpoint(job.folder):
                 raise UsageError(f"no weights file {settings.init}, which {job.title} begins from: restore it")
         return jobs
 
-    def _reference_job(self, task: Task) -> Job:
-        return self._single_job(task, f"reference {task.name}", self.references_folder, self.settings.iterations)
+    def _reference(self, task: Task) -> RunSpec:
+        return self._single(task, f"reference {task.name}", self.references_folder, self.settings.iterations)
 
-    def _pilot_job(self, task: Task) -> Job:
-        return self._single_job(task, f"pilot {task.name}", self.pilot_folder, self.settings.pilot_iterations)
-
-    def _single_job(self, task: Task, title: str, folder: Path, iterations: int) -> Job:
-        """A network trained on one task alone, and evaluated on all."""
-        others = [other for other in self.tasks if other is not task]
-
-        def make() -> RunSpec:
-            return self.single(task, title, folder / task.name, iterations, others)
-
-        return Job(title, folder / task.name, [task], make, iterations, others, self.reference_settings.stage)
+    def _pilot(self, task: Task) -> RunSpec:
+        return self._single(task, f"pilot {task.name}", self.pilot_folder, self.settings.pilot_iterations)
 
     def _missing_references(self) -> list[Task]:
         """The tasks whose reference is in use and not trained to the end; those that are must fit."""
@@ -315,8 +287,16 @@ class TrainingPlan:
                 missing.append(task)
         return missing
 
-    def single(self, task: Task, title: str, folder: Path, iterations: int, others: Sequence[Task] = ()) -> RunSpec:
-        """A network trained on one task alone; `others` are the tasks that it is evaluated on beside its own."""
+    @cached_property
+    def _reference_contents(self) -> dict[str, str]:
+        """Digests of the files that references begin from."""
+        if self.reference_settings.stage == self.settings.stage:
+            return self.contents
+        shared = {name: self.contents[name] for name in (HR, INIT) if name in self.contents}
+        return shared | make_stage(self.reference_settings).contents()
+
+    def _single(self, task: Task, title: str, folder: Path, iterations: int) -> RunSpec:
+        """A network trained on one task alone, and evaluated on all."""
         settings = replace(
             self.reference_settings,
             mode="single",
@@ -325,8 +305,7 @@ class TrainingPlan:
             groups=None,
             **{name: getattr(NO_MIXTURE, name) for name in affecting(TrainSettings, "mixture")},
         )
-        contents = {name: self.contents[name] for name in (HR, INIT) if name in self.contents}
-        contents |= self.contents if settings.stage == self.settings.stage else make_stage(settings).contents()
+        folder = folder / task.name
         protocol = self.protocol(task, folder)
         trace = self._trace(task, folder) or Trace(task.name, protocol)
         require_same_protocol(trace, protocol, folder, ABSENT)
@@ -339,14 +318,14 @@ class TrainingPlan:
             self.initial,
             make_policy("uniform"),
             trace=trace,
-            others=others,
+            others=[other for other in self.tasks if other is not task],
             pool=self.pool,
-            contents=contents,
+            contents=self._reference_contents,
         )
 
     def pilot_traces(self) -> list[Trace]:
         """The traces of the pilot, in the order of tasks."""
-        return [trace for trace in (load_trace(self.pilot_folder / task.name) for task in self.tasks) if trace]
+        return self._traces_in(self.pilot_folder)
 
     def choose_mixture(self) -> list[str]:
         """Choose the mixture of the policy planned from the pilot, and write its file; returns what is predicted."""
@@ -358,24 +337,28 @@ class TrainingPlan:
         save_choice(self.mixture_file, plan, choice, str(self.pilot_folder))
         return describe(plan)
 
-    def shared(self) -> RunSpec:
-        """The network trained on all tasks."""
-        if isinstance(self.policy, Planned):
-            self.policy.weights = load_mixture(self.mixture_file).weights
-        references = References(self.traces()) if self.uses_references else None
+    def _shared(self) -> RunSpec:
+        """The network trained on all tasks, without what `ready` adds."""
         return RunSpec(
             Path(self.settings.run),
-            "shared",
+            SHARED,
             self.settings,
             self.tasks,
             self.spec,
             self.initial,
             self.policy,
-            references=references,
             pool=self.pool,
             contents=self.contents,
-            grouping=self.grouping,
         )
+
+    def ready(self, job: RunSpec) -> RunSpec:
+        """A network that is to be trained now: the shared one with its references, groups and mixture, found before."""
+        if job.title != SHARED:
+            return job
+        if isinstance(self.policy, Planned):
+            self.policy.weights = load_mixture(self.mixture_file).weights
+        references = References(self.traces()) if self.uses_references else None
+        return replace(job, references=references, grouping=self.grouping)
 
 
 def supply(task: Task, source: str, max_repeats: float | None, hr: str | None) -> dict[str, Any]:
@@ -387,10 +370,3 @@ def supply(task: Task, source: str, max_repeats: float | None, hr: str | None) -
         return {} if task.num_rows or hr is None else {"hr": hr}
     limit = {"source": "auto", "max_repeats": max_repeats} if source == "auto" else {"source": "fly"}
     return limit | ({"hr": hr} if hr else {})
-
-
-def _named(tasks: list[Task], settings: TrainSettings) -> Task:
-    for task in tasks:
-        if task.name == settings.task:
-            return task
-    raise UsageError(f"task {settings.task!r} is not in {settings.shards}: choose {', '.join(t.name for t in tasks)}")

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from shared.mixing.tasks import Task
+from shared.rebalance.policies import make_policy
 from tests.train.command import flags, run, succeed
 from tests.train.conftest import ROWS, TASKS, VAL_ROWS
 from tests.train.records import require_same_run
-from train.forecast import Cost, Forecast, Job, Search, measure
+from train.forecast import Cost, Forecast, measure
+from train.loop import RunSpec
 from train.networks import GENERATOR
 from train.networks.build import num_parameters
 from train.networks.weights import NetworkSpec, weights_digest
@@ -23,12 +25,16 @@ SPEC = NetworkSpec("msrresnet", {"num_feat": 4, "num_block": 1}, 4)
 COST = Cost(step_seconds=2.0, samples=8, image_seconds=0.5, memory_bytes=0, parameters={GENERATOR: 1000})
 
 
+def job(title: str, folder: Path, tasks: list[Task], settings: TrainSettings) -> RunSpec:
+    return RunSpec(folder, title, settings, tasks, SPEC, {}, make_policy("uniform"))
+
+
 def forecast(tasks: list[Task], folder: Path, **changes: Any) -> Forecast:
     settings = TrainSettings(
         **{"iterations": 100, "interval_steps": 20, "batch_size": 8, "run": str(folder), **changes}
     )
-    reference = Job(f"reference {tasks[0].name}", folder / "a", tasks[:1], list, settings.iterations)
-    jobs = [reference, Job("shared", folder / "b", tasks, list, settings.iterations)]
+    reference = job(f"reference {tasks[0].name}", folder / "a", tasks[:1], settings)
+    jobs = [reference, job("shared", folder / "b", tasks, settings)]
     return Forecast(settings, SPEC, jobs, {settings.stage: COST}, 2, CPU)
 
 
@@ -41,10 +47,10 @@ def test_samples_and_epochs_of_every_network(tasks: list[Task], tmp_path: Path) 
     assert "begin from: random weights of seed 0\n" in lines
 
 
-def test_time_is_that_of_steps_and_of_validation_pictures(tasks: list[Task], tmp_path: Path) -> None:
+def test_time_is_that_of_steps_and_of_validation_images(tasks: list[Task], tmp_path: Path) -> None:
     found = forecast(tasks, tmp_path)
-    pictures = 6 * (1 + 3) * VAL_ROWS  # six boundaries of both networks
-    assert found.seconds == 2 * 100 * 2.0 + pictures * 0.5 / 2
+    images = 6 * (1 + 3) * VAL_ROWS  # six boundaries of both networks
+    assert found.seconds == 2 * 100 * 2.0 + images * 0.5 / 2
     assert "time: about 7.47 min; a step takes 2 s (measured on 8 samples at once)" in "\n".join(found.plan())
 
 
@@ -53,7 +59,7 @@ def test_references_of_another_stage_cost_what_that_stage_costs(tasks: list[Task
     reference, shared = plain.jobs
     costs = {"psnr": COST, "gan": replace(COST, step_seconds=5.0)}
     settings = replace(plain.settings, stage="gan")
-    found = replace(plain, settings=settings, costs=costs, jobs=[reference, replace(shared, stage="gan")])
+    found = replace(plain, settings=settings, costs=costs, jobs=[reference, replace(shared, settings=settings)])
     assert found.seconds == plain.seconds + 100 * (5.0 - 2.0)
     assert "a step takes 5 s (measured on 8 samples at once), one of stage psnr 2 s, a" in "\n".join(found.plan())
 
@@ -67,7 +73,8 @@ def test_the_evaluation_of_references_on_the_tasks_of_the_others_is_counted(task
 
 def test_a_pilot_is_as_long_as_its_share(tasks: list[Task], tmp_path: Path) -> None:
     plain = forecast(tasks, tmp_path)
-    found = replace(plain, jobs=[replace(plain.jobs[0], iterations=20), plain.jobs[1]])
+    short = replace(plain.jobs[0], settings=replace(plain.settings, iterations=20))
+    found = replace(plain, jobs=[short, plain.jobs[1]])
     assert found.steps == 20 + 100
     assert "1 networks x 20 steps, then 1 networks x 100 steps" in found.summary()
     for share, steps in (
@@ -100,10 +107,10 @@ def test_a_step_that_does_not_fit_is_no_error_yet(tasks: list[Task], tmp_path: P
 
 
 def test_a_search_for_groups_comes_first_and_costs_its_samples(tasks: list[Task], tmp_path: Path) -> None:
-    found = forecast(tasks, tmp_path)
-    searching = replace(found, search=Search(GroupingSettings(plans=5, steps=3), 80.0))
+    found = forecast(tasks, tmp_path, grouping=GroupingSettings(plans=5, steps=3))
+    searching = replace(found, search_samples=80.0)
     assert searching.seconds == found.seconds + 80 * 2.0 / 4  # a step of two seconds has four samples of a process
-    steps = searching.search.settings.total_steps
+    steps = searching.settings.grouping.total_steps
     assert f"to train: 5 frozen plans tried in {steps} steps, then 2 networks x 100 steps" in searching.summary()
     alone = replace(searching, jobs=[])
     assert f"to train: 5 frozen plans tried in {steps} steps x 8 samples on cpu, about " in alone.summary()
