@@ -234,7 +234,7 @@ def test_images_of_one_photograph_are_one_observation():
     values = np.repeat([0.1, 0.9, -0.4, 0.5, 0.3, -0.2], 4)  # four equal images of each of six photographs
     names = np.repeat(list("abcdef"), 4)
     clustered, apart = bootstrap_mean(values, names), bootstrap_mean(values, np.arange(24).astype(str))
-    assert clustered.mean == apart.mean == values.mean()
+    assert clustered.value == apart.value == values.mean()
     assert clustered.high - clustered.low > 1.6 * (apart.high - apart.low)  # twice, but for the noise of both
     assert wilcoxon_p(np.ones(24), names) == 2 / 2**6
     assert wilcoxon_p(np.zeros(4), "abcd") == 1

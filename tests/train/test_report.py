@@ -22,13 +22,13 @@ from shared.rebalance.estimator import estimate
 from shared.rebalance.measurements import Measurements, describe
 from shared.shards.reader import Dataset
 from shared.storage.json_lines import JsonLines
+from train.evaluation.paired import Interval
 from train.networks.weights import NetworkSpec
 from train.record.checkpoint import EMA, MODEL, save_checkpoint
 from train.record.state import State
 from train.report import plots, tables
 from train.report.__main__ import main as report
 from train.report.runs import (
-    Figures,
     bicubic_psnr,
     final_psnr,
     gap_reaches,
@@ -214,7 +214,7 @@ def test_intervals_of_gaps_cover_with_three_photographs(gap):
 
 
 def test_a_difference_is_drawn_with_its_interval_even_where_that_leaves_it_out(monkeypatch):
-    found = [Figures(0.5, 0.1, 0.4)] * 3  # as of the worst of many tasks that are alike
+    found = [Interval(0.5, 0.1, 0.4)] * 3  # as of the worst of many tasks that are alike
     monkeypatch.setattr(plots, "final_psnr", lambda run, base: found)
     runs = [SimpleNamespace(name=name, tasks=["mild"]) for name in ("base", "other")]
     axes = plots.differences(runs).axes[0]
@@ -266,10 +266,10 @@ def test_axes_show_a_least_span_so_that_noise_stays_small(make_run):
         {**record, "estimate": {**record["estimate"], **{key: [0.5, 0.5] for key in ("weights", "low", "high")}}}
         for record in run.boundaries
     ]
-    low, high = plots.weights(flat).axes[0].get_ylim()
+    low, high = plots.weights(replace(run, boundaries=flat)).axes[0].get_ylim()
     assert (low <= 0.45, high >= 0.55) == (True, True)
     still = [{**r, "estimate": {**r["estimate"], "gaps_db": [0, 0], "errors_db": [0, 0]}} for r in run.boundaries]
-    low, high = plots.gaps(still).axes[0].get_ylim()
+    low, high = plots.gaps(replace(run, boundaries=still)).axes[0].get_ylim()
     assert (low <= -0.05, high >= 0.05) == (True, True)
 
 
@@ -295,7 +295,7 @@ def test_frozen_plans_are_one_volume_beside_those_of_the_tasks(make_run):
     run = read_run(folder, "one")
     column = [line[-1] for line in tables.ending(run).lines]
     assert column == ["18", "22", "80 in all", ""]
-    texts = [text.get_text() for text in plots.quotas(run.intervals).axes[0].texts]
+    texts = [text.get_text() for text in plots.quotas(run).axes[0].texts]
     assert texts == ["9", "9", "11", "11", "20", "20"]
 
 

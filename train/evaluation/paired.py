@@ -9,9 +9,9 @@ from shared.rebalance.clusters import CONFIDENCE, FEW_PHOTOGRAPHS, clusters_of, 
 
 
 class Interval(NamedTuple):
-    """A mean over images with its 95 % bootstrap interval, photographs resampled as clusters."""
+    """A figure with its 95 % bootstrap interval, photographs resampled as clusters."""
 
-    mean: float
+    value: float
     low: float
     high: float
 

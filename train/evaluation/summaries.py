@@ -51,7 +51,7 @@ def summarise(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
         gain = bootstrap_mean(gains_db, photographs, (name,))
         means = {key: float(np.mean([r.values[key] for r in group])) for key in COLUMNS if key in group[0].values}
         sizes = {"testset": name, "images": len(group), "photographs": len(set(photographs))}
-        interval = {"gain_db": gain.mean, "gain_low_db": gain.low, "gain_high_db": gain.high}
+        interval = {"gain_db": gain.value, "gain_low_db": gain.low, "gain_high_db": gain.high}
         summary.append({**sizes, **means, **interval})
     return summary
 

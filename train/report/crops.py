@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 
-from shared.contact_sheet import Line, contact_sheet
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import Task, find_tasks
 from shared.shards.reader import Dataset
@@ -49,11 +48,6 @@ def samples(runs: Sequence[RunData]) -> list[Sample] | str:
             chosen[shown] = _most_detailed(rows)  # tasks with the same HR images show the same crops
         found += [_sample(task, number, fitting, scale) for number in chosen[shown]]
     return found
-
-
-def sheet_of(found: Sequence[Sample]) -> bytes:
-    """The samples as one PNG."""
-    return contact_sheet([Line([each.task, each.photograph], list(each.images.items())) for each in found])
 
 
 def _most_detailed(rows: Dataset) -> list[int]:

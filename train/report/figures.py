@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from shared.contact_sheet import Line, contact_sheet
 from shared.storage.atomic import write_bytes, write_text
 from train.report import crops, page, plots
 from train.report.runs import RunData
@@ -13,8 +14,10 @@ from train.report.runs import RunData
 def write_page(runs: Sequence[RunData], out: Path) -> None:
     """Write the page about the runs to `out`, and its figures as PNG into the folder of that name."""
     figures, samples = make_figures(runs), crops.samples(runs)
-    sheet = {} if isinstance(samples, str) else {"sheet": crops.sheet_of(samples)}
-    for name, data in (figures | sheet).items():
+    written = dict(figures)
+    if not isinstance(samples, str):
+        written["sheet"] = contact_sheet([Line([s.task, s.photograph], list(s.images.items())) for s in samples])
+    for name, data in written.items():
         write_bytes(out.with_suffix("") / f"{name}.png", data)
     write_text(out, page.html(runs, figures, samples))
 
@@ -28,22 +31,23 @@ def make_figures(runs: Sequence[RunData]) -> dict[str, bytes]:
             figures["differences"] = plots.differences(paired)
         for task in runs[0].tasks:
             figures[f"runs-{task}"] = plots.psnr_of_runs([run for run in runs if task in run.tasks], task)
-    for kind, (draw, fits) in PER_RUN.items():
-        drawn = {f"{kind}-{number}": draw(run) for number, run in enumerate(runs, 1) if fits(run)}
-        if len(runs) == 1:
-            drawn = dict(zip([kind], drawn.values(), strict=False))
-        else:
-            for name, figure in drawn.items():
-                plots.name_run(figure, runs[int(name.split("-")[1]) - 1].name)
+    for kind, draw in PER_RUN.items():
+        shown = {number: run for number, run in enumerate(runs, 1) if kind not in NEED_GAPS or run.has_gaps}
+        drawn = {number: draw(run) for number, run in shown.items()}
+        if len(runs) > 1:
+            for number, figure in drawn.items():
+                plots.name_run(figure, runs[number - 1].name)
             plots.share_limits([*drawn.values()])
-        figures |= drawn
+        figures |= {f"{kind}-{number}" if len(runs) > 1 else kind: figure for number, figure in drawn.items()}
     return {name: plots.png(figure) for name, figure in figures.items()}
 
 
-PER_RUN: dict[str, tuple[Callable[[RunData], Figure], Callable[[RunData], bool]]] = {
-    "weights": (lambda run: plots.weights(run.boundaries), lambda run: run.has_gaps),
-    "gaps": (lambda run: plots.gaps(run.boundaries), lambda run: run.has_gaps),
-    "psnr": (plots.psnr, lambda run: True),
-    "quotas": (lambda run: plots.quotas(run.intervals), lambda run: True),
+PER_RUN: dict[str, Callable[[RunData], Figure]] = {
+    "weights": plots.weights,
+    "gaps": plots.gaps,
+    "psnr": plots.psnr,
+    "quotas": plots.quotas,
 }
-"""How each kind of figure is drawn for a run, and which runs have it."""
+"""How each kind of figure is drawn for a run."""
+NEED_GAPS = ("weights", "gaps")
+"""Kinds of figures of runs that were measured against references."""

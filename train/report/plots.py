@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from train.report.runs import Record, RunData, final_psnr, gap_reaches, half_averaged_step
+from train.report.runs import RunData, final_psnr, gap_reaches, half_averaged_step
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")  # Paul Tol, colour-blind safe
 SIZE_INCHES = (5.4, 3.4)
@@ -53,10 +53,16 @@ def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=GREY)
 
 
-def _span(axes: Axes, low: float, high: float) -> None:
-    """Let the vertical axis show this range at least."""
+def _span(axes: Axes, middle: float, reach: float) -> None:
+    """Let the vertical axis show so much to either side of the middle at least."""
     bottom, top = axes.get_ylim()
-    axes.set_ylim(min(bottom, low), max(top, high))
+    axes.set_ylim(min(bottom, middle - reach), max(top, middle + reach))
+
+
+def _rule(axes: Axes, value: float, reach: float) -> None:
+    """A dotted line at a value, with so much to either side of it at least."""
+    axes.axhline(value, color=GREY, linewidth=0.8, linestyle=":")
+    _span(axes, value, reach)
 
 
 def png(figure: Figure) -> bytes:
@@ -76,8 +82,9 @@ def _legend(axes: Axes) -> None:
     )
 
 
-def weights(records: Sequence[Record]) -> Figure:
+def weights(run: RunData) -> Figure:
     """Weights at every boundary with their bootstrap intervals."""
+    records = run.boundaries
     figure, axes = _figure("Weights (Eq. 4)", "step", "weight")
     steps = [record["step"] for record in records]
     for task, name in enumerate(records[0]["tasks"]):
@@ -87,14 +94,14 @@ def weights(records: Sequence[Record]) -> Figure:
         axes.plot(steps, value, color=colour(task), marker="o", markersize=3, label=name)
         axes.fill_between(steps, low, high, color=colour(task), alpha=0.13, linewidth=0)
     uniform = 1 / len(records[0]["tasks"])
-    axes.axhline(uniform, color=GREY, linewidth=0.8, linestyle=":")
-    _span(axes, uniform - LEAST_WEIGHT_SPAN, uniform + LEAST_WEIGHT_SPAN)
+    _rule(axes, uniform, LEAST_WEIGHT_SPAN)
     _legend(axes)
     return figure
 
 
-def gaps(records: Sequence[Record]) -> Figure:
+def gaps(run: RunData) -> Figure:
     """Gap of every task at every boundary, with its 95 % interval."""
+    records = run.boundaries
     figure, axes = _figure("Gap DP = single - shared (Eq. 3)", "step", "dB; above 0: shared is behind")
     names, boundaries = records[0]["tasks"], [gap_reaches(record) for record in records]
     for task, name in enumerate(names):
@@ -103,8 +110,7 @@ def gaps(records: Sequence[Record]) -> Figure:
         shift = (task - (len(names) - 1) / 2) * 0.012 * records[-1]["step"]  # bars side by side
         steps = np.array([record["step"] for record in records]) + shift
         axes.errorbar(steps, value, reaches, color=colour(task), marker="o", markersize=3, capsize=2, label=name)
-    axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
+    _rule(axes, 0, LEAST_DB_SPAN)
     _legend(axes)
     return figure
 
@@ -129,14 +135,14 @@ def psnr(run: RunData) -> Figure:
     if run.bicubic_db:
         axes.plot([], [], color=GREY, linestyle=":", label="bicubic")
     axes.axvspan(0, min(half_averaged_step(run.settings), steps[-1]), color=GREY, alpha=0.12, linewidth=0)
-    middle = float(np.mean(axes.get_ylim()))
-    _span(axes, middle - LEAST_DB_SPAN, middle + LEAST_DB_SPAN)
+    _span(axes, float(np.mean(axes.get_ylim())), LEAST_DB_SPAN)
     _legend(axes)
     return figure
 
 
-def quotas(records: Sequence[Record]) -> Figure:
+def quotas(run: RunData) -> Figure:
     """Samples of each task that every interval delivered."""
+    records = run.intervals
     figure, axes = _figure("Samples delivered per interval", "interval", "samples")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom = np.zeros(len(records))
@@ -180,8 +186,7 @@ def differences(runs: Sequence[RunData]) -> Figure:
         middle, reach = (low + high) / 2, (high - low) / 2  # the worst task's interval need not hold its value
         axes.errorbar(places, middle, reach, color=colour(number), fmt="none", capsize=3)
         axes.plot(places, [f.value for f in found], "o", color=colour(number), markersize=4, label=run.name)
-    axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
+    _rule(axes, 0, LEAST_DB_SPAN)
     axes.set_xticks(range(len(names)), names)
     _legend(axes)
     return figure
@@ -207,7 +212,6 @@ def frontier(bounds_db: Sequence[float], gains_db: np.ndarray, tasks: Sequence[s
     )
     for task, name in enumerate(tasks):
         axes.plot(bounds_db, gains_db[:, task], color=colour(task), marker="o", markersize=3, label=name)
-    axes.axhline(0, color=GREY, linewidth=0.8)
-    _span(axes, -LEAST_DB_SPAN, LEAST_DB_SPAN)
+    _rule(axes, 0, LEAST_DB_SPAN)
     _legend(axes)
     return figure

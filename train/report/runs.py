@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from shared.rebalance.clusters import by_task, interval, resampled_means, with_o
 from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
 from shared.storage.places import place
-from train.evaluation.paired import student_reach
+from train.evaluation.paired import Interval, student_reach
 from train.record.interval_log import missing_intervals
 from train.record.resume import begun_settings
 
@@ -126,23 +126,15 @@ def half_averaged_step(settings: dict[str, Any]) -> int:
     return math.ceil(math.log(0.5) / math.log(decay)) if decay > 0.5 else 1
 
 
-class Figures(NamedTuple):
-    """A figure with its 95 % bootstrap interval, dB."""
-
-    value: float
-    low: float
-    high: float
-
-
-def final_psnr(run: RunData, base: RunData | None = None) -> list[Figures]:
-    """PSNR at the last boundary of every task, then the mean of the tasks and the worst task; HR images as clusters.
+def final_psnr(run: RunData, base: RunData | None = None) -> list[Interval]:
+    """PSNR of every task at the last boundary, dB, then that of their mean and the worst task; HR images as clusters.
 
     With a `base` that is paired with the run: the differences to it, from the same resamples.
     """
     value, replicates = (
         ours - theirs for ours, theirs in zip(_levels(run), _levels(base) if base else (0, 0), strict=True)
     )
-    return [Figures(*map(float, row)) for row in zip(value, *interval(replicates), strict=True)]
+    return [Interval(*map(float, row)) for row in zip(value, *interval(replicates), strict=True)]
 
 
 def _levels(run: RunData) -> tuple[np.ndarray, np.ndarray]:

@@ -26,12 +26,8 @@ def differing_settings(runs: Sequence[RunData]) -> Table:
     differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
     return Table(
         ["setting", *(run.name for run in runs)],
-        [[key, *(_setting(one.get(key)) for one in flat)] for key in differing],
+        [[key, *("-" if one.get(key) is None else str(one[key]) for one in flat)] for key in differing],
     )
-
-
-def _setting(value: object) -> str:
-    return "-" if value is None else str(value)
 
 
 def comparison(runs: Sequence[RunData]) -> Table:
