@@ -9,14 +9,14 @@ realsr interpolate runs/realesrnet runs/realesrgan --alpha 0.8 --out soft.safete
 realsr upscale images large --checkpoint soft.safetensors
 """
 
+import io
 import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from shared.command import next_step, spelling
 from shared.config import argument, option, parse
-from shared.errors import UsageError, require, run_command
+from shared.errors import RunError, UsageError, require, run_command
 
 SUFFIXES = (".pth", ".safetensors")
 
@@ -43,11 +43,41 @@ class InterpolateSettings:
 def main(argv: list[str]) -> int:
     """The command; see `InterpolateSettings`. Returns the exit code."""
     settings = parse(InterpolateSettings, argv, spelling("interpolate"), __doc__ or "")
-    files = [Path(settings.a), Path(settings.b)]
-    import_module("train.record.interpolation").interpolate(*files, settings.alpha, Path(settings.out))
+    interpolate(Path(settings.a), Path(settings.b), settings.alpha, Path(settings.out))
     print(f"{settings.out}: {1 - settings.alpha:g} of {settings.a} and {settings.alpha:g} of {settings.b}")
     print(next_step("upscale", "photos", "large", "--checkpoint", settings.out))
     return 0
+
+
+def interpolate(a: Path, b: Path, alpha: float, out: Path) -> None:
+    """Write (1 - alpha) a + alpha b to `out`, a .safetensors or a .pth file; whole numbers are those of a.
+
+    Raises `RunError` when the two do not hold weights of the same names and shapes.
+    """
+    import torch  # here, because the command answers wrong usage before PyTorch is imported
+    from safetensors.torch import save
+
+    from shared.storage.atomic import write_bytes
+    from train.networks.weights import load_weights, read_spec
+    from train.record.checkpoint import weights_file
+
+    files = [weights_file(path) for path in (a, b)]
+    first, second = map(load_weights, files)
+    for key in sorted(first.keys() | second.keys()):
+        shapes = [tuple(one[key].shape) if key in one else None for one in (first, second)]
+        if shapes[0] != shapes[1]:
+            raise RunError(f"{a} and {b} are not of one network: {key!r} is {shapes[0]} and {shapes[1]}")
+    mixed = {
+        key: torch.lerp(value, second[key], alpha).contiguous() if value.is_floating_point() else value.contiguous()
+        for key, value in first.items()
+    }
+    if out.suffix == ".pth":
+        buffer = io.BytesIO()
+        torch.save({"params": mixed}, buffer)
+        write_bytes(out, buffer.getvalue())
+        return
+    spec = read_spec(files[0]) or read_spec(files[1])
+    write_bytes(out, save(mixed, spec.metadata() if spec else {}))
 
 
 if __name__ == "__main__":

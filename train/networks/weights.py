@@ -1,8 +1,9 @@
 """Weights of networks and the files that hold them; such a file may come from anybody, and none of it is ever run."""
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,10 @@ class NetworkSpec:
     name: str
     options: dict[str, int]
     scale: int
+
+    def metadata(self) -> dict[str, str]:
+        """What a .safetensors file of ours says of its network; `read_spec` reads it."""
+        return {"network": json.dumps(asdict(self))}
 
     def build(self, seed: int = 0) -> nn.Module:
         """A freshly initialised network. Raises `UsageError` for one that a file must tell, and as `build_network`."""

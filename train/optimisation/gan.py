@@ -59,7 +59,7 @@ class GAN(Stage):
 
     def contents(self) -> dict[str, str]:
         """Digests of VGG19 and of the discriminator's first weights, those of the files that are there."""
-        found = {VGG19: weights_digest(self.perceptual.convs.state_dict())} if self.perceptual else {}
+        found = {VGG19: weights_digest(self.perceptual.layers.state_dict())} if self.perceptual else {}
         path = self._settings.init_discriminator
         if path and Path(path).is_file():
             found[DISCRIMINATOR_FILE] = weights_digest(load_weights(Path(path), "discriminator"))

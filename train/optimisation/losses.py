@@ -10,9 +10,7 @@ from shared.errors import RunError, UsageError
 from train.networks.weights import load_weights
 
 VGG19 = "vgg19-dcbb9e9d.pth"
-WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512)
-"""Channels of VGG19's convolutions; 0 is a pooling."""
-LAYER_WEIGHTS = {"2": 0.1, "7": 0.1, "16": 1.0, "25": 1.0, "34": 1.0}
+LAYER_WEIGHTS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
 """conv1_2, conv2_2, conv3_4, conv4_4, conv5_4 by their place among torchvision's `features`."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -47,14 +45,14 @@ class Perceptual(nn.Module):
 
         Raises `UsageError` that says where to put the file when it is not there, `RunError` when it is another one.
         """
+        from torchvision.models import vgg19  # seconds of imports that only who wants it waits for
+
         super().__init__()
-        self.convs = nn.ModuleDict()
-        place, num_in = 0, 3
-        for width in WIDTHS:
-            if width:
-                self.convs[str(place)] = nn.Conv2d(num_in, width, 3, 1, 1)
-                num_in = width
-            place += 2 if width else 1
+        with torch.device("meta"):  # no memory, no random numbers, no classifier's 500 MB
+            self.layers = vgg19().features[: max(LAYER_WEIGHTS) + 1]
+        for layer in self.layers:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # what comes before it is compared
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self._load(Path(path) if path else Path(torch.hub.get_dir()) / "checkpoints" / VGG19)
@@ -66,13 +64,13 @@ class Perceptual(nn.Module):
                 f"the perceptual loss needs torchvision's VGG19, {VGG19}, and {path} is not there: "
                 "put it there, or give --vgg19 FILE, or do without it (--gan.perceptual 0)"
             )
-        weights = load_weights(path)
-        for place, conv in self.convs.items():
-            for name, parameter in conv.named_parameters():
-                found = weights.get(f"features.{place}.{name}")
-                if found is None or found.shape != parameter.shape:
-                    raise RunError(f"{path} is not torchvision's VGG19: features.{place}.{name} is missing or misfits")
-                parameter.data.copy_(found)
+        weights, found = load_weights(path), {}
+        for name, parameter in self.layers.named_parameters():
+            tensor = weights.get(f"features.{name}")
+            if tensor is None or tensor.shape != parameter.shape:
+                raise RunError(f"{path} is not torchvision's VGG19: features.{name} is missing or misfits")
+            found[name] = tensor
+        self.layers.load_state_dict(found, assign=True)
 
     def forward(self, output_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
         """The loss of each sample, [B]."""
@@ -84,13 +82,10 @@ class Perceptual(nn.Module):
         ]
         return torch.stack(distances).sum(dim=0)
 
-    def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _features(self, image: torch.Tensor) -> dict[int, torch.Tensor]:
         features, x = {}, (image - self.mean) / self.std
-        for place, conv in self.convs.items():
-            x = conv(x)
+        for place, layer in enumerate(self.layers):
+            x = layer(x)
             if place in LAYER_WEIGHTS:
                 features[place] = x
-            x = functional.relu(x)
-            if str(int(place) + 2) not in self.convs and place != "34":  # a pooling stands between
-                x = functional.max_pool2d(x, 2)
         return features

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from shared.errors import RunError, UsageError
 from shared.records import read_json
@@ -38,7 +37,7 @@ def save_checkpoint(
     """
     try:
         return _save(run, state, spec, networks, optimizers, keep)
-    except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in safetensors and in torch
+    except (OSError, RuntimeError) as error:  # what a full disk becomes in Python and in torch
         shutil.rmtree(_folder(run, state.step, TEMPORARY_PREFIX), ignore_errors=True)
         kept = latest_checkpoint(run)
         raise RunError(
@@ -62,15 +61,14 @@ def _save(
         name: {k: v.detach().cpu().contiguous() for k, v in weights.items()} for name, weights in networks.items()
     }
     for name, weights in networks.items():
-        described = {"network": json.dumps(asdict(spec))} if name in (MODEL, EMA) else {}
-        save_file(weights, temporary / f"{name}.safetensors", described)
+        described = spec.metadata() if name in (MODEL, EMA) else {}
+        (temporary / f"{name}.safetensors").write_bytes(save(weights, described))
         if name not in (MODEL, EMA):
             torch.save({"params": weights}, temporary / f"{name}.pth")
     torch.save({"params": networks[MODEL], "params_ema": networks[EMA]}, temporary / "network.pth")
     torch.save(optimizers, temporary / "optimizer.pt")
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     for path in temporary.iterdir():
-        path.chmod(0o666 & ~_umask())  # safetensors would let nobody else read its files
         with path.open("rb") as file:
             os.fsync(file.fileno())
     sync_folder(temporary)
@@ -82,12 +80,6 @@ def _save(
     for old in done[:-keep]:
         shutil.rmtree(old)
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def keep_best(run: Path, step: int, psnr_db: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from shared.storage.json_lines import JsonLines
 from train.record.interval_log import missing_intervals
 from train.record.progress import IntervalProgress, describe_shares
-from train.record.trackers import Tracker, open_trackers
+from train.record.trackers import Tracker, log_images, open_trackers
 from train.settings import TrainSettings
 
 METRICS, INTERVALS = "metrics.jsonl", "intervals.jsonl"
@@ -111,7 +111,7 @@ class RunLog:
             print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
         self._track(scalars_of_boundary(record), record["step"])
         for tracker in self._trackers:
-            tracker.images({f"samples/{name}": image for name, image in images.items()}, record["step"])
+            log_images(tracker, {f"samples/{name}": image for name, image in images.items()}, record["step"])
 
     def close_interval(self, record: dict[str, Any]) -> None:
         """Log a finished interval, or the boundary after the last one."""
@@ -123,7 +123,7 @@ class RunLog:
 
     def _track(self, values: Mapping[str, float], step: int) -> None:
         for tracker in self._trackers if values else ():
-            tracker.scalars(values, step)
+            tracker.log(dict(values), step=step)
 
 
 def is_finished(folder: Path, iterations: int) -> bool:

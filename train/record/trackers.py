@@ -6,7 +6,7 @@ A resumed run goes on in the same log, without a step twice. A tracker is import
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from accelerate import tracking
@@ -19,34 +19,7 @@ PROJECT = "realsr-rebalance"
 """What services that order runs by project are told."""
 TENSORBOARD = "tensorboard"
 WANDB_ID = ".wandb-id"
-
-
-class Tracker:
-    """One of Accelerate's trackers, on the process that writes."""
-
-    def __init__(self, tracker: tracking.GeneralTracker, image_options: Mapping[str, Any]) -> None:
-        """Raises `RunError` when it does not start: not logged in, without a connection, or badly installed."""
-        self._tracker, self._image_options = tracker, image_options
-        try:
-            tracker.start()
-        except Exception as error:  # whatever a service raises
-            raise RunError(
-                f"tracker {tracker.name} does not start: {error}; mend that, or choose other --trackers"
-            ) from error
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log numbers by name."""
-        self._tracker.log(dict(values), step=step)
-
-    def images(self, values: Mapping[str, np.ndarray], step: int) -> None:
-        """Log images by name, uint8 [H, W, 3] RGB; a tracker that takes none goes without."""
-        if hasattr(self._tracker, "log_images"):
-            batches = {name: image[None] for name, image in values.items()}
-            self._tracker.log_images(batches, step=step, **self._image_options)
-
-    def finish(self) -> None:
-        """Write what is pending."""
-        self._tracker.finish()
+Tracker: TypeAlias = tracking.GeneralTracker
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -63,19 +36,37 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 def open_trackers(settings: TrainSettings, folder: Path, step: int) -> list[Tracker]:
-    """The trackers of a run in `folder`, ready to log `step` and what comes after it; what they had of it is void."""
-    return [_open(name, settings, folder, step) for name in settings.tracker_names]
+    """The trackers of a run in `folder`, ready to log `step` and what comes after it; what they had of it is void.
+
+    Raises `RunError` when one does not start: not logged in, without a connection, or badly installed.
+    """
+    trackers = [_make(name, settings, folder, step) for name in settings.tracker_names]
+    for tracker in trackers:
+        try:
+            tracker.start()
+        except Exception as error:  # whatever a service raises
+            raise RunError(
+                f"tracker {tracker.name} does not start: {error}; mend that, or choose other --trackers"
+            ) from error
+    return trackers
 
 
-def _open(name: str, settings: TrainSettings, folder: Path, step: int) -> Tracker:
+def _make(name: str, settings: TrainSettings, folder: Path, step: int) -> Tracker:
     kind = tracking.LOGGER_TYPE_TO_CLASS[name]
     if name == TENSORBOARD:  # its curves lie in the run, under the run's name when --logdir is the folder of all runs
-        return Tracker(kind(TENSORBOARD, folder, purge_step=step), {"dataformats": "NHWC"})
+        return kind(TENSORBOARD, folder, purge_step=step)
     options = {}
     if name == "wandb":
         options = {"name": str(folder), "id": _wandb_id(folder), "resume": "allow", "dir": folder}
         options["config"] = settings.to_plain()
-    return Tracker(kind(PROJECT, *([folder] if kind.requires_logging_directory else []), **options), {})
+    return kind(PROJECT, *([folder] if kind.requires_logging_directory else []), **options)
+
+
+def log_images(tracker: Tracker, images: Mapping[str, np.ndarray], step: int) -> None:
+    """Log images by name, uint8 [H, W, 3] RGB; a tracker that takes none goes without."""
+    if hasattr(tracker, "log_images"):
+        options = {"dataformats": "NHWC"} if tracker.name == TENSORBOARD else {}
+        tracker.log_images({name: image[None] for name, image in images.items()}, step=step, **options)
 
 
 def _wandb_id(folder: Path) -> str:

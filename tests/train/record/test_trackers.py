@@ -18,7 +18,7 @@ from tests.train.command import flags, run, succeed
 from tests.train.conftest import PATCH, TASKS
 from tests.train.records import intervals, metrics, require_same_run
 from train.record.run_log import RunLog, scalars_of_boundary, scalars_of_interval, scalars_of_steps
-from train.record.trackers import open_trackers, require_trackers
+from train.record.trackers import log_images, open_trackers, require_trackers
 from train.settings import TrainSettings
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -193,8 +193,8 @@ def test_a_run_is_the_same_run_of_weights_and_biases_when_it_is_resumed(
     assert first.options["config"]["lr"] == 0.5
     assert first.options["id"] != other.options["id"]
     assert (first.options["name"], first.options["dir"]) == (str(tmp_path / "a"), tmp_path / "a")
-    tracker.scalars({"loss": 0.25}, 4)
-    tracker.images({"noise": np.zeros((8, 24, 3), np.uint8)}, 5)
+    tracker.log({"loss": 0.25}, step=4)
+    log_images(tracker, {"noise": np.zeros((8, 24, 3), np.uint8)}, 5)
     tracker.finish()
     assert other.logged == [(4, {"loss": 0.25}), (5, {"noise": (1, 8, 24, 3)}), "finished"]
 
