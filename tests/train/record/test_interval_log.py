@@ -78,7 +78,8 @@ def test_the_state_and_log_of_the_version_before_are_read() -> None:
         log = IntervalLog.from_json(values, batch_size=4)
         assert log.record
         assert log.record.steps * 4 == sum(log.record.quotas)
-        assert log.to_json().items() >= values.items()
+        kept = {name: value for name, value in values.items() if not name.startswith("data/fallback/")}
+        assert log.to_json().items() >= kept.items()
 
 
 def test_samples_on_the_fly_are_counted_by_task() -> None:
