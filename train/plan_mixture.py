@@ -57,15 +57,10 @@ def find_references(source: Path) -> "References":
     Raises `RunError` when there are none, or fewer than two.
     """
     from shared.rebalance.references import References
-    from train.record.references import PILOT, TRACE, load_pack, load_trace
+    from train.record.references import PILOT, load_traces
 
-    if source.is_file():
-        traces = [*load_pack(source).values()]
-    else:
-        folders = [source / PILOT, source / "references", source]
-        found = next((folder for folder in folders if any(folder.glob(f"*/{TRACE}"))), None)
-        runs = sorted(path.parent for path in found.glob(f"*/{TRACE}")) if found else []
-        traces = [trace for trace in map(load_trace, runs) if trace]
+    places = [source] if source.is_file() else [source / PILOT, source / "references", source]
+    traces = next((found for place in places if (found := [*load_traces(place)])), [])
     if len(traces) < 2:
         raise RunError(
             f"{source} holds {len(traces)} references, a mixture needs those of 2 tasks or more: train them with "
@@ -83,14 +78,11 @@ def save(plan: "MixturePlan", out: Path, source: str) -> None:
         path = out / f"mixture-{choice.aim}.json"
         save_choice(path, plan, choice, source)
         if not choice.is_uniform:
-            print(f"\nto train for {choice.aim}, give the pilot's settings again with these:\n  {train_command(path)}")
+            options = f"--mode shared --policy fixed --policy-options.weights {path} --run runs/{path.stem}"
+            print(f"\nto train for {choice.aim}, give the pilot's settings again with these:")
+            print(f"  {spelling('train')} {options}")
     write_page(plan, out / "mixture.html")
     print(f"\nopen {out / 'mixture.html'}")
-
-
-def train_command(path: Path) -> str:
-    """The command that trains a mixture."""
-    return f"{spelling('train')} --mode shared --policy fixed --policy-options.weights {path} --run runs/{path.stem}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ in the run and once from a later one, on the same samples in the same order. The
 rank at either checkpoint. If the groups were pure noise, three tasks in four would change theirs.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import interval
 from shared.seeds import permutation
 from train.evaluation.summaries import markdown as table
-from train.grouping.groups import draw_tasks, equal_groups, frozen
+from train.grouping.groups import draw_tasks, frozen
 
 NUM_GROUPS = 4
 NUM_PERMUTATIONS = 10_000
@@ -71,6 +72,15 @@ def gains(lab: Lab, at: int) -> list[float]:
 def _checkpoint(lab: Lab, at: int) -> Path:
     """The first or the second of the two checkpoints of the main run."""
     return checkpoints(train_arm(lab, main_arm(lab), 0), 3)[AT[at]]
+
+
+def equal_groups(gains_db: Sequence[float], count: int) -> list[int]:
+    """Group of each gain, 1 .. count, of equal sizes by rank, the largest gains in group 1 (paper Fig. 5 (a))."""
+    ranked = sorted(range(len(gains_db)), key=lambda place: -gains_db[place])
+    groups = [0] * len(gains_db)
+    for rank, place in enumerate(ranked):
+        groups[place] = rank * count // len(ranked) + 1
+    return groups
 
 
 def agreement(first_db: list[float], second_db: list[float]) -> Agreement:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.reproduce.fig5a import agreement, counts, markdown
+from scripts.reproduce.fig5a import agreement, counts, equal_groups, markdown
 
 GAINS_DB = [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
 
@@ -35,3 +35,8 @@ def test_chance_moves_three_tasks_in_four() -> None:
     assert mean == pytest.approx(0.75, abs=0.01)
     assert low < mean < high
     assert found.noise_correlation[1] == pytest.approx(0, abs=5 / (7**0.5 * 100))
+
+
+def test_equal_groups_by_rank() -> None:
+    assert equal_groups([0.1, 0.9, 0.3, 0.7, 0.5, 0.2, 0.8, 0.4], 4) == [4, 1, 3, 2, 2, 4, 1, 3]
+    assert equal_groups([3.0, 2.0, 1.0], 2) == [1, 1, 2]

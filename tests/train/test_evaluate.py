@@ -93,7 +93,7 @@ def test_an_interrupted_evaluation_measures_only_what_is_missing(pairs, checkpoi
     assert evaluate([*command, str(tmp_path / "resumed")]) == 0
     (testset,) = open_testsets([f"set={pairs}"])
     assert len(measured) == len(NAMES)
-    assert all(np.array_equal(lr, testset[number].lr) for number, lr in enumerate(measured))
+    assert all(np.array_equal(lr, testset.read(number).lr) for number, lr in enumerate(measured))
     assert (tmp_path / "resumed" / "images.csv").read_bytes() == (tmp_path / "whole" / "images.csv").read_bytes()
 
 

@@ -125,7 +125,7 @@ def measure_sets(
             for number, name in enumerate(testset.names):
                 file = folder / f"{name}.png"
                 if not (file.is_file() if testset.scale is None else (testset.name, name) in done):
-                    image, scale = testset[number], testset.scale or system.scale or DEFAULT_SCALE
+                    image, scale = testset.read(number), testset.scale or system.scale or DEFAULT_SCALE
                     output = system.output(testset.name, image, scale)
                     if output is None:
                         missing.append(f"{testset.name}/{name}")

@@ -63,7 +63,7 @@ def lines_of(
         testset, (y, x) = testsets.get(key[0]), most_different([*outputs.values()], side)
         tiles = [(caption, output[y : y + side, x : x + side]) for caption, output in outputs.items()]
         if testset and testset.scale and key[1] in testset.names:
-            image, scale = testset[list(testset.names).index(key[1])], testset.scale
+            image, scale = testset.read(list(testset.names).index(key[1])), testset.scale
             assert image.hr is not None
             low = image.lr[y // scale : (y + side) // scale, x // scale : (x + side) // scale]
             tiles = [("LR", low), *tiles, ("HR", image.hr[y : y + side, x : x + side])]

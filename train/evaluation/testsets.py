@@ -46,8 +46,9 @@ class TestSet:
     """A named sequence of images.
 
     scale: HR side / LR side, None when there is no HR. names: of the images. photographs: the photograph that each
-    image shows, so that images of one scene are one cluster. read: an image by its number. identify: a hash that
-    differs between sets of other images. unmatched: files that were left out, and why.
+    image shows, so that images of one scene are one cluster. read: an image by its number; it raises `RunError` that
+    names a file which cannot be decoded. identify: a hash that differs between sets of other images. unmatched: files
+    that were left out, and why.
     """
 
     name: str
@@ -57,10 +58,6 @@ class TestSet:
     read: Callable[[int], Image]
     identify: Callable[[], str]
     unmatched: Sequence[str] = ()
-
-    def __getitem__(self, number: int) -> Image:
-        """An image. Raises `RunError` that names a file which cannot be decoded."""
-        return self.read(number)
 
 
 def _of_files(

@@ -40,15 +40,6 @@ def group_by_gain(gains_db: Sequence[float], thresholds_db: Sequence[float]) -> 
     return [groups[0] if groups else WHOLE_SPACE for groups in exceeded]
 
 
-def equal_groups(gains_db: Sequence[float], count: int) -> list[int]:
-    """Group of each gain, 1 .. count, of equal sizes by rank, the largest gains in group 1 (paper Fig. 5 (a))."""
-    ranked = sorted(range(len(gains_db)), key=lambda place: -gains_db[place])
-    groups = [0] * len(gains_db)
-    for rank, place in enumerate(ranked):
-        groups[place] = rank * count // len(ranked) + 1
-    return groups
-
-
 # ---- frozen plans as tasks
 
 
@@ -128,15 +119,13 @@ def load_grouping(path: Path, boxes: Sequence[Task]) -> Grouping:
     return grouping
 
 
-def require_same_groups(
-    grouping: Grouping, protocol: Mapping[str, Any], path: Path, absent: Mapping[str, Any] | None = None
-) -> None:
+def require_same_groups(grouping: Grouping, protocol: Mapping[str, Any], path: Path, absent: Mapping[str, Any]) -> None:
     """Raises `RunError` that names the first setting in which a run differs from a search, with both values.
 
     Seeds may differ, so several runs can share one file. absent: the value that a missing setting stands for.
     """
     for key in dict.fromkeys((*protocol, *grouping.protocol)):
-        theirs, ours = (one.get(key, (absent or {}).get(key)) for one in (grouping.protocol, protocol))
+        theirs, ours = (one.get(key, absent.get(key)) for one in (grouping.protocol, protocol))
         if key != "seed" and theirs != ours:
             raise RunError(
                 f"{path} was made with {key} = {short(theirs)}, this run has {short(ours)}: use the same setting, or "
@@ -175,7 +164,6 @@ def _check_plans(grouping: Grouping, boxes: Sequence[Task]) -> None:
     if patch < boxes[0].scale:
         raise ValueError(f"patch is {patch}: it must be at least the scale, {boxes[0].scale}")
     for place, text in enumerate(grouping.plans):
-        box = boxes[place % len(boxes)]
-        assert box.plans
-        if text != box.plans.draw(seed, place, patch, box.scale).to_json():
-            raise ValueError(f"plan {place} is not the one that seed {seed} draws from task {box.name}")
+        if text != frozen(_freeze(boxes, "", seed, place, patch)).plan.to_json():
+            name = boxes[place % len(boxes)].name
+            raise ValueError(f"plan {place} is not the one that seed {seed} draws from task {name}")

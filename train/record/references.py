@@ -1,6 +1,6 @@
 """Files of references: the trace in a reference's run folder, and the pack that holds the traces of all tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,6 +29,14 @@ def load_trace(folder: Path) -> Trace | None:
         return Trace.from_json(read_json(path))
     except ValueError as error:
         raise RunError(f"{path} is not a trace of a reference: {error}") from error
+
+
+def load_traces(place: Path) -> Iterator[Trace]:
+    """The traces of a pack, or those in the folders below a folder, by their names, as they are read."""
+    if place.is_file():
+        yield from load_pack(place).values()
+    else:
+        yield from filter(None, map(load_trace, sorted(place.glob("*/"))))
 
 
 def save_pack(traces: Sequence[Trace], path: Path) -> None:

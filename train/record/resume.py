@@ -8,7 +8,7 @@ from shared.effects import IDENTICAL, affecting, completed, is_by_content, with_
 from shared.errors import RunError, UsageError
 from shared.records import read_yaml
 from shared.text import short
-from train.record.references import TRACE, load_pack, load_trace
+from train.record.references import TRACE, load_traces
 from train.record.state import recorded_identities
 from train.settings import CONFIG, TrainSettings
 
@@ -80,9 +80,7 @@ def with_rules_of_the_beginning(settings: TrainSettings) -> TrainSettings:
     """
     begun = begun_settings(Path(settings.run)) if settings.mode == "shared" else None
     if begun is None:
-        place = references_place(settings)
-        traces = [*load_pack(place).values()] if place.is_file() else map(load_trace, sorted(place.glob("*/")))
-        begun = next((trace.protocol for trace in traces if trace), None)
+        begun = next((trace.protocol for trace in load_traces(references_place(settings))), None)
     return settings if begun is None else with_kept_rules(settings, begun)
 
 

@@ -27,12 +27,6 @@ OF_STEPS = {
     "data_wait": "speed/data_wait",
 }
 """Entries of metrics.jsonl, and the names of their curves."""
-OF_BOUNDARIES = {"p": "share", "c": "coefficient", "quotas": "quota"}
-OF_INTERVALS = {"losses": "loss", "delivered_weights": "delivered_weight", "substituted": "substituted"}
-"""Entries of intervals.jsonl with a number for each task, and the names of their curves.
-
-The first are known when the interval begins, the second when it has ended.
-"""
 ADDITIVE = {"share", "quota", "delivered_weight", "substituted"}
 """Curves whose values for frozen plans are added up to one curve."""
 INDISTINCT = "these photographs cannot tell the tasks apart: the bands of all weights include 1/n"
@@ -147,38 +141,35 @@ def scalars_of_steps(line: Mapping[str, Any]) -> dict[str, float]:
 def scalars_of_boundary(record: Mapping[str, Any]) -> dict[str, float]:
     """The curves of an interval boundary: PSNR, gaps and weights with their intervals, ratios and quotas."""
     psnr_db = [float(np.mean(row)) for row in record["shared_db"]]
-    curves = {"psnr_db/mean": float(np.mean(psnr_db)), **_by_task("psnr_db", record, psnr_db)}
+    curves: dict[str, Any] = {"psnr_db/mean": float(np.mean(psnr_db))}
+    by_task: dict[str, Any] = {"psnr_db": psnr_db}
     if "estimate" in record:
         found = record["estimate"]
-        curves |= _by_task("gap_db", record, found["gaps_db"]) | _by_task("gap_error_db", record, found["errors_db"])
-        for key, name in {"weights": "weight", "low": "weight_low", "high": "weight_high"}.items():
-            curves |= _by_task(name, record, found[key])
+        by_task |= {"gap_db": found["gaps_db"], "gap_error_db": found["errors_db"], "weight": found["weights"]}
+        by_task |= {"weight_low": found["low"], "weight_high": found["high"]}
         curves["estimate/ranking_share"] = found["ranking_share"]
         curves["estimate/signal_share"] = found.get("signal_share")  # which earlier versions did not have
     if "moments" in record:
         moments = record["moments"]
+        by_task |= {"moment_second": moments["second"], "moment_variance": moments["variance"]}
         curves |= {f"moments/{name}": moments[name] for name in ("delta_second", "delta_variance")}
-        curves |= _by_task("moment_second", record, moments["second"])
-        curves |= _by_task("moment_variance", record, moments["variance"])
-    for key, name in OF_BOUNDARIES.items():
-        curves |= _by_task(name, record, record.get(key))
-    return _numbers(curves)
+    by_task |= {"share": record.get("p"), "coefficient": record.get("c"), "quota": record.get("quotas")}
+    return _numbers(curves | _by_task(record["tasks"], by_task))
 
 
 def scalars_of_interval(record: Mapping[str, Any]) -> dict[str, float]:
     """The curves of a finished interval: losses, delivered weights and substituted samples."""
+    keys = {"loss": "losses", "delivered_weight": "delivered_weights", "substituted": "substituted"}
+    return _numbers(_by_task(record["tasks"], {name: record.get(key) for name, key in keys.items()}))
+
+
+def _by_task(tasks: Sequence[str], lists: Mapping[str, Sequence[float | None] | None]) -> dict[str, Any]:
+    """A curve for each task of each list. Further values are of frozen plans; additive ones become one more curve."""
     curves: dict[str, Any] = {}
-    for key, name in OF_INTERVALS.items():
-        curves |= _by_task(name, record, record.get(key))
-    return _numbers(curves)
-
-
-def _by_task(name: str, record: Mapping[str, Any], values: Sequence[float | None] | None) -> dict[str, Any]:
-    """A curve for each task. Further values belong to frozen plans; additive ones are added up to one more curve."""
-    tasks = record["tasks"]
-    curves = {f"{name}/{task}": value for task, value in zip(tasks, values or (), strict=False)}
-    if values and name in ADDITIVE and len(values) > len(tasks):
-        curves[f"{name}/frozen_plans"] = sum(value or 0 for value in values[len(tasks) :])
+    for name, values in lists.items():
+        curves |= {f"{name}/{task}": value for task, value in zip(tasks, values or (), strict=False)}
+        if values and name in ADDITIVE and len(values) > len(tasks):
+            curves[f"{name}/frozen_plans"] = sum(value or 0 for value in values[len(tasks) :])
     return curves
 
 

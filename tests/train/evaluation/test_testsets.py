@@ -37,9 +37,9 @@ def test_realsr_v3_is_one_set_per_camera(tmp_path):
     canon, nikon = open_testsets([f"RealSR={tmp_path}"])
     assert [canon.name, nikon.name] == ["RealSR-Canon", "RealSR-Nikon"]
     assert (canon.names, canon.scale, canon.unmatched) == (["Canon_001", "Canon_002"], 4, [])
-    assert canon[1].lr.shape == (8, 6, 3)
-    assert canon[1].hr is not None
-    assert canon[1].hr.shape == (32, 24, 3)
+    assert canon.read(1).lr.shape == (8, 6, 3)
+    assert canon.read(1).hr is not None
+    assert canon.read(1).hr.shape == (32, 24, 3)
     (alone,) = open_testsets([str(tmp_path / "Canon" / "Test" / "4")])
     assert (alone.name, alone.names) == ("4", canon.names)
 
@@ -78,8 +78,8 @@ def test_pictures_without_a_partner_or_of_another_size_are_named(tmp_path):
         "odd.png, 24 x 36 pixels, is not 4 times its LR, 6 x 8",
         "single.png has no LR image",
     ]
-    assert found[1].hr is not None
-    assert found[1].hr.shape == (32, 24, 3)  # what goes beyond 4 times the LR image is cut off
+    assert found.read(1).hr is not None
+    assert found.read(1).hr.shape == (32, 24, 3)  # what goes beyond 4 times the LR image is cut off
 
 
 def test_lr_pictures_alone_have_no_reference(tmp_path):
@@ -87,7 +87,7 @@ def test_lr_pictures_alone_have_no_reference(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     (found,) = open_testsets([f"old={tmp_path}"])
     assert (found.names, found.scale) == (["one.jpg", "two"], None)
-    assert found[0].hr is None
+    assert found.read(0).hr is None
 
 
 def test_a_built_set_is_one_set_per_task(tmp_path):
@@ -96,8 +96,8 @@ def test_a_built_set_is_one_set_per_task(tmp_path):
     assert [found.name for found in sets] == [f"DIV2K4Level-{task}" for task in ("mild", "blur", "noise", "severe")]
     assert len({tuple(found.photographs) for found in sets}) == 1
     assert len({found.identify() for found in sets}) == 4
-    assert not np.array_equal(sets[0][0].lr, sets[3][0].lr)
-    assert np.array_equal(sets[0][0].hr, sets[3][0].hr)
+    assert not np.array_equal(sets[0].read(0).lr, sets[3].read(0).lr)
+    assert np.array_equal(sets[0].read(0).hr, sets[3].read(0).hr)
     (tmp_path / "set" / "testset.json").unlink()
     with pytest.raises(RunError, match=r"testset\.json is missing: finish the set"):
         open_testsets([f"{tmp_path}/set"])
@@ -141,7 +141,7 @@ def test_a_damaged_picture_is_named(tmp_path):
     (found,) = open_testsets([str(tmp_path)])
     (tmp_path / "HR" / "a.png").write_bytes(b"none")
     with pytest.raises(RunError, match=r"HR/a\.png.*cannot be decoded"):
-        found[0]
+        found.read(0)
     with pytest.raises(UsageError, match=r"a\.png is unreadable"):
         open_testsets([str(tmp_path)])
 
@@ -153,6 +153,6 @@ def test_one_odd_file_is_left_out_by_name_and_stops_no_set(side, tmp_path):
     (tmp_path / side / "a.png").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")  # closed again: it decodes
     (found,) = open_testsets([str(tmp_path)])
     assert (list(found.names), list(found.unmatched)) == (["b"], ["a.png is damaged"])
-    assert found[0].hr is not None
+    assert found.read(0).hr is not None
     (plain,) = open_testsets([f"plain={tmp_path / side}"])
     assert (list(plain.names), list(plain.unmatched)) == (["b"], ["a.png is damaged"])

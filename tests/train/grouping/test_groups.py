@@ -21,7 +21,6 @@ from train.grouping.groups import (
     Grouping,
     degradations,
     draw_tasks,
-    equal_groups,
     frozen,
     group_by_gain,
     load_grouping,
@@ -52,11 +51,6 @@ def test_the_plans_that_gain_most_go_on() -> None:
 def test_a_gain_belongs_to_the_first_threshold_that_it_exceeds() -> None:
     gains = [0.81, 0.8, 0.61, 0.5, 0.4, 0.21, 0.2, -1.0]
     assert group_by_gain(gains, [0.8, 0.6, 0.4, 0.2]) == [1, 2, 2, 3, 4, 4, 0, 0]
-
-
-def test_equal_groups_by_rank() -> None:
-    assert equal_groups([0.1, 0.9, 0.3, 0.7, 0.5, 0.2, 0.8, 0.4], 4) == [4, 1, 3, 2, 2, 4, 1, 3]
-    assert equal_groups([3.0, 2.0, 1.0], 2) == [1, 1, 2]
 
 
 def test_the_search_costs_a_fine_tuning_a_plan_and_one_on_the_chosen(tasks: list[Task]) -> None:
