@@ -217,7 +217,7 @@ class Run:
         log = self.decide(measurements)
         batches = self.loader.interval(log.p, self.settings.interval_steps)
         self.log = replace(log, record=self.loader.record, totals=[[0.0] * len(self.tasks)] * 2)
-        self.run_log.boundary(self.log.to_json(), self._sample_images())
+        self.run_log.boundary(self.log.to_json(), self._sample_images)
         return batches
 
     # ---- train the interval
@@ -308,8 +308,6 @@ class Run:
 
     def _sample_images(self) -> dict[str, np.ndarray]:
         """LR, output and HR of the same validation row at every boundary, by task."""
-        if not self.run_log.wants_images:
-            return {}
         tasks = zip(self.spec.tasks[:MAX_SAMPLE_IMAGES], self.val, strict=False)
         network, device = self.learner.ema.eval(), self.accelerator.device
         return {task.name: sample_image(network, rows, 0, device) for task, rows in tasks}
@@ -349,7 +347,7 @@ class Run:
         measurements = self.take_measurements()
         self.record_psnr(measurements.shared_db)
         log = IntervalLog.of(measurements, self.step).to_json()
-        self.run_log.boundary(log, self._sample_images())
+        self.run_log.boundary(log, self._sample_images)
         self.run_log.close_interval(log)
 
     def record_psnr(self, psnr_db: Sequence[np.ndarray]) -> None:

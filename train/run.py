@@ -32,12 +32,7 @@ from train.networks import DETECTED, require_network
 from train.optimisation.stages import require_stage
 from train.record.mixtures import with_weights_of_file
 from train.record.references import TRACE
-from train.record.resume import (
-    begun_settings,
-    references_place,
-    require_resumable,
-    with_rules_of_the_beginning,
-)
+from train.record.resume import begun_settings, references_place, require_resumable, with_rules_of_the_beginning
 from train.settings import TrainSettings
 
 PHOTOS = "photos"

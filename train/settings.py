@@ -245,9 +245,7 @@ class TrainSettings:
     )
     iterations: int = option(400_000, "optimiser steps of every network", affects="length")
     interval_steps: int = option(
-        5_000,
-        "optimiser steps of an interval; the weights are estimated anew after each",
-        affects="samples",
+        5_000, "optimiser steps of an interval; the weights are estimated anew after each", affects="samples"
     )
     batch_size: int = option(48, "samples of an optimiser step, over all processes", affects="samples")
     lr: float = option(1e-4, "learning rate", affects="losses")

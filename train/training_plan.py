@@ -26,14 +26,7 @@ from train.optimisation.step import Launcher
 from train.record.checkpoint import MODEL, weights_file
 from train.record.mixtures import MIXTURE, load_mixture, save_choice
 from train.record.references import PILOT, load_pack, load_trace
-from train.record.resume import (
-    HR,
-    INIT,
-    begun_settings,
-    references_place,
-    require_resumable,
-    require_same_contents,
-)
+from train.record.resume import HR, INIT, begun_settings, references_place, require_resumable, require_same_contents
 from train.record.state import latest_checkpoint, recorded_identities
 from train.settings import GROUPS, TrainSettings
 

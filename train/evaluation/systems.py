@@ -23,22 +23,20 @@ from train.networks.weights import NetworkSpec, Weights, load_weights, read_spec
 from train.record.checkpoint import weights_file
 from train.settings import NetworkSettings
 
-Output = Callable[[str, Image, int], np.ndarray | None]
-"""(test set, image, scale) -> the system's output, uint8 [scale h, scale w, 3] RGB; None when it has none."""
-
 
 @dataclass(frozen=True)
 class System:
     """A system to measure.
 
     words: its name in messages and tables. identity: equal for systems that give equal outputs. scale: HR side / LR
-    side, None if any. tiling: how a network takes large images.
+    side, None if any. output: from test set, image and scale to uint8 [scale h, scale w, 3] RGB, None when it has none.
+    tiling: how a network takes large images.
     """
 
     words: str
     identity: str
     scale: int | None
-    output: Output
+    output: Callable[[str, Image, int], np.ndarray | None]
     tiling: Tiling | None = None
 
 
@@ -133,7 +131,14 @@ def load_network(checkpoint: Path, named: NetworkSettings | None = None) -> Load
     weights = load_weights(file)
     spec = read_spec(file) or (NetworkSpec(named.name, named.options, 4) if named else _recognise(weights))
     if spec is None:
-        return _detect(weights, file)
+        try:
+            found = recognise(weights)
+        except RunError as error:
+            raise RunError(
+                f"{file}: {error}; give --network.name and --network.options, or evaluate the images that its own "
+                "program makes with --results"
+            ) from error
+        return Loaded(Detected(found).eval(), found.scale, weights_digest(weights), f"{found.architecture.name} {file}")
     network = spec.load(weights, str(file))
     multiple = getattr(network, "unshuffle", 1) * getattr(network, "window_size", 1)
     if multiple > 1:
@@ -161,17 +166,6 @@ RRDBNET = {"conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr",
 RRDBNET_SCALES = {3: 4, 12: 2, 48: 1}
 """Scale by the input channels of the first layer: for smaller scales the image is unshuffled."""
 MSRRESNET = {"conv_first", "body", "upconv1", "conv_hr", "conv_last"}
-
-
-def _detect(weights: Weights, file: Path) -> Loaded:
-    try:
-        found = recognise(weights)
-    except RunError as error:
-        raise RunError(
-            f"{file}: {error}; give --network.name and --network.options, or evaluate the images that its own "
-            "program makes with --results"
-        ) from error
-    return Loaded(Detected(found).eval(), found.scale, weights_digest(weights), f"{found.architecture.name} {file}")
 
 
 class Detected(nn.Module):

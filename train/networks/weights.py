@@ -48,9 +48,7 @@ class NetworkSpec:
         return {"network": json.dumps(asdict(self))}
 
     def build(self, seed: int = 0) -> nn.Module:
-        """A freshly initialised network. Raises `UsageError` for one that a file must tell, and as `build_network`."""
-        if self.name == DETECTED:
-            raise UsageError(f"--network.name {DETECTED} is whatever a weights file holds: give --init FILE")
+        """A freshly initialised network. Raises `UsageError` as `build_network` does, and for one that a file tells."""
         return build_network(self.name, self.options, self.scale, seed)
 
     def load(self, weights: Weights, source: str) -> nn.Module:

@@ -5,7 +5,7 @@ A resumed run continues at the step of its checkpoint, and no step is logged twi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,6 @@ class RunLog:
         for tracker in self._trackers:
             tracker.finish()
 
-    @property
-    def wants_images(self) -> bool:
-        """Whether there is a tracker that sample images are logged to."""
-        return bool(self._trackers)
-
     def interval(self, record: dict[str, Any], first: int) -> IntervalProgress:
         """The progress of an interval from its step `first` on. record: a line of intervals.jsonl."""
         return IntervalProgress(self.title, record, first, self.settings, self.writes)
@@ -88,10 +83,11 @@ class RunLog:
             self._metrics.append(line)
             self._track(scalars_of_steps(line), line["step"])
 
-    def boundary(self, record: dict[str, Any], images: Mapping[str, np.ndarray]) -> None:
+    def boundary(self, record: dict[str, Any], make_images: Callable[[], Mapping[str, np.ndarray]]) -> None:
         """Log and print what was measured and decided at a boundary.
 
-        record: a line of intervals.jsonl. images: the network's output by task, uint8 [H, W, 3] RGB.
+        record: a line of intervals.jsonl. make_images: gives sample images by task, uint8 [H, W, 3] RGB, which are made
+        for trackers alone.
         """
         if not self.writes:
             return
@@ -104,8 +100,9 @@ class RunLog:
         for task, shards in record.get("missing", {}).items():
             print(f"  {task} is made on the fly: {', '.join(shards)} cannot be had", flush=True)
         self._track(scalars_of_boundary(record), record["step"])
+        images = {f"samples/{name}": image for name, image in make_images().items()} if self._trackers else {}
         for tracker in self._trackers:
-            log_images(tracker, {f"samples/{name}": image for name, image in images.items()}, record["step"])
+            log_images(tracker, images, record["step"])
 
     def close_interval(self, record: dict[str, Any]) -> None:
         """Log a finished interval, or the boundary after the last one."""

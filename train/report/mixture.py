@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 def write_page(plan: "MixturePlan", path: Path) -> None:
     """Write the page, and its figure beside it as PNG."""
-    figure = plots.frontier(plan.bounds, plan.frontier, plan.tasks)
-    frontier = plots.png(figure)
+    frontier = plots.png(plots.frontier(plan.bounds, plan.frontier, plan.tasks))
     write_bytes(path.with_suffix(".png"), frontier)
-    rows = [
-        [task, *("0" if i == j else _cell(plan, i, j) for j in range(len(plan.tasks)))]
-        for i, task in enumerate(plan.tasks)
-    ]
+    pairs = zip(plan.table, plan.errors, strict=True)
+    cells = [[f"{number(loss, '+')} ({error:.3f})" for loss, error in zip(*pair, strict=True)] for pair in pairs]
+    rows = [[task, *row[:i], "0", *row[i + 1 :]] for i, (task, row) in enumerate(zip(plan.tasks, cells, strict=True))]
     text = page.render(
         "mixture.html",
         title=f"What a mixture of {len(plan.tasks)} tasks can gain",
@@ -33,32 +31,13 @@ def write_page(plan: "MixturePlan", path: Path) -> None:
     write_text(path, text)
 
 
-def _cell(plan: "MixturePlan", i: int, j: int) -> str:
-    return f"{number(plan.table[i, j], '+')} ({plan.errors[i, j]:.3f})"
-
-
 def _choice(plan: "MixturePlan", choice: "Choice") -> Table:
     found = choice.predicted
-    head = [
-        f"{choice.aim}: {AIMS[choice.aim]}",
-        "weight",
-        "predicted gain, dB",
-        "PSNR with it, dB",
-        "with equal volumes",
-    ]
-    parts = zip(
-        plan.tasks,
-        choice.weights,
-        found.gains_db,
-        found.low,
-        found.high,
-        choice.psnr_db,
-        choice.uniform_db,
-        strict=True,
-    )
-    rows = [
-        [task, f"{w:.4g}", with_interval(gain, low, high, "+"), f"{with_it:.3f}", f"{without:.3f}"]
-        for task, w, gain, low, high, with_it, without in parts
-    ]
+    aim = f"{choice.aim}: {AIMS[choice.aim]}"
+    head = [aim, "weight", "predicted gain, dB", "PSNR with it, dB", "with equal volumes"]
+    gains = [with_interval(*each, "+") for each in zip(found.gains_db, found.low, found.high, strict=True)]
+    psnr_db = [[f"{value:.3f}" for value in values] for values in (choice.psnr_db, choice.uniform_db)]
+    weights = [f"{weight:.4g}" for weight in choice.weights]
+    rows = [list(cells) for cells in zip(plan.tasks, weights, gains, *psnr_db, strict=True)]
     mean = with_interval(found.mean_db, found.mean_low, found.mean_high, "+")
     return Table(head, [*rows, ["mean, not validated", "", mean, "", ""]], 1)

@@ -135,8 +135,5 @@ def _choices(samples: Sequence[Sample], runs: Sequence[RunData]) -> dict[str, An
     """What the sliders can show on either side, and what they show first."""
     names = list(samples[0].images)
     after = next((run.name for run in runs if run.name in names), names[-1])
-    return {
-        "shown": names,
-        "chosen": {"before": "bicubic", "after": after},
-        "side": len(samples[0].images["HR"]),
-    }
+    side = len(samples[0].images["HR"])
+    return {"shown": names, "chosen": {"before": "bicubic", "after": after}, "side": side}

@@ -142,10 +142,8 @@ def _levels(run: RunData) -> tuple[np.ndarray, np.ndarray]:
     table = [*map(np.array, run.last["shared_db"])]
     once = np.array([row.mean() for row in table])
     tasks = resampled_means(table, run.last["photographs"], ("report",))
-    return (
-        np.array([*once, once.mean(), once.min()]),
-        np.column_stack([tasks, tasks.mean(axis=1), tasks.min(axis=1)]),
-    )
+    value = np.array([*once, once.mean(), once.min()])
+    return value, np.column_stack([tasks, tasks.mean(axis=1), tasks.min(axis=1)])
 
 
 def gap_reaches(record: Record) -> list[float | None]:

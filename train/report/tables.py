@@ -61,11 +61,8 @@ def ending(run: RunData) -> Table:
         columns["weight"] = _numbers(last["estimate"]["weights"])
     delivered = np.sum([record["delivered"] for record in run.intervals], axis=0)
     columns["samples"] = [f"{count:,}" for count in delivered[: len(run.tasks)]] + [f"{delivered.sum():,} in all", ""]
-    names = [
-        *run.labels,
-        "mean of the tasks",
-        f"worst task: {run.tasks[int(np.argmin([f.value for f in found[:-2]]))]}",
-    ]
+    worst = run.tasks[int(np.argmin([f.value for f in found[:-2]]))]
+    names = [*run.labels, "mean of the tasks", f"worst task: {worst}"]
     lines = [[name, *(column[i] for column in columns.values())] for i, name in enumerate(names)]
     return Table(["task", *columns], lines, bold=2)
 

@@ -278,7 +278,7 @@ def test_a_run_says_once_that_its_photographs_cannot_tell_the_tasks_apart(
     record = {"tasks": ["a", "b"], "shared_db": [[20.0], [25.0]], "estimate": estimate, "step": 0}
     run_log = RunLog(tmp_path, "shared", TrainSettings(trackers=["none"]), 0, writes=True)
     for _ in range(3):
-        run_log.boundary(record, {})
+        run_log.boundary(record, dict)
     assert (
         capsys.readouterr().out.count("cannot tell the tasks apart: the bands of all weights include 1/n (B = 0.25)")
         == said
