@@ -202,6 +202,5 @@ class Forecast:
 
 
 def _epochs(task: Task, samples: float) -> str:
-    return (
-        f"{samples / task.num_rows:.3g} epochs of its {task.num_rows} rows" if task.num_rows else "all made on the fly"
-    )
+    rows = task.num_rows
+    return f"{samples / rows:.3g} epochs of its {rows} rows" if rows else "all made on the fly"

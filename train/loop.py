@@ -23,7 +23,7 @@ from shared.mixing.loader import Batch, MixingLoader
 from shared.mixing.pool import HRPool
 from shared.mixing.tasks import Task
 from shared.rebalance.estimator import Memory, estimate
-from shared.rebalance.measurements import Measurements
+from shared.rebalance.measurements import Measurements, describe
 from shared.rebalance.moments import Moments, describe_moments, gradient_moments
 from shared.rebalance.policies import Policy
 from shared.rebalance.references import References, Trace
@@ -141,11 +141,6 @@ class Run:
         """Optimiser steps done."""
         return self.state.step
 
-    @property
-    def interval(self) -> int:
-        """Number of the current interval, from 0."""
-        return self.step // self.settings.interval_steps
-
     # ---- evaluate and estimate
 
     def evaluate(self, val: Sequence[Dataset]) -> list[np.ndarray]:
@@ -163,15 +158,16 @@ class Run:
     def take_measurements(self) -> Measurements:
         """What is known at this boundary."""
         names, losses = [task.name for task in self.spec.tasks], self.state.memory.get("losses", [])
+        interval = self.step // self.settings.interval_steps
         measurements = Measurements(
-            self.interval, names, self.evaluate(self.val), self.photographs, losses=losses, groups=self.groups
+            interval, names, self.evaluate(self.val), self.photographs, losses=losses, groups=self.groups
         )
         if self.spec.references is None:
             return measurements
         options, memory = self.settings.estimator, Memory(**self.state.memory.get("estimator", {}))
         final_db = self.spec.references.at(self.settings.iterations)
         reference_db = self.spec.references.at(self.step) if options.reference == "same_iteration" else final_db
-        key = (self.settings.seed, self.interval)
+        key = (self.settings.seed, interval)
         found = estimate(reference_db, measurements.shared_db, self.photographs, key, options, memory)
         return replace(measurements, reference_db=reference_db, final_db=final_db, estimate=found)
 
@@ -191,7 +187,7 @@ class Run:
                 weights = [share * coefficient for share, coefficient in zip(p, c, strict=True)]
                 decision["moments"] = describe_moments(moments, weights)
         (decision,) = broadcast_object_list([decision])
-        return replace(IntervalLog.of(measurements, self.step), **decision)
+        return IntervalLog(**describe(measurements, self.step), **decision)
 
     def measure_moments(self) -> Moments | None:
         """Of the gradients on the samples that each task trains next, one by one; None when they are not asked for."""
@@ -346,7 +342,7 @@ class Run:
         """Evaluate and estimate a last time, and log it."""
         measurements = self.take_measurements()
         self.record_psnr(measurements.shared_db)
-        log = IntervalLog.of(measurements, self.step).to_json()
+        log = IntervalLog(**describe(measurements, self.step)).to_json()
         self.run_log.boundary(log, self._sample_images)
         self.run_log.close_interval(log)
 

@@ -245,7 +245,9 @@ class TrainingPlan:
             require_resumable(folder, settings)  # before any reference is trained for it
             require_same_contents(folder, self.contents)
             pilot = [*map(self._pilot, self.tasks)] if self.lacks_mixture else []
-            jobs = [*pilot, *map(self._reference, self._missing_references()), self._shared()]
+            missing = map(self._reference, self._missing_references())
+            shared = RunSpec(folder, SHARED, settings, self.tasks, self.spec, self.initial, self.policy)
+            jobs = [*pilot, *missing, replace(shared, pool=self.pool, contents=self.contents)]
         elif settings.mode == "groups":
             jobs = []
         elif settings.mode == "pilot":
@@ -329,20 +331,6 @@ class TrainingPlan:
         choice = next(choice for choice in plan.choices if choice.aim == policy.aim)
         save_choice(self.mixture_file, plan, choice, str(self.pilot_folder))
         return describe(plan)
-
-    def _shared(self) -> RunSpec:
-        """The network trained on all tasks, without what `ready` adds."""
-        return RunSpec(
-            Path(self.settings.run),
-            SHARED,
-            self.settings,
-            self.tasks,
-            self.spec,
-            self.initial,
-            self.policy,
-            pool=self.pool,
-            contents=self.contents,
-        )
 
     def ready(self, job: RunSpec) -> RunSpec:
         """A network that is to be trained now: the shared one with its references, groups and mixture, found before."""

@@ -56,9 +56,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 [H, W, 3] as float32 [1, 3, H, W] in [0, 1]."""
+    return to_float(torch.from_numpy(image).permute(2, 0, 1)[None].to(device))
+
+
 @torch.no_grad()
 def _psnr(network: nn.Module, pair: Pair | ValPair, number: int, device: torch.device) -> float:
-    lr, hr = (to_float(torch.from_numpy(image).permute(2, 0, 1)[None].to(device)) for image in (pair.lr, pair.hr))
+    lr, hr = (to_tensor(image, device) for image in (pair.lr, pair.hr))
     output = network(lr)
     if not output.isfinite().all():
         raise RunError(
@@ -73,8 +78,8 @@ def sample_image(network: nn.Module, rows: Rows, number: int, device: torch.devi
     """LR (upscaled by nearest neighbour), the network's output and HR of a row side by side, uint8 [H, 3 W, 3], RGB."""
     pair = rows[number]
     scale = pair.hr.shape[0] // pair.lr.shape[0]
-    lr = to_float(torch.from_numpy(pair.lr).permute(2, 0, 1)[None].to(device))
-    output = to_8bit_values(network(lr))[0].mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    levels = network(to_tensor(pair.lr, device))[0].clamp(0, 1).mul(255).round()
+    output = levels.byte().permute(1, 2, 0).cpu().numpy()
     return np.hstack([pair.lr.repeat(scale, axis=0).repeat(scale, axis=1), output, pair.hr])
 
 

@@ -24,11 +24,10 @@ class Network(NamedTuple):
     options: dict[str, int]
 
 
-RRDBNET = {"num_feat": 64, "num_block": 23, "num_grow_ch": 32}
 TRANSFORMER = {"embed_dim": 180, "num_groups": 6, "depth": 6, "num_heads": 6, "mlp_ratio": 2}
 NETWORKS = {
     "msrresnet": Network("train.networks.msrresnet:MSRResNet", {"num_feat": 64, "num_block": 16}),
-    "rrdbnet": Network("train.networks.rrdbnet:RRDBNet", RRDBNET),
+    "rrdbnet": Network("train.networks.rrdbnet:RRDBNet", {"num_feat": 64, "num_block": 23, "num_grow_ch": 32}),
     "swinir": Network("train.networks.transformers:swinir", {**TRANSFORMER, "window_size": 8, "resi_convs": 1}),
     "hat": Network(
         "train.networks.transformers:hat", {**TRANSFORMER, "window_size": 16, "compress_ratio": 3, "squeeze_factor": 30}

@@ -35,51 +35,52 @@ def save_checkpoint(
     networks: weights of the generator as MODEL and EMA, of networks trained beside it by their names.
     Raises `RunError` when the files cannot be written: the previous checkpoint is as it was.
     """
+    folder, temporary = _folder(run, state.step), _folder(run, state.step, TEMPORARY_PREFIX)
     try:
-        return _save(run, state, spec, networks, optimizers, keep)
+        for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
+            shutil.rmtree(leftover)
+        temporary.mkdir(parents=True)
+        _write(temporary, state, spec, networks, optimizers)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+        write_text(run / LATEST, folder.name)
+        done = sorted(path for path in folder.parent.glob("step-*") if path <= folder)  # later: of a crashed future
+        for old in done[:-keep]:
+            shutil.rmtree(old)
     except (OSError, RuntimeError) as error:  # what a full disk becomes in Python and in torch
-        shutil.rmtree(_folder(run, state.step, TEMPORARY_PREFIX), ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         kept = latest_checkpoint(run)
         raise RunError(
             f"the checkpoint of step {state.step} cannot be written ({error}): free some space in {run} and run the "
             f"same command again; {f'{kept.name} is whole' if kept else 'there is none before it'}"
         ) from error
+    return folder
 
 
 def _folder(run: Path, step: int, prefix: str = "") -> Path:
     return run / "checkpoints" / f"{prefix}step-{step:08d}"
 
 
-def _save(
-    run: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any], keep: int
-) -> Path:
-    folder, temporary = _folder(run, state.step), _folder(run, state.step, TEMPORARY_PREFIX)
-    for leftover in folder.parent.glob(f"{TEMPORARY_PREFIX}*"):  # of a writer that was killed
-        shutil.rmtree(leftover)
-    temporary.mkdir(parents=True)
+def _write(
+    folder: Path, state: State, spec: NetworkSpec, networks: dict[str, Weights], optimizers: dict[str, Any]
+) -> None:
+    """Write the files of a checkpoint, to the disk itself."""
     networks = {
         name: {k: v.detach().cpu().contiguous() for k, v in weights.items()} for name, weights in networks.items()
     }
     for name, weights in networks.items():
         described = spec.metadata() if name in (MODEL, EMA) else {}
-        (temporary / f"{name}.safetensors").write_bytes(save(weights, described))
+        (folder / f"{name}.safetensors").write_bytes(save(weights, described))
         if name not in (MODEL, EMA):
-            torch.save({"params": weights}, temporary / f"{name}.pth")
-    torch.save({"params": networks[MODEL], "params_ema": networks[EMA]}, temporary / "network.pth")
-    torch.save(optimizers, temporary / "optimizer.pt")
-    (temporary / "state.json").write_text(json.dumps(asdict(state)))
-    for path in temporary.iterdir():
+            torch.save({"params": weights}, folder / f"{name}.pth")
+    torch.save({"params": networks[MODEL], "params_ema": networks[EMA]}, folder / "network.pth")
+    torch.save(optimizers, folder / "optimizer.pt")
+    (folder / "state.json").write_text(json.dumps(asdict(state)))
+    for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    sync_folder(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    sync_folder(folder.parent)
-    write_text(run / LATEST, folder.name)
-    done = sorted(path for path in folder.parent.glob("step-*") if path <= folder)  # later ones: of a crashed future
-    for old in done[:-keep]:
-        shutil.rmtree(old)
-    return folder
+    sync_folder(folder)
 
 
 def keep_best(run: Path, step: int, psnr_db: float) -> None:

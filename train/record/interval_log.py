@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from shared.mixing.interval_record import IntervalRecord
-from shared.rebalance.measurements import Measurements, describe
 from shared.records import from_plain
 
 
@@ -16,7 +15,8 @@ from shared.records import from_plain
 class IntervalLog:
     """Lists have one entry a task, in the order of `tasks`, and further entries for frozen plans (TGSR-style).
 
-    step: optimiser steps before the interval. photographs: the HR image of each image, one list for all tasks or one
+    step: optimiser steps before the interval. The fields to `estimate` and `interval` are those of
+    `shared.rebalance.measurements.describe`. photographs: the HR image of each image, one list for all tasks or one
     for each. shared_db, reference_db: PSNR tables, dB, a list for each task. estimator, estimate: what the
     estimate was made with, and the estimate. p, c: volumes and coefficients that the policy decided; these and `record`
     are None in the last log, after which nothing was trained. totals: sums of the generator's losses and of the
@@ -39,11 +39,6 @@ class IntervalLog:
     delivered_weights: list[float] | None = None
     interval: int = 0
     record: IntervalRecord | None = None
-
-    @staticmethod
-    def of(measurements: Measurements, step: int) -> "IntervalLog":
-        """The log of a boundary at which nothing is decided yet."""
-        return IntervalLog(**describe(measurements, step))
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data; what is not known is left out."""

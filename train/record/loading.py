@@ -21,9 +21,9 @@ KEPT = ("read", "generations", "lost")
 
 def loader_options(settings: TrainSettings, device: torch.device) -> dict[str, Any]:
     """Arguments of `MixingLoader` that follow from the settings of a run."""
-    names = ("seed", "workers", "source", "flip", "max_repeats", "max_damage", "window_shards")
+    names = ("batch_size", "seed", "workers", "source", "flip", "max_repeats", "max_damage", "window_shards")
     same = {name: getattr(settings, name) for name in names}
-    return {**same, "batch_size": settings.batch_size, "device": device, "pin_memory": device.type == "cuda"}
+    return {**same, "device": device, "pin_memory": device.type == "cuda"}
 
 
 def loader_state(

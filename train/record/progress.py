@@ -1,6 +1,7 @@
 """The progress bar of an interval, and the lines of metrics.jsonl about its steps."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ SHARES_SHOWN = 5
 """Number of tasks whose shares the bar shows; with more tasks it shows the largest."""
 
 
-class IntervalProgress:
+class IntervalProgress(AbstractContextManager["IntervalProgress"]):
     """The progress of one interval: a bar of the whole run, and the sums for the next line of metrics.jsonl."""
 
     def __init__(self, title: str, record: dict[str, Any], first: int, settings: TrainSettings, shown: bool) -> None:
@@ -36,9 +37,6 @@ class IntervalProgress:
         self._losses: dict[str, list[float]] = {}
         self._counts = np.zeros(self._num_tasks, np.int64)
         self._steps, self._waited, self._seconds = 0, 0.0, 0.0
-
-    def __enter__(self) -> "IntervalProgress":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,16 @@ COMPARISON_NOTE = (
 )
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    environment.filters["png"] = lambda image: encode_png(np.ascontiguousarray(image))
-    return environment
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+)
+TEMPLATES.filters["base64"] = lambda data: base64.b64encode(data).decode()
+TEMPLATES.filters["png"] = lambda image: encode_png(np.ascontiguousarray(image))
 
 
 def render(template: str, **values: Any) -> str:
     """A page from one of the templates; all text in it is escaped."""
-    return _environment().get_template(template).render(values)
+    return TEMPLATES.get_template(template).render(values)
 
 
 def html(runs: Sequence[RunData], figures: Mapping[str, bytes], samples: Sequence[Sample] | str) -> str:

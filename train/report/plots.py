@@ -7,11 +7,7 @@ import io
 from collections.abc import Sequence
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -38,8 +34,9 @@ def colour(task: int) -> str:
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    with plt.rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = plt.subplots(figsize=SIZE_INCHES, layout="constrained")
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        axes = figure.subplots()
     _title(axes, title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -66,10 +63,9 @@ def _rule(axes: Axes, value: float, reach: float) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, and closed."""
+    """The figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, transparent=True)
-    plt.close(figure)
     return buffer.getvalue()
 
 

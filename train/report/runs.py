@@ -12,7 +12,6 @@ from shared.command import spelling
 from shared.errors import RunError, UsageError
 from shared.mixing.tasks import find_tasks
 from shared.rebalance.clusters import by_task, interval, resampled_means, with_other_images
-from shared.shards.format import Pair
 from shared.storage.json_lines import JsonLines
 from shared.storage.places import place
 from train.evaluation.paired import Interval, student_reach
@@ -92,30 +91,24 @@ def read_run(folder: Path, name: str) -> RunData:
 def bicubic_psnr(shards: str, num_images: Mapping[str, int]) -> dict[str, float]:
     """Mean PSNR-Y of bicubic upscaling on the validation crops by task, dB; empty where they are gone or others.
 
-    num_images: validation crops of each task.
+    It is measured as validation measures networks. num_images: validation crops of each task.
     """
+    from shared.metrics import psnr_y  # here, because the command answers wrong usage before PyTorch is imported
+    from train.evaluation.measure import EQUAL_DB, to_tensor
+    from train.evaluation.systems import bicubic
+
     try:
         found = [(task, task.val_rows()) for task in find_tasks(place(shards), [*num_images])]
     except (RunError, UsageError):
         return {}
-    return {
-        task.name: float(np.mean([bicubic_psnr_of(rows[number], task.scale) for number in range(len(rows))]))
-        for task, rows in found
-        if len(rows) == num_images[task.name]
-    }
-
-
-def bicubic_psnr_of(pair: Pair, scale: int) -> float:
-    """PSNR-Y of bicubic upscaling of one pair, dB, measured as validation measures networks."""
-    import torch  # here, because the command answers wrong usage before PyTorch is imported
-
-    from shared.metrics import psnr_y
-    from train.evaluation.measure import EQUAL_DB
-    from train.evaluation.systems import bicubic
-
-    images = (bicubic(pair.lr, scale), pair.hr)
-    output, hr = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images)
-    return float(psnr_y(output, hr, border=scale).clamp(max=EQUAL_DB))
+    means = {}
+    for task, rows in found:
+        if len(rows) == num_images[task.name]:
+            pairs = (rows[number] for number in range(len(rows)))
+            images = ((to_tensor(bicubic(pair.lr, task.scale)), to_tensor(pair.hr)) for pair in pairs)
+            values = [psnr_y(*each, border=task.scale).clamp(max=EQUAL_DB).item() for each in images]
+            means[task.name] = float(np.mean(values))
+    return means
 
 
 def half_averaged_step(settings: dict[str, Any]) -> int:

@@ -243,7 +243,7 @@ def test_a_file_that_spandrel_does_not_know_is_refused() -> None:
         spec.load({"a": torch.zeros(1)}, "x.pth")
     with pytest.raises(UsageError, match="upscales by 4, not by 2"):
         NetworkSpec("spandrel", {}, 2).load(compact().state_dict(), "x.pth")
-    with pytest.raises(UsageError, match="unknown network .*or spandrel with a file"):
+    with pytest.raises(UsageError, match=r"unknown network .*or spandrel with a file"):
         spec.build()
 
 
