@@ -16,8 +16,8 @@ from shared.mixing.tasks import Task
 from shared.rebalance.mixtures import describe, make_plan
 from shared.rebalance.policies import make_policy
 from shared.rebalance.policies.planned import Planned
-from shared.rebalance.references import References, Trace, require_same_protocol
-from train.grouping.groups import Grouping, degradations, load_grouping, require_same_groups
+from shared.rebalance.references import References, Trace, difference, require_same_protocol
+from train.grouping.groups import Grouping, degradations, load_grouping
 from train.grouping.trials import Trials, make_grouping
 from train.loop import RunSpec
 from train.networks.weights import NetworkSpec, Weights, load_weights, weights_digest
@@ -165,7 +165,11 @@ class TrainingPlan:
         if not self.uses_groups or not self.groups_file.is_file():
             return None
         grouping = load_grouping(self.groups_file, self.tasks)
-        require_same_groups(grouping, self.groups_protocol(), self.groups_file, ABSENT)
+        if found := difference(grouping.protocol, self.groups_protocol(), ABSENT, ("seed",)):  # runs may share one file
+            raise RunError(
+                f"{self.groups_file} was made with {found}: use the same setting, or another --groups (it is made if "
+                "it is not there)"
+            )
         return grouping
 
     def groups_protocol(self) -> dict[str, Any]:

@@ -102,13 +102,25 @@ def require_same_protocol(
     trace: Trace, protocol: Mapping[str, Any], source: object, absent: Mapping[str, Any] | None = None
 ) -> None:
     """Raises `RunError` that names the first difference, with both values. absent: what a missing key stands for."""
-    for key in {**protocol, **trace.protocol}:
-        theirs, ours = (one.get(key, (absent or {}).get(key)) for one in (trace.protocol, protocol))
-        if theirs != ours:
-            raise RunError(
-                f"reference {source} was trained with {key} = {short(theirs)}, this run has {short(ours)}: train "
-                "references of its own (--references another folder) or use the same setting"
-            )
+    if found := difference(trace.protocol, protocol, absent or {}):
+        raise RunError(
+            f"reference {source} was trained with {found}: train references of its own (--references another folder) "
+            "or use the same setting"
+        )
+
+
+def difference(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], absent: Mapping[str, Any], without: Sequence[str] = ()
+) -> str:
+    """The first entry in which a protocol differs from that of a run, in words; empty where they agree.
+
+    absent: what a missing entry stands for. without: entries that may differ.
+    """
+    for key in {**ours, **theirs}:
+        their, our = (one.get(key, absent.get(key)) for one in (theirs, ours))
+        if key not in without and their != our:
+            return f"{key} = {short(their)}, this run has {short(our)}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ portable JSON file (docs/format.md), which is checked before it is used.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from shared.mixing.tasks import Task
 from shared.packs import pack, unpack
 from shared.records import canonical_json, from_plain, read_json
 from shared.storage.atomic import write_bytes
-from shared.text import short
 from train.settings import GroupingSettings
 
 FORMAT = "realsr-groups-v1"
@@ -117,20 +116,6 @@ def load_grouping(path: Path, boxes: Sequence[Task]) -> Grouping:
     except ValueError as error:
         raise RunError(f"{path} does not hold the groups of a network: {error}") from error
     return grouping
-
-
-def require_same_groups(grouping: Grouping, protocol: Mapping[str, Any], path: Path, absent: Mapping[str, Any]) -> None:
-    """Raises `RunError` that names the first setting in which a run differs from a search, with both values.
-
-    Seeds may differ, so several runs can share one file. absent: the value that a missing setting stands for.
-    """
-    for key in dict.fromkeys((*protocol, *grouping.protocol)):
-        theirs, ours = (one.get(key, absent.get(key)) for one in (grouping.protocol, protocol))
-        if key != "seed" and theirs != ours:
-            raise RunError(
-                f"{path} was made with {key} = {short(theirs)}, this run has {short(ours)}: use the same setting, or "
-                "another --groups (it is made if it is not there)"
-            )
 
 
 @dataclass(frozen=True)

@@ -73,16 +73,13 @@ def throughput(runs: Sequence[RunData]) -> Table:
     lines = []
     for run in runs:
         steps = run.last["step"]
-        samples = f"{steps * run.settings['batch_size']:,}"
-        if not run.metrics:
-            lines.append([run.name, f"{steps:,}", samples, "", "", "", ""])
-            continue
-        rate, seconds, wait = (
-            float(np.median([line[key] for line in run.metrics]))
-            for key in ("samples_per_second", "step_seconds", "data_wait")
-        )
-        times = [f"{rate:,.1f}", f"{1000 * seconds:.1f}", f"{100 * wait:.1f} %", quantity(seconds * steps, TIME_UNITS)]
-        lines.append([run.name, f"{steps:,}", samples, *times])
+        times = [""] * 4
+        if run.metrics:
+            keys = ("samples_per_second", "step_seconds", "data_wait")
+            rate, seconds, wait = (float(np.median([line[key] for line in run.metrics])) for key in keys)
+            times = [f"{rate:,.1f}", f"{1000 * seconds:.1f}", f"{100 * wait:.1f} %"]
+            times.append(quantity(seconds * steps, TIME_UNITS))
+        lines.append([run.name, f"{steps:,}", f"{steps * run.settings['batch_size']:,}", *times])
     return Table(head, lines)
 
 
