@@ -107,7 +107,7 @@ def test_shards_are_a_set(shards):
     (found,) = open_testsets([f"noise={shards}/noise-val"])
     rows = Dataset(shards / "noise-val")
     assert (len(found.names), found.scale) == (len(rows), 4)
-    assert np.array_equal(found[3].lr, rows[3].lr)
+    assert np.array_equal(found.read(3).lr, rows[3].lr)
     assert found.photographs[3] == rows.meta(3).hr_sha256
 
 
