@@ -106,7 +106,7 @@ def test_two_processes_train_a_pilot_and_choose_once(shards: Path, tmp_path: Pat
     assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
     assert "no mixture is predicted better than equal volumes" in outcomes[0].stdout
     assert outcomes[1].stdout == ""
-    assert load_mixture(tmp_path / "run/mixture.json")["weights"] == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
+    assert load_mixture(tmp_path / "run/mixture.json").weights == pytest.approx(dict.fromkeys(SERVED_DB, 1 / 3))
 
 
 def test_two_processes_train_the_mixture_that_one_trains(
@@ -146,7 +146,7 @@ def test_a_fixed_mixture_comes_from_a_file_and_stays_in_the_run(
     text = ",".join(f"{task}={weight}" for task, weight in weights.items())
     succeed([*argv, "--policy-options.weights", text], tmp_path)  # the same weights in words
     assert [record["quotas"] for record in intervals(tmp_path / "run")[:-1]] == [[2, 4, 14]] * 3
-    mixture.weights = {**weights, "mild": 0.5}
+    mixture["weights"] = {**weights, "mild": 0.5}
     (tmp_path / "m.json").write_text(json.dumps(mixture))
     outcome = run([*argv, "--policy-options.weights", "m.json"], tmp_path)
     assert outcome.code == 2
