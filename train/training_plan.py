@@ -1,4 +1,4 @@
-"""The training_plan of a command: which networks it trains, in which order, and what must be found before."""
+"""The training plan of a command: which networks it trains, in which order, and what must be found before."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, is_dataclass, replace
