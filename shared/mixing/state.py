@@ -161,6 +161,7 @@ def _require_sound(state: LoaderState) -> None:
     """Raises ValueError for a state that no loader has written."""
     counts = [state.interval, state.step, *state.consumed.values(), *state.read.values()]
     counts += [row for rows in state.lost.values() for row in rows]
+    counts += [version.shards for found in state.versions.values() for version in found]
     if min(counts) < 0:
         raise ValueError("a number is negative")
     if state.record and (state.record.tasks, state.record.interval) != (list(state.tasks), state.interval):

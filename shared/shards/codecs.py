@@ -48,17 +48,21 @@ def _encode_ppm(image: np.ndarray) -> bytes:
 
 
 def _decode_ppm(data: bytes | memoryview, name: str) -> np.ndarray:
-    height, width = _ppm_size(data)
-    size = height * width * 3
-    if len(data) != (expected := PPM_HEADER.match(data).end() + size):  # type: ignore[union-attr]
+    height, width, start = _ppm_header(data)
+    if len(data) != (expected := start + height * width * 3):
         raise ValueError(f"{name} cannot be decoded: {len(data)} bytes, its header says {expected}")
-    return np.frombuffer(data, np.uint8)[-size:].reshape(height, width, 3).copy()
+    return np.frombuffer(data, np.uint8, offset=start).reshape(height, width, 3).copy()
 
 
 def _ppm_size(data: bytes | memoryview) -> tuple[int, int]:
+    return _ppm_header(data)[:2]
+
+
+def _ppm_header(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Height, width and the place of the first pixel."""
     if not (header := PPM_HEADER.match(data)):
         raise ValueError("not a PPM file of this format")
-    return int(header[2]), int(header[1])
+    return int(header[2]), int(header[1]), header.end()
 
 
 def _encode_jpeg(image: np.ndarray) -> bytes:

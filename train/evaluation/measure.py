@@ -78,8 +78,8 @@ def sample_image(network: nn.Module, rows: Rows, number: int, device: torch.devi
     """LR (upscaled by nearest neighbour), the network's output and HR of a row side by side, uint8 [H, 3 W, 3], RGB."""
     pair = rows[number]
     scale = pair.hr.shape[0] // pair.lr.shape[0]
-    levels = network(to_tensor(pair.lr, device))[0].clamp(0, 1).mul(255).round()
-    output = levels.byte().permute(1, 2, 0).cpu().numpy()
+    values = to_8bit_values(network(to_tensor(pair.lr, device)))[0]
+    output = values.mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.hstack([pair.lr.repeat(scale, axis=0).repeat(scale, axis=1), output, pair.hr])
 
 
