@@ -52,10 +52,10 @@ class Manifest:
     generation: int
     licence: str
     versions: dict[str, str]
-    photographs: list[dict[str, Any]]
+    photographs: list[Any]
     skipped: dict[str, int]
     shardlist: list[ShardEntry] = field(default_factory=list)
-    attributions: list[dict[str, Any]] = field(default_factory=list)
+    attributions: list[Any] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
     first_row: int = 0
     format: str = FORMAT
