@@ -25,7 +25,7 @@ from shared.errors import RunError, UsageError, run_command
 from shared.progress import progress_bar
 from shared.records import canonical_json
 from shared.shards.codecs import CODECS, codec_of
-from shared.shards.manifest import Manifest, dataset_name
+from shared.shards.manifest import MANIFEST, Manifest, dataset_name, load_manifest
 from shared.shards.reader import Dataset, Stored
 from shared.storage.atomic import locked, write_bytes, write_text
 from shared.storage.places import place
@@ -160,12 +160,19 @@ def main(argv: list[str]) -> int:
         for name, dataset, state in zip(names, datasets, states, strict=True):
             with locked(out / name, "gen.export"):
                 export_dataset(dataset, out / name, settings.format, state, bar.update)
-    for name, dataset in zip(names, datasets, strict=True):
-        if dataset.manifest.split == "train":
-            layout = FORMATS[settings.format]
-            written = write_configs(out / name, dataset.manifest, layout.hr, layout.lr)
-            print(f"{out / name}: configurations {', '.join(written)}; give one of them to your trainer")
+    layout, trained = FORMATS[settings.format], [_training_set(dataset, out) for dataset in datasets]
+    for manifest in {each.name: each for each in trained if each}.values():
+        written = write_configs(out / manifest.name, manifest, layout.hr, layout.lr)
+        print(f"{out / manifest.name}: configurations {', '.join(written)}; give one of them to your trainer")
     return 0
+
+
+def _training_set(dataset: Dataset, out: Path) -> Manifest | None:
+    """The training set of a dataset's task, whose configurations name the validation set, where it is exported too."""
+    if dataset.manifest.split == "train":
+        return dataset.manifest
+    folder = dataset.folder.parent / dataset_name(dataset.manifest.subspace, "train")
+    return load_manifest(folder) if (out / folder.name / STATE).is_file() and (folder / MANIFEST).is_file() else None
 
 
 def _name(dataset: Dataset) -> str:

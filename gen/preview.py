@@ -45,8 +45,10 @@ def main(argv: list[str]) -> int:
     """The command; see `PreviewSettings`. Returns the exit code."""
     settings = parse(PreviewSettings, argv, spelling("preview"), __doc__ or "")
     require_at_least(1, settings, "rows")
-    groups = find_groups(settings.path, settings.rows)
     out = Path(settings.out)
+    if out.suffix not in (".png", ".html"):
+        raise UsageError(f"out is {settings.out!r}: its name must end in .png or .html")
+    groups = find_groups(settings.path, settings.rows)
     is_page = out.suffix == ".html"
     data = draw_page(groups) if is_page else draw_sheet(groups)
     write_bytes(out, data)

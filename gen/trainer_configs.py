@@ -4,6 +4,7 @@ The templates in `gen/configs` hold what these trainers need to start: data, a s
 trainers' own defaults otherwise.
 """
 
+import shlex
 from pathlib import Path
 
 from shared.shards.manifest import Manifest, dataset_name
@@ -33,5 +34,6 @@ def write_configs(folder: Path, manifest: Manifest, hr: str, lr: str) -> list[st
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), keep_trailing_newline=True)
     written = [n for n in sorted(environment.list_templates()) if not (hr.endswith(".lmdb") and n in READ_NO_LMDB)]
     for name in written:
-        write_text(folder / name, environment.get_template(name).render(values))
+        path = (folder / name).resolve()
+        write_text(path, environment.get_template(name).render(values, here=shlex.quote(str(path))))
     return written

@@ -28,6 +28,7 @@ OTHERS = {
     "energon",
     "cd",
     "mkdir",
+    "ln",
     "for",
     "tar",
     "do",

@@ -11,14 +11,18 @@ import numpy as np
 import turbojpeg
 
 from ..compiled import aligned
+from ..errors import UsageError
 from ..seeds import word_keys
 from . import loops
 from .kernels import USM_SIGMA, USM_SIZE, USM_THRESHOLD_255, USM_WEIGHT, separable_terms
 from .noise import normal_table, poisson_deviations
 from .plan import Blur, Noise, Plan, Resize
+from .space import MIN_PATCH
 
 MAX_QUANTUM = 256
 """Largest number of quanta of Poisson noise, used when more than half of the 256 levels occur in the image."""
+TOLERANCE = 1e-3
+"""How far sharpening may take float32 values out of [0, 1] by rounding."""
 LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
@@ -26,13 +30,25 @@ def render(hr: np.ndarray, plan: Plan, scale: int = 4) -> np.ndarray:
     """Degrade one HR image as its plan says.
 
     hr: uint8 [H, W, 3] RGB, or float32 in [0, 1] (a sharpened HR). Both sides must be at least 74 pixels, so that
-    reflect borders exist after the smallest resize.
-    Returns the LR image, uint8 [H // scale, W // scale, 3], RGB.
+    reflect borders exist after the smallest resize. plan: drawn for an image of this size, since it holds the sizes of
+    its resizes. Returns the LR image, uint8 [H // scale, W // scale, 3], RGB. Raises `UsageError` (a ValueError) for
+    another array.
     """
+    _require_image(hr)
     image = from_8bit(hr) if hr.dtype == np.uint8 else hr
     for operator, parameters in plan.steps(hr.shape[0] // scale, hr.shape[1] // scale):
         image = OPERATORS[operator](image, parameters)
     return to_8bit(image)
+
+
+def _require_image(hr: np.ndarray) -> None:
+    if hr.ndim != 3 or hr.shape[2] != 3 or min(hr.shape[:2]) < MIN_PATCH or hr.dtype not in (np.uint8, np.float32):
+        raise UsageError(
+            f"hr is {hr.dtype} {[*hr.shape]}: it must be uint8 or float32 [H, W, 3], RGB, with sides of at least "
+            f"{MIN_PATCH} pixels"
+        )
+    if hr.dtype == np.float32 and not -TOLERANCE <= hr.min() <= hr.max() <= 1 + TOLERANCE:
+        raise UsageError(f"hr has values from {hr.min()} to {hr.max()}: float32 images must lie in [0, 1]")
 
 
 def from_8bit(levels: np.ndarray) -> np.ndarray:

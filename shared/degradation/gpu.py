@@ -22,13 +22,12 @@ from .gpu_jpeg import jpeg
 from .gpu_noise import noise
 from .gpu_steps import Filter, Steps, steps_of
 from .plan import Plan
+from .space import MIN_PATCH
 
 Operator = Callable[[Canvas, Sequence[Any]], Canvas]
 OPERATORS: Mapping[str, Operator] = {"blur": filtered, "resize": filtered, "noise": noise, "jpeg": jpeg}
 SCHEDULE: tuple[Operator, ...] = (filtered, noise, jpeg) * 2 + (filtered, filtered, jpeg)
 """Order in which operators take turns: that of the longest plan, with both places of its second JPEG. It repeats."""
-SMALLEST_SIDE = 74
-"""Smallest side of an HR image, pixels: the smallest resize (0.15) leaves 11, the border of a 21 x 21 kernel."""
 BYTES_PER_PIXEL, BYTES_PER_TERM = 192, 64
 """Upper bounds of the memory in use at once: bytes per pixel of a sample's largest canvas, and bytes per pixel for each
 further term of its kernel. A test measures them."""
@@ -53,8 +52,8 @@ def execute(hr: Tensor, steps: Sequence[Steps], scale: int = 4, budget_bytes: in
     if len(steps) != len(hr):
         raise ValueError(f"there are {len(steps)} plans for {len(hr)} images: one each is needed")
     height, width = hr.shape[2:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise ValueError(f"the HR images are {height} x {width} pixels: both sides must be {SMALLEST_SIDE} or more")
+    if min(height, width) < MIN_PATCH:
+        raise ValueError(f"the HR images are {height} x {width} pixels: both sides must be {MIN_PATCH} or more")
     out = torch.empty(len(hr), 3, height // scale, width // scale, dtype=torch.uint8, device=hr.device)
     for start, end in _parts([_work(s, height, width) for s in steps], budget_bytes):
         _render_part(hr[start:end], steps[start:end], out[start:end])

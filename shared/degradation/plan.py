@@ -179,8 +179,8 @@ def sample_plan(
     Args:
         space: a degradation space, or the name of a built-in one, such as paper or realesrgan.
         subspace: name of the subspace, such as noise; full for a space that is not cut.
-        seed, row: number the plan; with the settings of `gen.render` this is the plan of that row of its shards.
-        height, width: size of the HR image in pixels.
+        seed, row: number the plan; with the settings of `realsr render` this is the plan of that row of its shards.
+        height, width: size of the HR image in pixels; the plan is for images of this size alone.
         scale: HR pixels per LR pixel.
         split: train, val, or any other name; each has plans of its own.
         partition: how the space is cut (default: as the space says, which is 2x2 for paper).

@@ -82,7 +82,7 @@ class MixingLoader:
         """Find the datasets and check that every task can be served.
 
         Args:
-            shards: folder or url (s3, https, hf, ...) with one dataset a task, as `gen.render` makes them.
+            shards: folder or url (s3, https, hf, ...) with one dataset a task, as `realsr render` makes them.
             batch_size: samples a step over all ranks; a multiple of their number.
             tasks: names of the tasks to use (default: all datasets; https cannot be listed, so name them there).
                 Instead of names, `Task` objects may be given.

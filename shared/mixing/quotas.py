@@ -87,8 +87,10 @@ def interval_quotas(tasks: Sequence[str], batch_size: int, weights: Any, steps: 
 
     Raises `UsageError` (a ValueError) for arguments that are missing, unknown or give no whole batches.
     """
-    if (weights is None) == (quotas is None):
-        raise UsageError("an interval needs weights and steps, or quotas: give one of the two")
+    if weights is None and quotas is None:
+        raise UsageError("no interval is open: a new one needs weights and steps, or quotas")
+    if weights is not None and quotas is not None:
+        raise UsageError("an interval has weights and steps, or quotas: give one of the two")
     if quotas is None or steps is not None:
         steps = _positive(steps)
     if quotas is None:

@@ -169,10 +169,11 @@ def _no_tasks(shards: Place, on_the_fly: bool) -> UsageError | RunError:
     """The error for a place that holds no dataset to train on."""
     if isinstance(shards, Path) and (shards / MANIFEST).is_file():
         return UsageError(f"shards is {shards}: this is one dataset, name the folder that holds it")
+    where = f"{shards}, which does not exist" if isinstance(shards, Path) and not shards.is_dir() else f"{shards}"
     val = typed("render", *ALL, *VAL)
     needed, commands = ("validation sets", val) if on_the_fly else ("shards", f"{typed('render', *ALL)} && {val}")
     hint = "" if on_the_fly else ", or train without any: --source fly --hr DIR (validation sets are needed still)"
-    return RunError(f"no {needed} in {shards}: render some with {commands} (--out {shards}){hint}")
+    return RunError(f"no {needed} in {where}: render some with {commands} (--out {shards}){hint}")
 
 
 def _task(
@@ -262,7 +263,10 @@ def _require_alike(tasks: list[Task]) -> None:
         if task.usm != first.usm:
             raise RunError(f"LR of {task.name} and {first.name} differ in sharpening: render all or none with --usm")
         if task.train_manifest and task.train_manifest.recipe["patch"] != task.patch:
-            raise RunError(f"train patches of {task.name} and {first.name} differ: render them with one --patch")
+            patch = task.train_manifest.recipe["patch"]
+            raise RunError(
+                f"train shards of {task.name} have patch {patch}, others {task.patch}: render them with one --patch"
+            )
 
 
 def _require_same_crops(tasks: list[Task]) -> None:

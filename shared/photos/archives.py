@@ -100,6 +100,8 @@ def list_hr_files(hr: str, key: str) -> HRFiles:
         raise UsageError(f"{key} is {hr!r}: no file matches the pattern")
     if where.suffix == ".tar" and where.is_file():
         return _from_names([(where, where.name)])
+    if where.is_file():
+        raise UsageError(f"{key} is {hr!r}: this is a single file, name its folder")
     raise UsageError(f"{key} is {hr!r}: no such folder, tar or pattern")
 
 

@@ -187,7 +187,7 @@ def _differences(
     reference, shared = ([np.asarray(row, float) for row in table] for table in (reference_db, shared_db))
     shapes = [[row.shape for row in table] for table in (reference, shared)]
     if any(found != [(count,) for count in num_images] for found in shapes):
-        raise ValueError(f"tables are {shapes[0]} and {shapes[1]} for {num_images} images")
+        raise ValueError(f"hr_ids name {num_images} images of the tasks, the tables have {shapes[0]} and {shapes[1]}")
     differences = []
     for single, other in zip(reference, shared, strict=True):
         difference = np.zeros(single.shape)

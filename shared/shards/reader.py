@@ -1,6 +1,7 @@
 """Random access to the rows of a shard: one `pread` a row through the index, or one request behind a url."""
 
 import bisect
+import operator
 import os
 import resource
 import tarfile
@@ -193,7 +194,10 @@ class Dataset:
         return self.manifest.rows
 
     def __getitem__(self, row: int) -> Pair:
-        """Row by its number in the dataset. Raises IndexError past the end, `LostRowError` for a damaged row."""
+        """Row by its number in the dataset; negative numbers count from the end.
+
+        Raises IndexError past either end, `LostRowError` for a damaged row.
+        """
         return self.read(row)
 
     def read(self, row: int, out: Places | tuple[None, None] = (None, None)) -> Pair:
@@ -222,8 +226,9 @@ class Dataset:
             raise LostRowError(f"row {row} of {self.folder} has patch and scale {(patch, scale)}, not {expected}")
 
     def _find(self, row: int) -> tuple[ShardFile, int]:
-        if not 0 <= row < len(self):
+        if not -len(self) <= operator.index(row) < len(self):
             raise IndexError(f"row {row} of {len(self)} in {self.folder}")
+        row %= len(self)
         shard = bisect.bisect_right(self._starts, row) - 1
         return self.shard(shard), row - self._starts[shard]
 

@@ -31,8 +31,12 @@ def address(found: Place) -> str:
 
 
 def writable_place(text: str, key: str) -> Place:
-    """The same, to be written to: `key` names the setting in the `UsageError` for a protocol that cannot be."""
+    """The same, to be written to: `key` names the setting in the `UsageError` for a place that cannot be."""
     found = place(text)
+    if isinstance(found, Path):
+        nearest = next(path for path in (found.absolute(), *found.absolute().parents) if path.exists())
+        if not os.access(nearest, os.W_OK):
+            raise UsageError(f"{key} is {text!r}: {nearest} cannot be written to; give another folder")
     if isinstance(found, Remote) and found.protocol in READ_ONLY:
         raise UsageError(
             f"{key} is {str(found)!r}: {found.protocol} is read-only; give a folder or a url such as s3://bucket/x"

@@ -240,6 +240,18 @@ def test_configurations_name_the_folders_of_both_splits_and_the_sizes(both):
     assert not list((both / "noise-val").glob("*.yml"))
 
 
+def test_a_validation_set_that_is_exported_later_is_named_too(render, tmp_path):
+    render(tmp_path / "shards")
+    render(tmp_path / "shards", "--split", "val")
+    train, val = (tmp_path / "shards" / name for name in ("noise", "noise-val"))
+    for dataset, splits in ((train, ["train"]), (val, ["train", "val"])):
+        assert export([str(dataset), "--out", str(tmp_path / "out")]) == 0
+        options = yaml.safe_load((tmp_path / "out" / "noise" / "basicsr.yml").read_text())
+        assert list(options["datasets"]) == splits
+    assert export([str(val), "--out", str(tmp_path / "alone")]) == 0
+    assert [path.name for path in (tmp_path / "alone").iterdir()] == ["noise-val"]
+
+
 def test_without_a_validation_set_none_is_named(rendered, tmp_path):
     options = exported(rendered, tmp_path, "folders")
     assert list(options["datasets"]) == ["train"]

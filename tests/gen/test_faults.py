@@ -55,10 +55,9 @@ def test_a_read_only_folder_is_an_error_in_words(small_disk, render, contents, c
     before = contents(render(disk))
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     capsys.readouterr()
-    assert run_command(lambda _: render(disk, "--count", "20") and 0, []) == 1
+    assert run_command(lambda _: render(disk, "--count", "20") and 0, []) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ")
-    assert "Read-only file system" in said
+    assert said == f"error: out is '{disk}': {disk} cannot be written to; give another folder"
     assert contents(disk / "noise") == before
     assert check_dataset(disk / "noise").problems == []  # and reading needs no writing
     assert gen.status.main([str(disk)]) == 0

@@ -81,6 +81,11 @@ def test_no_rows_is_refused(rendered):
         gen.preview.main([str(rendered), "--rows", "0"])
 
 
+def test_another_kind_of_file_is_refused(rendered, tmp_path):
+    with pytest.raises(UsageError, match=r"sheet.pdf': its name must end in .png or .html"):
+        gen.preview.main([str(rendered), "--out", str(tmp_path / "sheet.pdf")])
+
+
 @pytest.mark.parametrize("name", ["写真 \x1b[2J.png", "a" * 300 + ".png"])
 def test_any_file_name_fits_the_sheet(name, render, picture, tmp_path):
     picture(tmp_path / "hr" / "p.png", 1)

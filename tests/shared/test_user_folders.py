@@ -136,6 +136,14 @@ def test_libraries_keep_their_files_in_the_private_folder_of_a_user_without_a_ho
     assert caches.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_that_may_not_be_written_to_is_refused_before_any_image_is_read(as_stranger, tmp_path):
+    (tmp_path / "ours").mkdir()
+    out = f"{tmp_path}/ours/new/shards"
+    ended = as_stranger(sys.executable, "-m", "gen.render", "--subspace", "noise", "--out", out)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: out is '{out}': {tmp_path}/ours cannot be written to; give another folder\n"
+
+
 def test_a_user_without_a_home_is_told_to_write_paths_out(as_stranger):
     ended = as_stranger(sys.executable, "-m", "gen.status", "~/shards")
     assert (ended.returncode, ended.stderr) == (2, "error: ~: Could not determine home directory; write the path out\n")

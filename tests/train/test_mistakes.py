@@ -59,7 +59,7 @@ def test_an_unknown_key_in_the_config_file(tmp_path: Path, text: str, name: str)
 
 def test_no_shards(tmp_path: Path) -> None:
     error = error_of(run([], tmp_path), 1)
-    assert "no shards in shards: render some with python -m gen.render --subspace all" in error
+    assert "no shards in shards, which does not exist: render some with python -m gen.render --subspace all" in error
 
 
 def test_no_validation_set(shards: Path, tmp_path: Path) -> None:

@@ -237,6 +237,22 @@ def test_every_plan_renders_the_smallest_picture_and_again_the_same(space):
         assert np.array_equal(lr, render(hr, plan))
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((80, 80), np.uint8), r"hr is uint8 \[80, 80\]: it must be uint8 or float32 \[H, W, 3\], RGB"),
+        (np.zeros((80, 80, 4), np.uint8), r"hr is uint8 \[80, 80, 4\]"),
+        (np.zeros((80, 80, 3), np.uint16), r"hr is uint16 \[80, 80, 3\]"),
+        (np.zeros((80, 73, 3), np.uint8), "sides of at least 74 pixels"),
+        (np.full((80, 80, 3), 255, np.float32), r"values from 255.0 to 255.0: float32 images must lie in \[0, 1\]"),
+        (np.full((80, 80, 3), np.nan, np.float32), "values from nan to nan"),
+    ],
+)
+def test_other_arrays_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        render(image, QUIET)
+
+
 def test_rendering_leaves_the_picture_alone():
     hr = smooth_picture(80, 80)
     hr.flags.writeable = False

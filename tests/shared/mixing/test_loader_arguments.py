@@ -31,8 +31,8 @@ def test_quotas_and_weights_are_given_by_name_or_in_the_order_of_tasks(shards: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "an interval needs weights and steps, or quotas"),
-        ({"steps": 5}, "an interval needs weights and steps, or quotas"),
+        ({}, "no interval is open: a new one needs weights and steps, or quotas"),
+        ({"steps": 5}, "no interval is open: a new one needs weights and steps, or quotas"),
         ({"weights": [1, 1, 1], "quotas": [4, 0, 0]}, "weights and steps, or quotas: give one of the two"),
         ({"weights": [1, 1, 1]}, "steps is None: give a positive number of steps"),
         ({"weights": [1, 1, 1], "steps": 0}, "steps is 0"),

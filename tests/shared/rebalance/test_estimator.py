@@ -186,7 +186,7 @@ def test_a_single_image_has_a_weight_and_no_band() -> None:
     ],
 )
 def test_tables_that_do_not_fit_are_refused(single: np.ndarray, shared: np.ndarray, hr_ids: list[str]) -> None:
-    with pytest.raises(ValueError, match="tables are"):
+    with pytest.raises(ValueError, match="hr_ids name"):
         estimate(single, shared, hr_ids)
 
 

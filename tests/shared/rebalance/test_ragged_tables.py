@@ -118,7 +118,7 @@ def test_tasks_are_marked_that_show_other_hr_images_than_most() -> None:
 @pytest.mark.parametrize(
     ("hr_ids", "message"),
     [
-        ([SHARED_IDS, SHARED_IDS, OWN_IDS[:-1]], r"tables are .* for \[24, 24, 29\] images"),
+        ([SHARED_IDS, SHARED_IDS, OWN_IDS[:-1]], r"hr_ids name \[24, 24, 29\] images"),
         ([SHARED_IDS, SHARED_IDS], "HR images are given for 2 tasks, there are 3"),
     ],
 )

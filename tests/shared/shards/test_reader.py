@@ -75,8 +75,13 @@ def test_what_a_row_says_of_itself_needs_no_picture(folder):
         Dataset(folder).meta(10)
 
 
-@pytest.mark.parametrize("number", [-1, 10])
-def test_rows_past_the_end_are_an_index_error(number, folder):
+def test_negative_numbers_count_from_the_end(folder):
+    assert Dataset(folder)[-1].row.row == 9
+    assert Dataset(folder)[-10].row.row == 0
+
+
+@pytest.mark.parametrize("number", [-11, 10])
+def test_rows_past_either_end_are_an_index_error(number, folder):
     with pytest.raises(IndexError, match=f"row {number} of 10"):
         Dataset(folder)[number]
 
