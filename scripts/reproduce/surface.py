@@ -178,7 +178,7 @@ def _limits(readings: Mapping[str, tuple[surface.CrossValues, list[list[str]]]],
         try:
             surface.require_no_overfitting(values, hr_ids, tasks)
         except RunError as error:
-            text += f" They overfit: {error}."
+            text += f" {error}."
         lines.append(text)
     return "\n".join(lines) + "\n"
 

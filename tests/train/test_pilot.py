@@ -123,7 +123,7 @@ def test_two_processes_train_the_mixture_that_one_trains(
 def test_a_pilot_that_overfits_predicts_nothing(shards: Path, tmp_path: Path) -> None:
     outcome = run(flags(shards=shards, run="run", **PLANNED), tmp_path)  # 5 steps at a violent rate
     assert outcome.code == 1
-    assert "no mixture can be predicted from references that overfit" in outcome.errors[-1]
+    assert "so no mixture can be predicted: either the references overfit" in outcome.errors[-1]
     assert not (tmp_path / "run/mixture.json").exists()
 
 
