@@ -57,9 +57,10 @@ def find_references(source: Path) -> "References":
     Raises `RunError` when there are none, or fewer than two.
     """
     from shared.rebalance.references import References
-    from train.record.references import PILOT, load_traces
+    from train.record.references import PACK, PILOT, load_traces
 
-    places = [source] if source.is_file() else [source / PILOT, source / "references", source]
+    folders = [source / PILOT, source / "references", source]
+    places = [source] if source.is_file() else [place for folder in folders for place in (folder / PACK, folder)]
     traces = next((found for place in places if (found := [*load_traces(place)])), [])
     if len(traces) < 2:
         raise RunError(
