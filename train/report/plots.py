@@ -209,5 +209,7 @@ def frontier(bounds_db: Sequence[float], gains_db: np.ndarray, tasks: Sequence[s
     for task, name in enumerate(tasks):
         axes.plot(bounds_db, gains_db[:, task], color=colour(task), marker="o", markersize=3, label=name)
     _rule(axes, 0, LEAST_DB_SPAN)
+    right = max(*bounds_db, LEAST_DB_SPAN)
+    axes.set_xlim(-0.03 * right, 1.03 * right)
     _legend(axes)
     return figure
