@@ -76,8 +76,8 @@ def require_no_overfitting(psnr_db: CrossValues, hr_ids: HRIds, tasks: Sequence[
     if table[i, j] + OVERFIT_ERRORS * errors[i, j] < 0:
         raise RunError(
             f"the network of {tasks[j]} is {-table[i, j]:.3f} dB better on {tasks[i]} than the network of {tasks[i]} "
-            f"itself (standard error {errors[i, j]:.3f}), so no mixture can be predicted: either the references overfit "
-            "(train them on more rows, or for fewer steps), or they hardly differ yet (train them longer)"
+            f"itself (standard error {errors[i, j]:.3f}), so no mixture can be predicted: either the references "
+            "overfit (train them on more rows, or for fewer steps), or they hardly differ yet (train them longer)"
         )
 
 

@@ -144,11 +144,14 @@ class ShardCache:
     def _download(self, tar: Remote, entry: ShardEntry, path: Path) -> None:
         temporary = temporary_beside(path).with_suffix(f".{entry.filesize}")
         try:
-            self._make_room(entry.filesize, temporary)
+            with self._locked("room"):
+                self._make_room(entry.filesize, path)
+                temporary.touch()  # its name claims the room
             self.retry(lambda: self._verified(tar, entry, temporary))
             write_bytes(path.with_suffix(".idx"), write_index(tar_members(temporary)))
             with self._locked("room"):  # who counts what is kept must find it under one of its names
                 temporary.replace(path)
+                self._make_room(0, path)  # shards that were fetched at once may have claimed more than there is
             sync_folder(self.folder)
         except FileNotFoundError as error:
             raise LostRowError(f"{tar} is not there, though its manifest lists it: render again") from error
@@ -173,29 +176,32 @@ class ShardCache:
         if found != entry.sha256:
             raise OSError(f"{tar} has sha256 {found}, its manifest says {entry.sha256}")
 
-    def _make_room(self, size: int, temporary: Path) -> None:
-        """Drop what was longest unused until `size` more bytes fit, and claim them by the name of a temporary."""
-        with self._locked("room"):
-            kept, taken = [], size
-            for entry in os.scandir(self.folder):
-                with suppress(FileNotFoundError, PermissionError):
-                    status = entry.stat()
-                    if entry.name.startswith(TEMPORARY_PREFIX):
-                        if abs(time.time() - status.st_mtime) > ABANDONED_SECONDS:
-                            Path(entry.path).unlink()
-                        else:
-                            taken += _claim(entry.name)
-                    elif entry.name.endswith(".tar"):
-                        kept.append((status.st_mtime, status.st_size, entry.path))
-            taken += sum(size for _, size, _ in kept)
-            for _, bytes, name in sorted(kept):
-                if taken <= self.budget_bytes:
-                    break
-                with suppress(PermissionError):  # another user's, in a folder where each removes only their own
-                    for path in (Path(name), Path(name).with_suffix(".idx")):
-                        path.unlink(missing_ok=True)
-                    taken -= bytes
-            temporary.touch()
+    def _make_room(self, size: int, new: Path) -> None:
+        """Drop what was longest unused until a `new` shard fits, which stays. Call it while holding the lock "room".
+
+        size: its bytes while it is not there yet, which must fit beside all that is being fetched; then 0.
+        """
+        kept, taken = [], size
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError, PermissionError):
+                status = entry.stat()
+                if entry.name.startswith(TEMPORARY_PREFIX):
+                    if abs(time.time() - status.st_mtime) > ABANDONED_SECONDS:
+                        Path(entry.path).unlink()
+                    elif size:
+                        taken += _claim(entry.name)
+                elif entry.name.endswith(".tar"):
+                    kept.append((status.st_mtime, status.st_size, entry.path))
+        taken += sum(size for _, size, _ in kept)
+        for _, bytes, name in sorted(kept):
+            if taken <= self.budget_bytes:
+                break
+            if name == str(new):
+                continue
+            with suppress(PermissionError):  # another user's, in a folder where each removes only their own
+                for path in (Path(name), Path(name).with_suffix(".idx")):
+                    path.unlink(missing_ok=True)
+                taken -= bytes
 
 
 class KeptShard(ShardFile):

@@ -258,6 +258,24 @@ def test_the_longest_unused_shard_makes_room(cache, web, entries) -> None:
     assert sum(path.stat().st_size for path in cache.folder.glob("*.tar")) <= cache.budget_bytes
 
 
+def test_shards_that_are_fetched_at_once_stay_within_the_budget(cache, web, entries, monkeypatch) -> None:
+    cache = replace(cache, budget_bytes=max(entry.filesize for entry in entries[:2]))
+    both, download = threading.Barrier(2, timeout=30), Remote.download
+
+    def together(*arguments) -> None:
+        download(*arguments)
+        both.wait()  # each has claimed its room before either is kept
+
+    monkeypatch.setattr(Remote, "download", together)
+    threads = [threading.Thread(target=cache.fetch, args=(tar(web, entry), entry)) for entry in entries[:2]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(kept(cache)) == 1
+    assert leftovers(cache) == []
+
+
 def test_a_shard_that_was_dropped_while_it_is_read_stays_readable(cache, web, entries) -> None:
     cache = replace(cache, budget_bytes=entries[0].filesize + 1)
     opened = cache.open(tar(web, entries[0]), entries[0])
