@@ -109,6 +109,7 @@ def figure(found: Sequence[OperatorGains], gaps_db: Sequence[float]) -> Figure:
     panels[0].bar(range(len(gaps_db)), sorted(gaps_db))
     panels[0].set_title("(a) single - shared, dB", fontsize=10)
     panels[0].set_xlabel("pattern of Real-ESRGAN, sorted", fontsize=9)
+    panels[0].set_xticks([])
     gains = [gain for one in found for gain in one.gains_db]
     for letter, panel, one in zip("bcde", panels[1:], found, strict=True):
         panel.plot(one.values, one.gains_db, marker="o", markersize=3)

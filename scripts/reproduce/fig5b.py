@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from scripts.reproduce.comparison import main_arm, num_steps, train_arm, train_arms
 from scripts.reproduce.lab import Lab, boundaries
+from shared.text import counted
 from train.evaluation.summaries import markdown as table
 from train.report.plots import colour
 
@@ -35,7 +36,7 @@ def markdown(tasks: list[str], steps: list[int], weights: np.ndarray) -> str:
         [f"{step}", *(f"{seeds.mean():.4f} ({seeds.min():.4f} to {seeds.max():.4f})" for seeds in values)]
         for step, values in zip(steps, weights.transpose(1, 2, 0), strict=True)
     ]
-    return f"Weights, mean over {len(weights)} seeds (lowest to highest)\n\n{table(['step', *tasks], lines)}"
+    return f"Weights, mean over {counted(len(weights), 'seed')} (lowest to highest)\n\n{table(['step', *tasks], lines)}"
 
 
 def figure(tasks: list[str], steps: list[int], found: dict[str, np.ndarray]) -> Figure:

@@ -26,6 +26,7 @@ from scripts.reproduce.systems import Evaluated, Released, evaluate_arm, evaluat
 from shared.errors import UsageError
 from shared.metrics_lpips import BACKBONES
 from shared.rebalance.policies import POLICIES
+from shared.text import counted
 from train.evaluation.paired import bootstrap_mean, caution
 from train.evaluation.summaries import COLUMNS, markdown
 
@@ -263,7 +264,7 @@ def missing(table: PrintedTable, rows: Sequence[Row], found: Mapping[str, Evalua
 def ours(lab: Lab, table: PrintedTable) -> list[str]:
     """What a reader must know of our side of the table."""
     notes = [f"Here: scale {lab.scale.name}, space {lab.settings.space}, network {lab.scale.network}"]
-    notes[0] += f", {lab.settings.seeds} seeds; PSNR and SSIM on Y, border 4 (the paper states no border)"
+    notes[0] += f", {counted(lab.settings.seeds, 'seed')}; PSNR and SSIM on Y, border 4 (the paper states no border)"
     if lab.lpips():
         notes.append(
             f"LPIPS here is {BACKBONES['vgg'].split('-')[0]}'s, version 0.1; the paper does not state its variant"
