@@ -4,11 +4,11 @@
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
-folder=demo pretrain_steps=900 rows=600
+folder=demo pretrain_steps=900 rows=600 crops=48
 settings=(--config train/recipes/demo.yaml)
 if [ "${1:-}" = --short ]; then
-    folder=demo-short pretrain_steps=500 rows=160
-    settings+=(--iterations 120 --interval-steps 20)
+    folder=demo-short pretrain_steps=500 rows=160 crops=16
+    settings+=(--iterations 60 --interval-steps 10)
 elif [ $# -gt 0 ]; then
     echo "error: unknown option $1: the only one is --short" >&2
     exit 2
@@ -23,7 +23,7 @@ launch=(python train/run.py) # as `accelerate launch train/run.py` with one proc
 
 echo "== 1/5 render four subspaces from scikit-image's photographs"
 python -m gen.render --subspace all --out "$shards" --patch 96 --count $rows --rows-per-shard 100
-python -m gen.render --subspace all --out "$shards" --patch 160 --split val --count 48
+python -m gen.render --subspace all --out "$shards" --patch 160 --split val --count $crops
 mkdir -p "$run"
 python -m gen.preview "$shards" --out "$run/preview.html" --rows 2
 
