@@ -160,19 +160,26 @@ def main(argv: list[str]) -> int:
         for name, dataset, state in zip(names, datasets, states, strict=True):
             with locked(out / name, "gen.export"):
                 export_dataset(dataset, out / name, settings.format, state, bar.update)
-    layout, trained = FORMATS[settings.format], [_training_set(dataset, out) for dataset in datasets]
+    layout, trained = FORMATS[settings.format], [_training_set(each, out, settings.format) for each in datasets]
     for manifest in {each.name: each for each in trained if each}.values():
         written = write_configs(out / manifest.name, manifest, layout.hr, layout.lr)
         print(f"{out / manifest.name}: configurations {', '.join(written)}; give one of them to your trainer")
     return 0
 
 
-def _training_set(dataset: Dataset, out: Path) -> Manifest | None:
-    """The training set of a dataset's task, whose configurations name the validation set, where it is exported too."""
+def _training_set(dataset: Dataset, out: Path, format: str) -> Manifest | None:
+    """The training set of a dataset's task, if it is exported in this format: its configurations name both sets."""
     if dataset.manifest.split == "train":
         return dataset.manifest
     folder = dataset.folder.parent / dataset_name(dataset.manifest.subspace, "train")
-    return load_manifest(folder) if (out / folder.name / STATE).is_file() and (folder / MANIFEST).is_file() else None
+    if not (out / folder.name / STATE).is_file() or not (folder / MANIFEST).is_file():
+        return None
+    manifest = load_manifest(folder)
+    try:
+        _state(out / folder.name, manifest, format)
+    except (UsageError, RunError):  # of another recipe or format, or damaged
+        return None
+    return manifest
 
 
 def _name(dataset: Dataset) -> str:

@@ -252,6 +252,16 @@ def test_a_validation_set_that_is_exported_later_is_named_too(render, tmp_path):
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["noise-val"]
 
 
+def test_a_validation_set_of_another_format_leaves_the_configurations_alone(render, tmp_path):
+    render(tmp_path / "shards")
+    render(tmp_path / "shards", "--split", "val")
+    assert export([str(tmp_path / "shards" / "noise"), "--out", str(tmp_path / "out")]) == 0
+    before = (tmp_path / "out" / "noise" / "basicsr.yml").read_bytes()
+    words = [str(tmp_path / "shards" / "noise-val"), "--out", str(tmp_path / "out"), "--format", "triplets"]
+    assert export(words) == 0
+    assert (tmp_path / "out" / "noise" / "basicsr.yml").read_bytes() == before
+
+
 def test_without_a_validation_set_none_is_named(rendered, tmp_path):
     options = exported(rendered, tmp_path, "folders")
     assert list(options["datasets"]) == ["train"]
