@@ -1,7 +1,7 @@
 """Shards, manifests, packs, checkpoints and run folders of people who mean harm (design.md section 7).
 
 Further examples: tests/gen/test_verify.py (members, links, plans), tests/shared/test_format.py (index, entries),
-tests/train/networks/test_weights.py, tests/train/record/test_references.py (packs), tests/train/test_cache.py
+tests/train/networks/test_weights.py, tests/train/record/test_references.py (packs), tests/train/cache
 (downloads).
 """
 

@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,53 +16,13 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RunError
-from shared.shards.cache import FORGIVEN_SECONDS, Prefetch, ShardCache, ShardRequest
-from shared.shards.manifest import ShardEntry, load_manifest
+from shared.shards.cache import FORGIVEN_SECONDS, ShardCache
+from shared.shards.manifest import ShardEntry
 from shared.shards.reader import Dataset, LostRowError
 from shared.storage.remote import Remote
 from shared.storage.retry import RetryPolicy
-from tests.train.web import Answer, Web, cut_off, endless, flipped, gone, serving, slow, unavailable
-
-
-@pytest.fixture
-def folder(shards: Path, tmp_path: Path) -> Path:
-    """A copy of one dataset: three shards of eight rows and a short one."""
-    shutil.copytree(shards / "noise", tmp_path / "web/noise")
-    return tmp_path / "web/noise"
-
-
-@pytest.fixture
-def web(folder: Path) -> Iterator[Web]:
-    with serving(folder.parent) as web:
-        yield web
-
-
-@pytest.fixture
-def entries(folder: Path) -> list[ShardEntry]:
-    return load_manifest(folder).shardlist
-
-
-@pytest.fixture
-def waits() -> list[float]:
-    """How long was waited before each further attempt, instead of waiting."""
-    return []
-
-
-@pytest.fixture
-def cache(tmp_path: Path, waits: list[float]) -> ShardCache:
-    return ShardCache(tmp_path / "cache", 1 << 30, RetryPolicy(sleep=waits.append))
-
-
-def tar(web: Web, entry: ShardEntry) -> Remote:
-    return Remote(f"{web.url}/noise/{entry.url}")
-
-
-def kept(cache: ShardCache) -> set[str]:
-    return {path.stem for path in cache.folder.glob("*.tar")}
-
-
-def leftovers(cache: ShardCache) -> list[str]:
-    return [path.name for path in cache.folder.iterdir() if path.name.startswith(".tmp")]
+from tests.train.cache.contents import kept, leftovers, tar
+from tests.train.web import Answer, cut_off, endless, flipped, gone, slow, unavailable
 
 
 def test_rows_through_the_cache_are_those_of_the_folder(cache, web, folder) -> None:
@@ -385,34 +344,3 @@ def test_processes_and_threads_share_one_download(cache, web, folder, entries) -
 
 
 # ---- ahead of the training
-
-
-def wanted(web: Web, entries: list[ShardEntry], *spans: tuple[int, int]) -> list[ShardRequest]:
-    return [ShardRequest(tar(web, entry), entry, *span) for entry, span in zip(entries, spans, strict=True)]
-
-
-def test_shards_are_fetched_ahead_in_the_order_of_their_use(cache, web, entries) -> None:
-    Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=1).join()
-    assert web.gets == [entry.url for entry in entries]
-
-
-def test_fetching_ahead_never_displaces_what_is_in_use(cache, web, entries) -> None:
-    cache = replace(cache, budget_bytes=sum(entry.filesize for entry in entries[:2]))
-    prefetch = Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=1)
-    while len(kept(cache)) < 2:
-        prefetch.advance(3)  # until the first is done with, there is no room for the third
-    prefetch.stop()
-    prefetch.join()
-    assert web.gets == [entries[0].url, entries[1].url]
-    prefetch = Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9))[1:], step=4, threads=1)
-    prefetch.advance(6)
-    prefetch.advance(9)
-    prefetch.advance(10)
-    prefetch.join()
-    assert web.gets[-2:] == [entries[2].url, entries[3].url]
-
-
-def test_what_cannot_be_had_does_not_stop_what_follows(cache, web, folder, entries) -> None:
-    (folder / entries[1].url).unlink()
-    Prefetch(cache, wanted(web, entries, (0, 3), (2, 5), (4, 9), (8, 9)), step=0, threads=2).join()
-    assert kept(cache) == {entries[number].sha256 for number in (0, 2, 3)}
